@@ -1,0 +1,1 @@
+"""Legation: the staff that serves a fleet of stock Envoy proxies."""

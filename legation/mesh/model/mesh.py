@@ -1,0 +1,30 @@
+"""The whole of mesh.yaml."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from legation.mesh.model.certificates import Certificates
+from legation.mesh.model.service import Service
+from legation.mesh.model.workload import Workload
+from legation.mesh.types import Model, Name, TrustDomain
+
+
+class Mesh(Model):
+    """A mesh: its name, its trust domain, its services and how they start here."""
+
+    mesh: Name
+    trust_domain: TrustDomain
+    services: Annotated[dict[Name, Service], Field(min_length=1)]
+    certificates: Certificates = Certificates()
+    workloads: tuple[Workload, ...] = ()
+
+    def callers(self, service: str) -> tuple[tuple[str, Service], ...]:
+        """Return the services that may call `service`, in the order of the file."""
+        return tuple(
+            (name, caller) for name, caller in self.services.items() if any(c.service == service for c in caller.calls)
+        )
+
+    def exposed(self) -> tuple[str, ...]:
+        """Return the services that the gateway offers, in the order of the file."""
+        return tuple(name for name, service in self.services.items() if service.expose is not None)

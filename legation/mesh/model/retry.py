@@ -1,0 +1,47 @@
+"""`retry`: which failures a route's requests are tried again after, and how often."""
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from legation.mesh.types import Duration, Method, Model
+
+RetryOn = Literal[
+    "5xx",
+    "gateway-error",
+    "reset",
+    "reset-before-request",
+    "connect-failure",
+    "refused-stream",
+    "retriable-4xx",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+]
+"""Envoy's own words for `retry_on` (router filter, x-envoy-retry-on and x-envoy-retry-grpc-on)."""
+
+IDEMPOTENT_METHODS: tuple[str, ...] = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
+"""RFC 9110 §9.2.2."""
+
+
+class RetryPolicy(Model):
+    """How a route's failed requests are repeated.
+
+    A request that no app can have received (connection refused, stream refused) is always
+    tried again, whatever its method; `num_retries: 0` turns even that off.
+    """
+
+    retry_on: Annotated[tuple[RetryOn, ...], Field(description="failures after which to try again")] = ()
+    num_retries: Annotated[int, Field(ge=0, le=10, description="tries after the first one")] = 1
+    per_try_timeout: Annotated[Duration | None, Field(description="limit of each try; none: the route's timeout")] = (
+        None
+    )
+    methods: Annotated[
+        tuple[Method, ...] | None,
+        Field(description="methods to repeat; by default those that RFC 9110 calls idempotent, and POST for gRPC"),
+    ] = None
+    base_interval: Annotated[Duration, Field(description="first back-off, jittered")] = timedelta(milliseconds=25)
+    max_interval: Annotated[Duration, Field(description="longest back-off")] = timedelta(milliseconds=250)

@@ -1,0 +1,31 @@
+"""`services.<name>`: one service, its routes and whom it calls."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from legation.mesh.model.call import Call
+from legation.mesh.model.expose import Expose
+from legation.mesh.model.health_check import HealthCheck
+from legation.mesh.model.load_balancing import LoadBalancing
+from legation.mesh.model.route import Route
+from legation.mesh.types import Model, Port
+
+Protocol = Literal["http", "grpc"]
+
+
+def _call(value: Any) -> Any:
+    """Take a bare name for a call without limits."""
+    return {"service": value} if isinstance(value, str) else value
+
+
+class Service(Model):
+    """A service as its callers and its own sidecars see it."""
+
+    protocol: Protocol
+    port: Annotated[Port, Field(description="the service's own port, where its app listens in a container")]
+    calls: tuple[Annotated[Call, BeforeValidator(_call)], ...] = ()
+    routes: tuple[Route, ...] = ()
+    load_balancing: LoadBalancing = LoadBalancing()
+    health_check: HealthCheck | None = None
+    expose: Expose | None = None

@@ -1,0 +1,91 @@
+"""Every derived name of the mesh, once: identities, xDS resources, sockets, roles, addresses, ports."""
+
+from collections.abc import Iterable, Mapping
+
+PART_PREFIX = "legation-"
+"""How the names of our own parts begin; no service may be called so (nor `legation`)."""
+
+GATEWAY = f"{PART_PREFIX}gateway"
+XDS_SERVER = f"{PART_PREFIX}xds-server"
+PARTS = (GATEWAY, XDS_SERVER)
+"""The parts of the suite that have an identity of their own."""
+
+MESH_CERT = "mesh_cert"
+MESH_CA = "mesh_ca"
+"""The two SDS secrets of every socket. Constant, so that Envoy shares one provider (research: envoy#14000)."""
+
+INBOUND = "inbound"
+LOCAL_APP = "local_app"
+XDS_CLUSTER = "xds"
+SDS_CLUSTER = "sds"
+ADMIN_CLUSTER = "admin"
+
+INBOUND_PORT = 15006
+METRICS_PORT = 15090
+OUTBOUND_PORT_BASE = 15100
+XDS_PORT = 15010
+XDS_METRICS_PORT = 15011
+CERTMGR_METRICS_PORT = 15012
+TELEMETRY_PORT = 15080
+APP_PORTS = range(20000, 30000)
+"""Below the ephemeral range, so that a client's own port never takes an app's."""
+
+HOST_SLOT = 255
+"""The slot of a loopback block that our own services use; instances take 0 to 254."""
+
+
+def is_reserved(name: str) -> bool:
+    """Say whether a service may not have this name, as it is one of ours."""
+    return name == "legation" or name.startswith(PART_PREFIX)
+
+
+def spiffe_id(trust_domain: str, name: str) -> str:
+    """Return the SPIFFE ID of a service, or of one of our parts (`legation-x` is `/legation/x`)."""
+    path = f"legation/{name.removeprefix(PART_PREFIX)}" if name.startswith(PART_PREFIX) else name
+    return f"spiffe://{trust_domain}/{path}"
+
+
+def cluster(service: str, version: str | None = None) -> str:
+    """Return the name of the cluster of a service, or of one version of it."""
+    return service if version is None else f"{service}/{version}"
+
+
+def stat_name(cluster_name: str) -> str:
+    """Return a cluster's name in metrics: no dots or slashes, as Envoy splits names at them."""
+    return cluster_name.replace("/", "_")
+
+
+def outbound_listener(service: str) -> str:
+    """Return the name of the listener through which an app reaches a service it calls."""
+    return f"outbound/{service}"
+
+
+def gateway_listener(port: int) -> str:
+    """Return the name of the gateway's listener on a port, and of its route configuration."""
+    return f"gateway/{port}"
+
+
+def instance_id(service: str, version: str, number: int) -> str:
+    """Return the id of the n-th instance of a version of a service on a host."""
+    return f"{service}-{version}-{number}"
+
+
+def loopback_address(block: int, slot: int) -> str:
+    """Return the loopback address of a slot (0..255) of a block (0..190): 127.(64+block).slot.1."""
+    return f"127.{64 + block}.{slot}.1"
+
+
+def outbound_ports(called: Iterable[str], pinned: Mapping[str, int]) -> dict[str, int]:
+    """Return the outbound port of each called service: pinned ones stay, the others take the next free ones.
+
+    An app learns its ports when it starts, so a later change of `calls` may not move them.
+    """
+    ports = {name: pinned[name] for name in called if name in pinned}
+    taken = set(ports.values())
+    free = (port for port in range(OUTBOUND_PORT_BASE, 65536) if port not in taken)
+    return {name: ports[name] if name in ports else next(free) for name in called}
+
+
+def env_prefix(service: str) -> str:
+    """Return how the environment variables for a called service begin: `ORDERS` in `ORDERS_URL`."""
+    return service.upper().replace("-", "_")

@@ -1,0 +1,40 @@
+"""Structured logs: the event is a constant phrase, everything else is a field. Never a key or a token."""
+
+import logging
+import sys
+
+import structlog
+
+
+def set_up(service: str, *, level: int = logging.INFO) -> None:
+    """Send all logs to stderr: coloured lines on a terminal, one JSON object a line otherwise.
+
+    grpc reports an exception in a handler only to the logger `grpc._cython.cygrpc`, so the
+    standard library's loggers come here too.
+    """
+    tty = sys.stderr.isatty()
+    renderer = structlog.dev.ConsoleRenderer() if tty else structlog.processors.JSONRenderer()
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for noisy in ("httpx", "httpcore", "uvicorn.access", "watchfiles", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    structlog.contextvars.bind_contextvars(service=service)

@@ -1,0 +1,71 @@
+"""Named asyncio tasks, and waits with a limit. The only place that calls `asyncio.sleep`."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def spawn(group: asyncio.TaskGroup, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start a task in a group under a name that its traceback and the debugger show."""
+    return group.create_task(work, name=name)
+
+
+async def pause(seconds: float) -> None:
+    """Wait: for back-off and pacing in shells, never in place of a condition that can be waited for."""
+    await asyncio.sleep(max(0.0, seconds))
+
+
+async def until(condition: Callable[[], Awaitable[bool]], limit: float, every: float = 0.05) -> bool:
+    """Ask until the condition holds (True) or `limit` seconds have passed (False)."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + limit
+    while not await condition():
+        if loop.time() >= deadline:
+            return False
+        await pause(every)
+    return True
+
+
+async def backoff(base: float, limit: float) -> AsyncIterator[int]:
+    """Yield attempt numbers for ever, waiting between them with capped full jitter."""
+    attempt = 0
+    while True:
+        yield attempt
+        await pause(random.uniform(0, min(limit, base * 2 ** min(attempt, 16))))  # noqa: S311 - no secret
+        attempt += 1
+
+
+class Latest(Generic[T]):
+    """The newest value of something that changes, for any number of watchers; what lies between is coalesced."""
+
+    def __init__(self, value: T) -> None:
+        """Start with a value, as its first version."""
+        self._value = value
+        self._version = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def value(self) -> T:
+        """The newest value."""
+        return self._value
+
+    def set(self, value: T) -> None:
+        """Replace the value and wake every watcher."""
+        self._value = value
+        self._version += 1
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def watch(self) -> AsyncIterator[T]:
+        """Yield the present value, then each newer one; a slow watcher misses what lies between."""
+        seen = -1
+        while True:
+            changed = self._changed
+            if seen != self._version:
+                seen = self._version
+                yield self._value
+            else:
+                await changed.wait()
