@@ -1,0 +1,1 @@
+"""Grafana dashboards, by grafanalib behind one thin typed file."""

@@ -1,0 +1,1 @@
+"""telemetry: makes what flows through the mesh visible."""

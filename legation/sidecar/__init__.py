@@ -1,0 +1,1 @@
+"""One instance's life: `legation run`."""

@@ -1,0 +1,1 @@
+"""Mesh to Envoy protos, one feature a file."""
