@@ -19,13 +19,24 @@ _EMPTY: Mapping[str, "Resource"] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One xDS resource: `body` is its proto, serialised deterministically, once, for every node that gets it."""
+    """One xDS resource: `body` is its proto, serialised deterministically, once, for every node that gets it.
+
+    `wire` is the whole element of a DeltaDiscoveryResponse's `resources`, so that a response is
+    made by joining bytes that all streams share.
+    """
 
     type_url: str
     name: str
     body: bytes = field(repr=False)
     version: str
     source: Position | None = field(default=None, compare=False)
+    wire: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Serialise the element once."""
+        packed = _bytes_field(1, self.type_url.encode()) + _bytes_field(2, self.body)
+        element = _bytes_field(1, self.version.encode()) + _bytes_field(2, packed) + _bytes_field(3, self.name.encode())
+        object.__setattr__(self, "wire", _bytes_field(2, element))
 
     @classmethod
     def of(cls, type_url: str, name: str, body: bytes, source: Position | None = None) -> "Resource":
@@ -53,3 +64,12 @@ class Snapshot:
 
 
 NOTHING = Snapshot({})
+
+
+def _bytes_field(number: int, content: bytes) -> bytes:
+    """Return one length-delimited protobuf field (Protocol Buffers, "Encoding"); `number` is below 16."""
+    length, size = len(content), bytearray()
+    while length > 0x7F:
+        size.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes((number << 3 | 2, *size, length)) + content

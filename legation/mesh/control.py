@@ -58,7 +58,7 @@ State = Literal["starting", "ready", "restarting", "draining"]
 
 
 class Instance(Message):
-    """`GET /instances`, and events of `GET /instances/watch` (a list each): one instance of the registry."""
+    """One instance of the registry."""
 
     id: str
     boot: Annotated[str, Field(description="nonce of this life of the sidecar; the newest wins")]
@@ -76,6 +76,12 @@ class Instance(Message):
     synced: Annotated[bool, Field(description="it has ACKed all that was sent")]
     spiffe_id: str
     nacks: Annotated[tuple[str, ...], Field(description="what it refuses now, one line a resource type")] = ()
+
+
+class InstanceList(Message):
+    """`GET /instances`, and the events of `GET /instances/watch`: the whole registry each time."""
+
+    instances: tuple[Instance, ...]
 
 
 class Transition(Message):

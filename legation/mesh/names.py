@@ -15,6 +15,8 @@ MESH_CA = "mesh_ca"
 """The two SDS secrets of every socket. Constant, so that Envoy shares one provider (research: envoy#14000)."""
 
 INBOUND = "inbound"
+GATEWAY_LISTENERS = "gateway"
+"""How the names of the gateway's listeners begin; also what its metrics are under."""
 LOCAL_APP = "local_app"
 XDS_CLUSTER = "xds"
 SDS_CLUSTER = "sds"
@@ -27,6 +29,7 @@ XDS_PORT = 15010
 XDS_METRICS_PORT = 15011
 CERTMGR_METRICS_PORT = 15012
 TELEMETRY_PORT = 15080
+OPENBAO_CLUSTER_PORT = 15013
 APP_PORTS = range(20000, 30000)
 """Below the ephemeral range, so that a client's own port never takes an app's."""
 

@@ -4,10 +4,13 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h)")
-_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours"}
+from legation.mesh.wording import shown
+
+_DURATION = re.compile(r"(?P<number>[0-9]{1,12})(?P<fraction>\.[0-9]{1,6})?(?P<unit>ms|s|m|h)")
+_MICROSECONDS = {"ms": 1000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}
+_LONGEST = timedelta(days=365)
 
 
 class Model(BaseModel):
@@ -17,13 +20,23 @@ class Model(BaseModel):
 
 
 def parse_duration(value: Any) -> timedelta:
-    """Return the time that ``250ms``, ``1.5s``, ``10m`` or ``1h`` says; ValueError otherwise."""
+    """Return the time that ``250ms``, ``1.5s``, ``10m`` or ``1h`` says; ValueError otherwise.
+
+    Whole milliseconds, as Envoy's timers have no finer step: a timeout of 0.4 ms would become 0, which is none.
+    """
     if isinstance(value, timedelta):
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"{value!r} is no duration: write a number with its unit, such as 250ms, 1.5s, 10m or 1h")
-    return timedelta(**{_UNITS[match["unit"]]: float(match["number"])})
+        raise ValueError(f"{shown(value)} is no duration: write {PHRASES[DURATION_PATTERN]}")
+    size = _MICROSECONDS[match["unit"]]
+    fraction = (match["fraction"] or ".0")[1:]
+    micros, rest = divmod(int(match["number"] + fraction) * size, 10 ** len(fraction))
+    if rest or micros % 1000:
+        raise ValueError(f"{shown(value)} is finer than a millisecond: write whole milliseconds")
+    if micros > _LONGEST // timedelta(microseconds=1):
+        raise ValueError(f"{shown(value)} is above the maximum {format_duration(_LONGEST)}")
+    return timedelta(microseconds=micros)
 
 
 def format_duration(value: timedelta) -> str:
@@ -32,26 +45,63 @@ def format_duration(value: timedelta) -> str:
     for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if milliseconds and milliseconds % size == 0:
             return f"{milliseconds // size}{unit}"
-    return f"{milliseconds}ms"
+    return f"{milliseconds}ms" if milliseconds else "0s"
 
 
+DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$", "examples": ["250ms", "1s", "10m"]}),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["250ms", "1s", "10m"]}),
 ]
 """A time such as ``250ms``; a `timedelta` inside."""
+
+Interval = Annotated[Duration, Field(gt=timedelta(0))]
+"""A time that is not 0: what Envoy repeats or waits for."""
 
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 """A DNS label (RFC 1123): it becomes part of a SPIFFE ID, a Vault role and a file name."""
 
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-TrustDomain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,253}[a-z0-9])?$")]
+TRUST_DOMAIN_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,253}[a-z0-9])?$"
+HEADER_NAME_PATTERN = r"^[a-z0-9!#$%&'*+.^_`|~-]+$"
+HEADER_VALUE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
+METHOD_PATTERN = r"^[A-Z]+$"
+PATH_PATTERN = r"^/[^?#\s\x00-\x1f\x7f]*$"
+VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+ARGUMENT_PATTERN = r"^[^\x00]*$"
+
+PHRASES = {
+    DURATION_PATTERN: "a number with its unit, such as 250ms, 1.5s, 10m or 1h",
+    NAME_PATTERN: "a name of lower-case letters, digits and inner dashes (63 at most)",
+    TRUST_DOMAIN_PATTERN: "a trust domain of lower-case letters, digits, dots and dashes, such as shop.local",
+    HEADER_NAME_PATTERN: "a header's name in lower case, such as x-canary",
+    HEADER_VALUE_PATTERN: "a header's value, without line breaks and control characters",
+    METHOD_PATTERN: "an HTTP method in capitals, such as GET",
+    PATH_PATTERN: "a path that begins with / and holds no ?, # or blank",
+    VARIABLE_PATTERN: "a variable's name of letters, digits and underscores, such as LOG_LEVEL",
+    ARGUMENT_PATTERN: "text without NUL",
+}
+"""What each pattern accepts, for people."""
+
+
+def _text(pattern: str, example: str) -> Any:
+    return Field(json_schema_extra={"examples": [example]}, pattern=pattern)
+
+
+Name = Annotated[str, _text(NAME_PATTERN, "orders")]
+TrustDomain = Annotated[str, _text(TRUST_DOMAIN_PATTERN, "shop.local")]
 """SPIFFE-ID §2.1: lower-case letters, digits, dots and dashes."""
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-HeaderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")]
+Integer = Annotated[int, Field(strict=True)]
+"""A whole number: neither `true` nor `"12"` nor `12.0`."""
+
+Port = Annotated[Integer, Field(ge=1, le=65535)]
+HeaderName = Annotated[str, _text(HEADER_NAME_PATTERN, "x-canary")]
 """A header's name, in lower case as HTTP/2 sends it (RFC 9113 §8.2)."""
 
-Method = Annotated[str, StringConstraints(pattern=r"^[A-Z]+$")]
-Path = Annotated[str, StringConstraints(pattern=r"^/")]
+HeaderValue = Annotated[str, _text(HEADER_VALUE_PATTERN, "1")]
+Method = Annotated[str, _text(METHOD_PATTERN, "GET")]
+Path = Annotated[str, _text(PATH_PATTERN, "/healthz")]
+Variable = Annotated[str, _text(VARIABLE_PATTERN, "LOG_LEVEL")]
+Argument = Annotated[str, _text(ARGUMENT_PATTERN, "server.js")]
+"""What a program can be given: an argument, or a variable's value."""

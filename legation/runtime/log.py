@@ -2,17 +2,18 @@
 
 import logging
 import sys
+from pathlib import Path
 
 import structlog
 
 
-def set_up(service: str, *, level: int = logging.INFO) -> None:
-    """Send all logs to stderr: coloured lines on a terminal, one JSON object a line otherwise.
+def set_up(service: str, *, level: int = logging.INFO, to: Path | None = None) -> None:
+    """Send all logs to stderr, coloured on a terminal and JSON lines otherwise, or to a file.
 
     grpc reports an exception in a handler only to the logger `grpc._cython.cygrpc`, so the
     standard library's loggers come here too.
     """
-    tty = sys.stderr.isatty()
+    tty = to is None and sys.stderr.isatty()
     renderer = structlog.dev.ConsoleRenderer() if tty else structlog.processors.JSONRenderer()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -25,7 +26,7 @@ def set_up(service: str, *, level: int = logging.INFO) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr) if to is None else logging.FileHandler(to)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

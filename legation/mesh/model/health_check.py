@@ -5,14 +5,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from legation.mesh.types import Duration, Model, Path
+from legation.mesh.types import Integer, Interval, Model, Path
 
 
 class HealthCheck(Model):
     """An HTTP GET of `path` (http), or grpc.health.v1 (grpc, without a path)."""
 
     path: Annotated[Path | None, Field(description="what to GET; 200 is healthy. http only, and needed there")] = None
-    interval: Duration = timedelta(seconds=1)
-    timeout: Duration = timedelta(seconds=1)
-    unhealthy_threshold: Annotated[int, Field(ge=1, le=100, description="failures in a row until unhealthy")] = 2
-    healthy_threshold: Annotated[int, Field(ge=1, le=100, description="successes in a row until healthy")] = 1
+    interval: Interval = timedelta(seconds=1)
+    timeout: Interval = timedelta(seconds=1)
+    unhealthy_threshold: Annotated[Integer, Field(ge=1, le=100, description="failures in a row until unhealthy")] = 2
+    healthy_threshold: Annotated[Integer, Field(ge=1, le=100, description="successes in a row until healthy")] = 1

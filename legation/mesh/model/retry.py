@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from legation.mesh.types import Duration, Method, Model
+from legation.mesh.types import Integer, Interval, Method, Model
 
 RetryOn = Literal[
     "5xx",
@@ -23,6 +23,15 @@ RetryOn = Literal[
 ]
 """Envoy's own words for `retry_on` (router filter, x-envoy-retry-on and x-envoy-retry-grpc-on)."""
 
+GRPC_CONDITIONS: tuple[RetryOn, ...] = (
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+)
+"""Those that look at a gRPC status, which plain HTTP does not have."""
+
 IDEMPOTENT_METHODS: tuple[str, ...] = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 """RFC 9110 §9.2.2."""
 
@@ -35,13 +44,13 @@ class RetryPolicy(Model):
     """
 
     retry_on: Annotated[tuple[RetryOn, ...], Field(description="failures after which to try again")] = ()
-    num_retries: Annotated[int, Field(ge=0, le=10, description="tries after the first one")] = 1
-    per_try_timeout: Annotated[Duration | None, Field(description="limit of each try; none: the route's timeout")] = (
+    num_retries: Annotated[Integer, Field(ge=0, le=10, description="tries after the first one")] = 1
+    per_try_timeout: Annotated[Interval | None, Field(description="limit of each try; none: the route's timeout")] = (
         None
     )
     methods: Annotated[
         tuple[Method, ...] | None,
         Field(description="methods to repeat; by default those that RFC 9110 calls idempotent, and POST for gRPC"),
     ] = None
-    base_interval: Annotated[Duration, Field(description="first back-off, jittered")] = timedelta(milliseconds=25)
-    max_interval: Annotated[Duration, Field(description="longest back-off")] = timedelta(milliseconds=250)
+    base_interval: Annotated[Interval, Field(description="first back-off, jittered")] = timedelta(milliseconds=25)
+    max_interval: Annotated[Interval, Field(description="longest back-off")] = timedelta(milliseconds=250)

@@ -9,7 +9,7 @@ from legation.mesh.model.expose import Expose
 from legation.mesh.model.health_check import HealthCheck
 from legation.mesh.model.load_balancing import LoadBalancing
 from legation.mesh.model.route import Route
-from legation.mesh.types import Model, Port
+from legation.mesh.types import Model, Name, Port
 
 Protocol = Literal["http", "grpc"]
 
@@ -24,7 +24,7 @@ class Service(Model):
 
     protocol: Protocol
     port: Annotated[Port, Field(description="the service's own port, where its app listens in a container")]
-    calls: tuple[Annotated[Call, BeforeValidator(_call)], ...] = ()
+    calls: tuple[Annotated[Call, BeforeValidator(_call, json_schema_input_type=Name | Call)], ...] = ()
     routes: tuple[Route, ...] = ()
     load_balancing: LoadBalancing = LoadBalancing()
     health_check: HealthCheck | None = None

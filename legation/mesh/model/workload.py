@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from legation.mesh.types import Model, Name
+from legation.mesh.types import Argument, Integer, Model, Name, Variable
 
 DEFAULT_VERSION = "v1"
 
@@ -14,6 +14,6 @@ class Workload(Model):
 
     service: Name
     version: Name = DEFAULT_VERSION
-    instances: Annotated[int, Field(ge=0, le=100)] = 1
-    command: Annotated[tuple[str, ...], Field(min_length=1, description="program and arguments; no shell")]
-    env: Annotated[dict[str, str], Field(description="more environment variables for the app")] = {}
+    instances: Annotated[Integer, Field(ge=0, le=100)] = 1
+    command: Annotated[tuple[Argument, ...], Field(min_length=1, description="program and arguments; no shell")]
+    env: Annotated[dict[Variable, Argument], Field(description="more environment variables for the app")] = {}

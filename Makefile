@@ -1,0 +1,43 @@
+# What people and CI do here. Everything runs from .venv, which `make sync` keeps as the lock files say.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help sync up test check golden picture lock clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+sync: ## set up .venv and the shop's packages from the lock files (the others do it first)
+	@command -v $(PYTHON) >/dev/null || { echo "legation: no $(PYTHON) here: install python3 and python3-venv, 3.11 to 3.13" >&2; exit 1; }
+	@$(PYTHON) requirements/sync.py
+
+up: sync ## run the shop's mesh on this host, until Ctrl-C
+	@exec $(BIN)/legation up -f examples/shop/mesh.yaml
+
+test: sync ## run all tests, on the real components (some of them: make test ARGS="-k retry")
+	$(BIN)/pytest $(ARGS)
+
+check: sync ## lint, format, types, who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+golden: sync ## write what the generators now make into tests/golden
+	$(BIN)/pytest --update-golden $(ARGS)
+
+picture: sync ## make docs/up.svg from the running program
+	$(BIN)/python -m legation.cli.picture
+
+LOCK = "$$uv" pip compile -q --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml
+lock: sync ## write the lock files anew from pyproject.toml and package.json (needs uv; UPGRADE=--upgrade for newer versions)
+	@uv=$$(command -v $(BIN)/uv || command -v uv) || { echo "legation: make lock needs uv: pip install uv" >&2; exit 1; }; \
+	set -ex; $(LOCK) $(UPGRADE) -o requirements/runtime.txt; \
+	$(LOCK) $(UPGRADE) --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(BIN)/python -c "import subprocess; from legation.runtime import binaries as b; \
+	subprocess.run([b.node(), b.npm(), 'install', '--package-lock-only'], cwd='examples/shop', check=True)"
+
+clean: ## remove everything that make has made here
+	rm -rf .venv build examples/shop/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,23 @@
+"""Which identities a mesh wants: one for every service, and one for each of our own parts."""
+
+from dataclasses import dataclass
+
+from legation.mesh import names
+from legation.mesh.model.mesh import Mesh
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One identity: its name is also its role's in Vault. `ttl` is in seconds."""
+
+    name: str
+    spiffe_id: str
+    ttl: int
+
+
+def plan(mesh: Mesh) -> tuple[Wanted, ...]:
+    """Return the wanted identities: services in the order of the file, then our parts."""
+    ttl = int(mesh.certificates.ttl.total_seconds())
+    return tuple(
+        Wanted(name, names.spiffe_id(mesh.trust_domain, name), ttl) for name in (*mesh.services, *names.PARTS)
+    )

@@ -1,0 +1,41 @@
+"""certmgr's metrics."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class Metrics:
+    """What certmgr counts; the registry is the caller's."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register everything."""
+        self.registry = registry
+        self.expiry = Gauge(
+            "certmgr_certificate_expiry_timestamp_seconds",
+            "When an identity's certificate expires, in seconds since the epoch",
+            ["identity"],
+            registry=registry,
+        )
+        self.renewals = Counter(
+            "certmgr_renewals",
+            "Attempts to issue an identity's certificate",
+            ["identity", "outcome"],
+            registry=registry,
+        )
+        self.streams = Gauge(
+            "certmgr_sds_streams", "Open SDS streams of an identity", ["identity"], registry=registry
+        )
+        self.vault_up = Gauge("certmgr_vault_up", "1 when Vault answers and is unsealed", registry=registry)
+        self.seconds_to_outage = Gauge(
+            "certmgr_seconds_to_outage",
+            "Seconds until the first certificate in use expires; NaN when there is none",
+            registry=registry,
+        )
+
+    def forget(self, identity: str) -> None:
+        """Take an identity that left the mesh out."""
+        for family in (self.expiry, self.streams):
+            if (identity,) in family._metrics:  # noqa: SLF001 - there is no other way to ask
+                family.remove(identity)
+        for outcome in ("issued", "failed"):
+            if (identity, outcome) in self.renewals._metrics:  # noqa: SLF001 - as above
+                self.renewals.remove(identity, outcome)

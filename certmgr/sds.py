@@ -1,0 +1,75 @@
+"""SDS: an identity as two xDS resources, and whom they are shown to.
+
+One socket an identity: whoever can open it gets that identity and no other (SDS has no names to
+choose by: both secrets have the same two names everywhere).
+"""
+
+import asyncio
+from itertools import count
+
+import structlog
+from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext, TlsCertificate
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+
+from certmgr.core.bundle import Bundle
+from legation.mesh import names
+from legation.runtime.tasks import Latest
+from xds_server.protocol.types import Effect, Nacked
+from xds_server.serve.stream import Admitted, Hello
+from xds_server.snapshot import NOTHING, SECRET, Resource, Snapshot
+
+log = structlog.get_logger(__name__)
+
+
+def snapshot(bundle: Bundle) -> Snapshot:
+    """Return the two secrets of an identity: what to show to peers, and what to check peers against."""
+    certificate = TlsCertificate(
+        certificate_chain=DataSource(inline_bytes=bundle.chain_pem()),
+        private_key=DataSource(inline_bytes=bundle.key_pem()),
+    )
+    anchor = CertificateValidationContext(trusted_ca=DataSource(inline_bytes=bundle.root_pem()))
+    secrets = (
+        Secret(name=names.MESH_CERT, tls_certificate=certificate),
+        Secret(name=names.MESH_CA, validation_context=anchor),
+    )
+    return Snapshot.of(
+        Resource.of(SECRET, secret.name, secret.SerializeToString(deterministic=True)) for secret in secrets
+    )
+
+
+class Secrets:
+    """The source of one identity's socket. Until there is an identity, clients wait: silence, not an empty answer."""
+
+    def __init__(self, name: str) -> None:
+        """Start without an identity."""
+        self._name = name
+        self._snapshots = Latest(NOTHING)
+        self._present = asyncio.Event()
+        self._numbers = count()
+        self.streams = 0
+        self.refused: str | None = None
+
+    def show(self, bundle: Bundle) -> None:
+        """Give an identity to everyone who asks, now and later."""
+        self._snapshots.set(snapshot(bundle))
+        self._present.set()
+
+    async def admit(self, hello: Hello) -> Admitted:  # noqa: ARG002 - who may open the socket may ask
+        """Take a stream, once there is something to say."""
+        await self._present.wait()
+        self.streams += 1
+        return Admitted(next(self._numbers), self._snapshots)
+
+    def observe(self, stream: Admitted, effect: Effect) -> None:  # noqa: ARG002 - all streams get the same
+        """See a refusal: it is logged, and shown until the secrets change."""
+        match effect:
+            case Nacked(error=error):
+                self.refused = error
+                log.warning("proxy refuses a secret", identity=self._name, error=error)
+            case _:
+                pass
+
+    def closed(self, stream: Admitted) -> None:  # noqa: ARG002 - only their number counts
+        """See the end of a stream."""
+        self.streams -= 1

@@ -1,0 +1,158 @@
+"""certmgr's state on disk: one file a thing, written whole or not at all, readable by this user alone.
+
+    lock                     held (flock) while a certmgr runs on the folder
+    root.pem                 the root that this host trusts, pinned when it was first seen
+    mesh.yaml                the last mesh, so that certmgr can start alone
+    identities/<name>.pem    key, leaf, intermediate and root of one identity, together: never a mixed pair
+    approle/<name>.json      what the identity's signer logs in with
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certmgr.core.bundle import Bundle, Damaged, parse, render
+from certmgr.issue.vault import AppRole
+
+_OTHERS = 0o077
+"""Mode bits that let anybody but the owner in."""
+
+
+class Locked(Exception):
+    """Another certmgr runs on the same folder."""
+
+
+class Store:
+    """The state below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name the folder; it is made when it is locked."""
+        self.folder = folder
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder while the block runs; Locked when another process does. The kernel lets go for the dead."""
+        for folder in (self.folder, self.folder / "identities", self.folder / "approle"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise Locked(f"another certmgr runs on {self.folder}: stop it first, or use another folder") from None
+        finally:
+            os.close(descriptor)
+
+    def bundle(self, name: str) -> Bundle | None:
+        """Return an identity's bundle; None when there is none, Damaged when it cannot be used."""
+        content = read(self._bundle(name))
+        return None if content is None else parse(content)
+
+    def save_bundle(self, name: str, bundle: Bundle) -> None:
+        """Keep an identity's bundle."""
+        write(self._bundle(name), render(bundle))
+
+    def credentials(self, name: str) -> AppRole | None:
+        """Return what an identity's signer logs in with; None when there is nothing usable."""
+        try:
+            return app_role(self._credentials(name))
+        except Damaged:
+            return None
+
+    def save_credentials(self, name: str, credentials: AppRole) -> None:
+        """Keep what an identity's signer logs in with."""
+        known = {"role_id": credentials.role_id, "secret_id": credentials.secret_id}
+        write(self._credentials(name), json.dumps(known).encode())
+
+    def forget(self, name: str) -> None:
+        """Remove all that is kept of an identity."""
+        for path in (self._bundle(name), self._credentials(name)):
+            path.unlink(missing_ok=True)
+
+    def discard_bundle(self, name: str) -> None:
+        """Remove a bundle that cannot be used."""
+        self._bundle(name).unlink(missing_ok=True)
+
+    @property
+    def root_file(self) -> Path:
+        """Where the pinned root is."""
+        return self.folder / "root.pem"
+
+    def root(self) -> x509.Certificate | None:
+        """Return the pinned root; None when none is pinned yet. Damaged when it is no certificate."""
+        if not self.root_file.exists():
+            return None
+        try:
+            return x509.load_pem_x509_certificate(self.root_file.read_bytes())
+        except ValueError:
+            raise Damaged(f"{self.root_file} is no certificate: put the root that you trust there, in PEM") from None
+
+    def pin(self, root: x509.Certificate) -> None:
+        """Trust a root from now on."""
+        write(self.root_file, root.public_bytes(Encoding.PEM))
+
+    def mesh(self) -> str | None:
+        """Return the text of the last mesh; None when there was none."""
+        path = self.folder / "mesh.yaml"
+        return path.read_text() if path.exists() else None
+
+    def save_mesh(self, text: str) -> None:
+        """Keep the text of a mesh."""
+        write(self.folder / "mesh.yaml", text.encode())
+
+    def _bundle(self, name: str) -> Path:
+        return self.folder / "identities" / f"{name}.pem"
+
+    def _credentials(self, name: str) -> Path:
+        return self.folder / "approle" / f"{name}.json"
+
+
+def app_role(path: Path) -> AppRole | None:
+    """Return the AppRole in a JSON file (`role_id`, `secret_id`); None when there is no file, Damaged when it is bad."""
+    content = read(path)
+    if content is None:
+        return None
+    try:
+        known = json.loads(content)
+        return AppRole(str(known["role_id"]), str(known["secret_id"]))
+    except (ValueError, KeyError, TypeError):
+        # without the cause: it could quote the file
+        raise Damaged(f"{path} does not hold a role_id and a secret_id, as JSON") from None
+
+
+def read(path: Path) -> bytes | None:
+    """Return a secret file's content; None when there is none, Damaged when others may have read or written it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Damaged(f"{path} cannot be opened: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if found.st_mode & _OTHERS or found.st_uid != os.geteuid():
+            raise Damaged(f"{path} is open to other users (mode {found.st_mode & 0o777:04o}): it must be 0600 and ours")
+        return file.read()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace a file in one step, mode 0600: whenever we die, it holds the old content or the new (rename(2))."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,49 @@
+"""`legation down`: ends a running mesh and waits until nothing of it is left."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+
+from legation.cli.output import Exit, chatter
+from legation.host.layout import HostFile
+from legation.runtime.state import StateFolder
+from legation.runtime.tasks import until
+
+
+def down(state: StateFolder, limit: float) -> Exit:
+    """End the mesh of a state folder."""
+    host = HostFile.read(state.host_file)
+    if host is None or not _runs(host.pid):
+        chatter(f"no mesh runs from {state.root}")
+        return Exit.OK
+    return asyncio.run(_down(state, host, limit))
+
+
+async def _down(state: StateFolder, host: HostFile, limit: float) -> Exit:
+    chatter(f"ending {host.mesh}: every instance finishes the requests that it has")
+    transport = httpx.AsyncHTTPTransport(uds=str(state.control("host")))
+    async with httpx.AsyncClient(transport=transport, base_url="http://legation", timeout=10) as client:
+        try:
+            await client.post("/down")
+        except httpx.HTTPError as error:
+            chatter(f"pid {host.pid} does not answer ({type(error).__name__}): end it with kill {host.pid}")
+            return Exit.UNREACHABLE
+
+    async def ended() -> bool:
+        return not _runs(host.pid)
+
+    if not await until(ended, limit, every=0.1):
+        chatter(f"not ended after {limit:.0f} s: pid {host.pid} still runs; logs are in {state.logs}")
+        return Exit.TIMEOUT
+    chatter(f"{host.mesh} is down")
+    return Exit.OK
+
+
+def _runs(pid: int) -> bool:
+    """Say whether a process runs; a zombie has ended."""
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,169 @@
+"""`legation`: the commands. Each reads its words here and leaves the work to the rooms below."""
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legation.cli.find import read_mesh, running, state_of, status_or_leave
+from legation.cli.output import Exit, Format, chatter, console, fail, write
+from legation.mesh import names
+from legation.mesh.types import NAME_PATTERN
+
+app = typer.Typer(
+    name="legation",
+    help="Makes stock Envoy proxies into a secure, observable service mesh, without Kubernetes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+File = Annotated[Path | None, typer.Option("-f", "--file", help="the mesh file; without it ./mesh.yaml")]
+MeshFile = Annotated[Path | None, typer.Option("-f", "--file", help="the mesh file; without it the running mesh's")]
+State = Annotated[Path | None, typer.Option("--state", help="folder for this mesh's state and sockets on this host")]
+Output = Annotated[Format, typer.Option("-o", "--output", help="table for people, json or yaml for programs")]
+
+
+@app.command()
+def up(
+    file: File = None,
+    state: State = None,
+    detach: Annotated[bool, typer.Option("-d", "--detach", help="go on behind, and return")] = False,
+    wait: Annotated[
+        float | None,
+        typer.Option("--wait", help="with -d: seconds to wait until a request has passed through every service"),
+    ] = None,
+    gateway_port: Annotated[
+        int | None, typer.Option("--gateway-port", min=0, max=65535, help="in place of expose.port; 0: any free one")
+    ] = None,
+) -> None:
+    """Run a whole mesh on this host: OpenBao, xds_server, certmgr, telemetry, and every workload with its Envoy."""
+    from legation.cli import up as work  # noqa: PLC0415 - its imports cost what validate should not pay
+
+    path = (file or Path("mesh.yaml")).resolve()
+    source = read_mesh(path)
+    folder = state_of(source.mesh.mesh, state)
+    if detach or wait is not None:
+        raise typer.Exit(int(work.behind(source, path, folder, gateway_port, wait)))
+    raise typer.Exit(int(work.foreground(source, path, folder, gateway_port)))
+
+
+@app.command()
+def down(
+    file: MeshFile = None,
+    state: State = None,
+    wait: Annotated[float, typer.Option("--wait", help="seconds to wait for its end")] = 90,
+) -> None:
+    """End a mesh that runs on this host; leaves no process of it."""
+    from legation.cli import down as work  # noqa: PLC0415
+
+    raise typer.Exit(int(work.down(running(state, file), wait)))
+
+
+@app.command()
+def status(file: MeshFile = None, state: State = None, output: Output = Format.TABLE) -> None:
+    """Show a running mesh: every instance, its configuration, its certificate, its processes."""
+    from legation.cli.picture import picture  # noqa: PLC0415
+
+    found = status_or_leave(running(state, file))
+    if output is Format.TABLE:
+        console().print(picture(found, datetime.now(UTC)))
+    else:
+        write(found, output)
+    raise typer.Exit(int(Exit.FINDINGS if found.problems else Exit.OK))
+
+
+@app.command()
+def validate(file: File = None) -> None:
+    """Check a mesh file: all its faults at once, with line and column (exit code 3), or one line that it is good."""
+    source = read_mesh(file or Path("mesh.yaml"))
+    mesh = source.mesh
+    calls = sum(len(service.calls) for service in mesh.services.values())
+    chatter(f"{source.file}: good: mesh {mesh.mesh}, {len(mesh.services)} services, {calls} calls")
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+def run(
+    service: Annotated[str, typer.Option("--service", help="the service that this is an instance of")],
+    command: Annotated[list[str] | None, typer.Argument(help="the app and its arguments, after --")] = None,
+    version: Annotated[str, typer.Option("--version", help="which version of the service")] = "v1",
+    instance: Annotated[str | None, typer.Option("--instance", help="its id; made from the other words")] = None,
+    address: Annotated[str | None, typer.Option("--address", help="loopback address; without it a free one")] = None,
+    state: State = None,
+    folder: Annotated[Path | None, typer.Option("--folder", help="where the app runs; without it, here")] = None,
+    zone: Annotated[str, typer.Option("--zone", help="where this host is, for locality")] = "",
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Envoy's worker threads")] = 1,
+    listen: Annotated[
+        list[str] | None, typer.Option("--listen", help="gateway only: SERVICE=PORT in place of expose.port")
+    ] = None,
+) -> None:
+    """Run one instance: its Envoy, its identity and its app, which ends without losing a request on SIGTERM."""
+    from legation.cli import run as work  # noqa: PLC0415
+
+    for name, value in (("--service", service), ("--version", version), ("--instance", instance)):
+        _check_name(name, value)
+    words = work.Words(
+        service=service,
+        version=version,
+        instance=instance,
+        address=address,
+        folder=folder or Path.cwd(),
+        zone=zone,
+        concurrency=concurrency,
+        gateway_ports=tuple(listen or ()),
+        command=tuple(command or ()),
+    )
+    raise typer.Exit(asyncio.run(work.run(words, running(state, None))))
+
+
+def _check_name(option: str, value: str | None) -> None:
+    import re  # noqa: PLC0415
+
+    plain = value is None or value == names.GATEWAY or re.fullmatch(NAME_PATTERN.removesuffix("$") + r"\Z", value)
+    if not plain:
+        raise fail(Exit.USAGE, f"{option} {value!r}: lower-case letters, digits and dashes are taken, at most 63")
+
+
+render = typer.Typer(name="render", help="Write files for other programs from a mesh file.", no_args_is_help=True)
+app.add_typer(render)
+
+
+@render.command("prometheus")
+def render_prometheus(
+    folder: Annotated[Path, typer.Argument(help="where to write rules/, tests/ and prometheus.yaml")],
+    file: MeshFile = None,
+    state: State = None,
+) -> None:
+    """Write Prometheus's settings, recording and alert rules, and promtool's tests of them."""
+    from legation.cli import render as work  # noqa: PLC0415
+
+    work.prometheus(folder, *work.mesh_for(file, state))
+
+
+@render.command("grafana")
+def render_grafana(
+    folder: Annotated[Path, typer.Argument(help="where to write dashboards/")],
+    file: MeshFile = None,
+    state: State = None,
+) -> None:
+    """Write Grafana's dashboards."""
+    from legation.cli import render as work  # noqa: PLC0415
+
+    work.grafana(folder, *work.mesh_for(file, state))
+
+
+def main() -> None:
+    """Run the command; an unexpected error is exit code 1 with its reason, a broken pipe is nothing."""
+    try:
+        app()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The mesh as a person sees it: one table, worst news below it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from legation.mesh.control import HostStatus, InstanceStatus, PartStatus
+
+_STYLES = {True: "green", False: "yellow"}
+
+
+def picture(status: HostStatus, now: datetime) -> RenderableType:
+    """Return a mesh's picture at a time (UTC)."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
+    for column in ("SERVICE", "INSTANCE", "STATE", "CONFIG", "CERTIFICATE", "ADDRESS"):
+        table.add_column(column, no_wrap=True)
+    for row in _rows(status, now):
+        table.add_row(*row)
+    title = Text.assemble((status.mesh, "bold"), "   ", status.gateway or "no service is exposed")
+    return Group(title, _parts(status), Text(), table, *_problems(status))
+
+
+def _parts(status: HostStatus) -> Text:
+    """Return one line about our own processes."""
+    parts = {"OpenBao": status.openbao, "xds_server": status.xds_server}
+    parts |= {"certmgr": status.certmgr, "telemetry": status.telemetry}
+    line = Text()
+    for name, part in parts.items():
+        line.append("● ", _STYLES[part.state == "running"]).append(f"{name}{_restarts(part)}   ")
+    return line
+
+
+def _restarts(part: PartStatus) -> str:
+    return f" (restarted {part.restarts}x)" if part.restarts else ""
+
+
+def _rows(status: HostStatus, now: datetime) -> Iterator[tuple[str | Text, ...]]:
+    for instance in status.gateways:
+        yield _row("gateway", instance, now)
+    for service in status.services:
+        for number, instance in enumerate(service.instances):
+            yield _row(service.name if number == 0 else "", instance, now)
+
+
+def _row(service: str, instance: InstanceStatus, now: datetime) -> tuple[str | Text, ...]:
+    state = "healthy" if instance.healthy else instance.state
+    if state == "ready":
+        state = "unhealthy"
+    return (
+        service,
+        instance.id.removeprefix("legation-"),
+        Text(state, _STYLES[instance.healthy]),
+        Text("synced" if instance.synced else "-", _STYLES[instance.synced]),
+        _certificate(instance, now),
+        instance.inbound,
+    )
+
+
+def _certificate(instance: InstanceStatus, now: datetime) -> Text:
+    """Return how long a certificate is still good for."""
+    if instance.certificate_expires is None:
+        return Text("-", "yellow")
+    left = int((datetime.fromisoformat(instance.certificate_expires) - now).total_seconds())
+    if left <= 0:
+        return Text("expired", "red")
+    hours, rest = divmod(left, 3600)
+    text = f"{hours}h {rest // 60:02}m" if hours else f"{rest // 60}m {rest % 60:02}s"
+    return Text(f"{text} left", "green" if left > 60 else "yellow")
+
+
+def _problems(status: HostStatus) -> Iterator[RenderableType]:
+    if status.problems:
+        yield Text()
+    for problem in status.problems:
+        yield Text(f"! {problem}", "yellow")
+
+
+def main() -> None:
+    """Write docs/up.svg from the mesh that runs now (`make picture`)."""
+    from pathlib import Path  # noqa: PLC0415 - for this entry alone
+
+    from legation.cli.find import running, status_or_leave  # noqa: PLC0415
+
+    console = Console(record=True, width=104)
+    console.print(picture(status_or_leave(running(None, None)), datetime.now(UTC)))
+    Path("docs/up.svg").write_text(console.export_svg(title="legation up"))
+
+
+if __name__ == "__main__":
+    main()

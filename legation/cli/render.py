@@ -1,0 +1,63 @@
+"""`legation render`: files for Prometheus and Grafana, from a mesh file or the running mesh."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from dashboards.render import render_grafana
+from legation.cli.find import read_mesh, running
+from legation.cli.output import Exit, chatter, fail
+from legation.host.layout import HostFile
+from legation.mesh.control import MeshDocument
+from legation.mesh.load import load
+from legation.mesh.model.mesh import Mesh
+from legation.runtime.control import ControlClient, ControlError
+from legation.runtime.state import StateFolder
+from telemetry.rules.render import Target, render_prometheus
+
+
+def mesh_for(file: Path | None, state: Path | None) -> tuple[Mesh, HostFile | None]:
+    """Return the mesh that a file says, else the running one; with where it runs, when it does."""
+    if file is not None:
+        mesh = read_mesh(file).mesh
+        return mesh, _host(mesh.mesh, state)
+    folder = running(state, None)
+    document = asyncio.run(_document(folder))
+    return load(document.text, document.file).mesh, HostFile.read(folder.host_file)
+
+
+def _host(mesh: str, state: Path | None) -> HostFile | None:
+    from legation.cli.find import state_of  # noqa: PLC0415
+
+    return HostFile.read(state_of(mesh, state).host_file)
+
+
+async def _document(folder: StateFolder) -> MeshDocument:
+    client = ControlClient(folder.control("host"), 5.0)
+    try:
+        return await client.get("/mesh", MeshDocument)
+    except ControlError as error:
+        raise fail(Exit.UNREACHABLE, f"no mesh runs from {folder.root}: {error}") from error
+    finally:
+        await client.close()
+
+
+def prometheus(folder: Path, mesh: Mesh, host: HostFile | None) -> None:
+    """Write what Prometheus needs."""
+    where = host or HostFile(mesh=mesh.mesh, file="", pid=0, block=0)
+    target = Target(discovery_url=f"http://{where.telemetry}/sd")
+    _write(folder, render_prometheus(mesh, target))
+    chatter(f"start Prometheus with --config.file={folder / 'prometheus.yaml'}")
+
+
+def grafana(folder: Path, mesh: Mesh, _: HostFile | None) -> None:
+    """Write the dashboards."""
+    _write(folder, render_grafana(mesh))
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        chatter(f"wrote {path}")

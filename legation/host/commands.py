@@ -1,0 +1,77 @@
+"""How each of our own processes is started on a host: argument lists, nothing secret among them."""
+
+import sys
+from pathlib import Path
+
+from legation.host.layout import HostFile
+from legation.host.wanted import Wanted
+from legation.mesh import names
+from legation.runtime import binaries, openbao
+from legation.runtime.state import StateFolder
+
+
+def openbao_command(state: StateFolder, host: HostFile) -> list[str]:
+    """Write OpenBao's settings where they are missing; return how to start it."""
+    return openbao.prepare(state.openbao, state.bao_socket, f"{host.address}:{names.OPENBAO_CLUSTER_PORT}")
+
+
+def xds_server_command(state: StateFolder, host: HostFile) -> list[str]:
+    """Return how to start xds_server."""
+    return [
+        *_module("xds_server"),
+        *("--listen", host.xds),
+        *("--control", str(state.control("xds_server"))),
+        *("--sds", str(state.sds(names.XDS_SERVER))),
+        *("--database", str(state.database)),
+        *("--metrics", host.xds_metrics),
+    ]
+
+
+def certmgr_command(state: StateFolder, host: HostFile) -> list[str]:
+    """Return how to start certmgr."""
+    return [
+        *_module("certmgr"),
+        *("--state", str(state.root)),
+        *("--run", str(state.run)),
+        *("--control", str(state.control("certmgr"))),
+        *("--xds-control", str(state.control("xds_server"))),
+        *("--vault", f"unix:{state.bao_socket}"),
+        *("--metrics", host.certmgr_metrics),
+    ]
+
+
+def telemetry_command(state: StateFolder, host: HostFile) -> list[str]:
+    """Return how to start telemetry."""
+    return [
+        *_module("telemetry"),
+        *("--listen", host.telemetry),
+        *("--control", str(state.control("telemetry"))),
+        *("--xds-control", str(state.control("xds_server"))),
+    ]
+
+
+def run_command(state: StateFolder, host: HostFile, wanted: Wanted, slot: int, folder: Path) -> list[str]:
+    """Return how to start one instance: `legation run`."""
+    app = ["--", *_resolved(wanted.command)] if wanted.command else []
+    ports = [f"--listen={service}={port}" for service, port in host.gateway_ports.items()]
+    return [
+        *_module("legation.cli.main"),
+        "run",
+        *("--service", wanted.service),
+        *("--version", wanted.version),
+        *("--instance", wanted.id),
+        *("--address", names.loopback_address(host.block, slot)),
+        *("--state", str(state.root)),
+        *("--folder", str(folder)),
+        *(ports if wanted.service == names.GATEWAY else []),
+        *app,
+    ]
+
+
+def _resolved(command: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a command with `node` as the wheel's, which is not on the PATH."""
+    return (str(binaries.node()), *command[1:]) if command[0] == "node" else command
+
+
+def _module(name: str) -> list[str]:
+    return [sys.executable, "-m", name]

@@ -1,0 +1,27 @@
+"""The host's control API: how the command asks a running mesh about itself, and ends it."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from legation.host.host import Host
+from legation.host.status import collect
+from legation.mesh.control import MeshDocument
+from legation.runtime.control import reply
+
+
+def routes(host: Host) -> list[BaseRoute]:
+    """Return all routes for a running host."""
+
+    async def status(_: Request) -> Response:
+        return reply(await collect(host))
+
+    async def mesh(_: Request) -> Response:
+        source = host.applied.value
+        return reply(MeshDocument(file=source.file, text=source.text, version=source.version))
+
+    async def down(_: Request) -> Response:
+        host.stopping.set()
+        return Response(status_code=202)
+
+    return [Route("/status", status), Route("/mesh", mesh), Route("/down", down, methods=["POST"])]

@@ -1,0 +1,113 @@
+"""A whole mesh on one host: its parts, its instances, and the mesh file that says what they are."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import structlog
+
+from legation.host import commands
+from legation.host.instances import Instances
+from legation.host.layout import HostFile
+from legation.host.part import Part
+from legation.host.wanted import wanted
+from legation.mesh.control import ApplyResult, InstanceList, MeshDocument
+from legation.mesh.load import load
+from legation.mesh.source import SourcedMesh
+from legation.runtime.control import ControlClient, ControlError
+from legation.runtime.state import StateFolder
+from legation.runtime.tasks import Latest, backoff, spawn
+
+log = structlog.get_logger()
+
+PARTS = ("openbao", "xds_server", "certmgr", "telemetry")
+_PART_LIMIT = 8.0
+
+
+class Host:
+    """Runs one mesh until it is told to stop."""
+
+    def __init__(self, state: StateFolder, host: HostFile, source: SourcedMesh) -> None:
+        """Prepare; nothing runs yet."""
+        self.state, self.host = state, host
+        self.applied = Latest(source)
+        self.changes = Latest(0)
+        self.registry = Latest(InstanceList(instances=()))
+        self.file_problems: tuple[str, ...] = ()
+        self.stopping = asyncio.Event()
+        self.parts = {name: self._part(name) for name in PARTS}
+        folder = Path(host.file).parent
+        self.instances = Instances(state, host, folder, dict(os.environ))
+        self.xds = ControlClient(state.control("xds_server"))
+
+    async def run(self) -> None:
+        """Run until `stopping` is set; nothing of ours is left when this returns."""
+        async with asyncio.TaskGroup() as group:
+            keepers = [spawn(group, name, part.keep(self.touch)) for name, part in self.parts.items()]
+            keepers.append(spawn(group, "registry", self._watch_registry()))
+            keepers.append(spawn(group, "instances", self._follow_applied(group)))
+            await self._apply_first()
+            await self.stopping.wait()
+            await self._stop(keepers)
+        await self.xds.close()
+
+    def touch(self) -> None:
+        """Tell whoever watches that something has changed."""
+        self.changes.set(self.changes.value + 1)
+
+    async def apply(self, text: str) -> ApplyResult:
+        """Send a mesh file through the one path that a change takes; then align what runs here with it."""
+        document = MeshDocument(file=self.applied.value.file, text=text)
+        result = await self.xds.send("PUT", "/mesh", document, ApplyResult, 30)
+        self.file_problems = tuple(f"{f.file}:{f.line}:{f.column}: {f.path}: {f.message}" for f in result.faults)
+        if not result.faults and result.version != self.applied.value.version:
+            self.applied.set(load(text, document.file))
+        self.touch()
+        return result
+
+    async def _apply_first(self) -> None:
+        """Apply the file that we were started with, as soon as xds_server answers."""
+        async for _ in backoff(0.05, 0.5):
+            if self.stopping.is_set():
+                return
+            try:
+                result = await self.apply(self.applied.value.text)
+            except ControlError:
+                continue
+            if result.faults:
+                log.error("mesh refused", faults=list(self.file_problems))
+            return
+
+    async def _follow_applied(self, group: asyncio.TaskGroup) -> None:
+        async for source in self.applied.watch():
+            await self.instances.align(wanted(source.mesh), group, self.touch)
+
+    async def _watch_registry(self) -> None:
+        """Keep the newest registry; what was known stays while xds_server is away."""
+        while True:
+            async for _ in backoff(0.1, 1.0):
+                try:
+                    async for instances in self.xds.watch("/instances/watch", InstanceList):
+                        self.registry.set(instances)
+                        self.touch()
+                except ControlError:
+                    continue
+                break
+
+    async def _stop(self, keepers: list[asyncio.Task[None]]) -> None:
+        """End the instances while the control plane still serves them, then the parts."""
+        keepers[-1].cancel()
+        await self.instances.end_all()
+        for name in ("telemetry", "certmgr", "xds_server", "openbao"):
+            await self.parts[name].stop(_PART_LIMIT)
+        for task in keepers:
+            task.cancel()
+
+    def _part(self, name: str) -> Part:
+        make = {
+            "openbao": commands.openbao_command,
+            "xds_server": commands.xds_server_command,
+            "certmgr": commands.certmgr_command,
+            "telemetry": commands.telemetry_command,
+        }[name]
+        return Part(name, make(self.state, self.host), self.state.logs / f"{name}.log")

@@ -1,0 +1,60 @@
+"""Where everything of one mesh is on this host: a value, written once so that the command and `run` find it."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from legation.mesh import names
+from legation.mesh.model.mesh import Mesh
+
+
+class HostFile(BaseModel):
+    """The content of `host.json`: what a mesh that runs here has taken. Removed when it ends."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mesh: str
+    file: str
+    pid: int
+    block: int
+    gateway_ports: dict[str, int] = {}
+
+    @property
+    def address(self) -> str:
+        """The loopback address of our own services."""
+        return names.loopback_address(self.block, names.HOST_SLOT)
+
+    @property
+    def xds(self) -> str:
+        """Where xds_server listens for Envoys."""
+        return f"{self.address}:{names.XDS_PORT}"
+
+    @property
+    def xds_metrics(self) -> str:
+        """Where xds_server's own metrics are."""
+        return f"{self.address}:{names.XDS_METRICS_PORT}"
+
+    @property
+    def certmgr_metrics(self) -> str:
+        """Where certmgr's own metrics are."""
+        return f"{self.address}:{names.CERTMGR_METRICS_PORT}"
+
+    @property
+    def telemetry(self) -> str:
+        """Where telemetry answers Prometheus."""
+        return f"{self.address}:{names.TELEMETRY_PORT}"
+
+    @classmethod
+    def read(cls, path: Path) -> "HostFile | None":
+        """Return the file's content, or None where there is none."""
+        return cls.model_validate_json(path.read_text()) if path.exists() else None
+
+
+def gateway_url(mesh: Mesh, ports: dict[str, int]) -> str | None:
+    """Return the URL of the first exposed service, or None when none is."""
+    for service in mesh.exposed():
+        expose = mesh.services[service].expose
+        if expose is not None:
+            address = "127.0.0.1" if str(expose.address) == "0.0.0.0" else str(expose.address)  # noqa: S104
+            return f"http://{address}:{ports.get(service, expose.port)}/"
+    return None

@@ -1,0 +1,67 @@
+"""Whether a mesh is up: every instance in order, and a request that has passed through every service."""
+
+from collections.abc import Iterator
+
+import httpx
+
+from legation.mesh.control import HostStatus, InstanceStatus
+from legation.sidecar.admin import Admin
+
+_SERVED = "http.inbound.downstream_rq_2xx"
+
+
+def missing(status: HostStatus) -> tuple[str, ...]:
+    """Return what is not in order yet, a line each."""
+    return tuple(_missing(status))
+
+
+def _missing(status: HostStatus) -> Iterator[str]:
+    yield from status.problems
+    for name in ("openbao", "xds_server", "certmgr", "telemetry"):
+        if getattr(status, name).state != "running":
+            yield f"{name} is {getattr(status, name).state}"
+    for instance in _all(status):
+        if instance.certificate_serial is None:
+            yield f"{instance.id} has no certificate yet"
+        elif not instance.synced:
+            yield f"{instance.id} does not have its configuration yet"
+        elif not instance.healthy:
+            yield f"{instance.id} is {instance.state}, not healthy"
+
+
+def _all(status: HostStatus) -> Iterator[InstanceStatus]:
+    yield from status.gateways
+    for service in status.services:
+        yield from service.instances
+
+
+async def unreached(status: HostStatus) -> tuple[str, ...]:
+    """Send one request to the gateway; return the services that have not served any request yet."""
+    if status.gateway is None:
+        return ()
+    async with httpx.AsyncClient(timeout=10) as client:
+        try:
+            answer = await client.get(status.gateway)
+        except httpx.HTTPError as error:
+            return (f"{status.gateway} does not answer ({type(error).__name__})",)
+    if answer.status_code != 200:
+        return (f"{status.gateway} answers {answer.status_code}: {answer.text[:200].strip()}",)
+    return tuple(
+        [f"no request has passed through {s.name} yet" for s in status.services if not await _served(s.instances)]
+    )
+
+
+async def _served(instances: tuple[InstanceStatus, ...]) -> bool:
+    """Say whether one of these has answered a request well, by its own Envoy's count."""
+    if not instances:
+        return True
+    for instance in instances:
+        admin = Admin(instance.admin.removeprefix("unix:"))
+        try:
+            if await admin.stat(_SERVED):
+                return True
+        except httpx.HTTPError:
+            continue
+        finally:
+            await admin.close()
+    return False

@@ -1,0 +1,108 @@
+"""What must be true before a mesh may start here, and what it takes of the host: its lock, a loopback block, ports."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from legation.host.layout import HostFile
+from legation.mesh.model.mesh import Mesh
+from legation.runtime import binaries, claims
+from legation.runtime.state import StateFolder
+
+_BLOCKS = range(191)
+
+
+class CannotStart(Exception):
+    """Something is in the way; the text says what, and the way out."""
+
+
+class AlreadyUp(Exception):
+    """Another process runs a mesh from this state folder."""
+
+
+@contextmanager
+def taken(state: StateFolder, file: Path, mesh: Mesh, gateway_port: int | None) -> Iterator[HostFile]:
+    """Take what a mesh needs of this host while the block runs; AlreadyUp or CannotStart when it is not to be had."""
+    _check_components()
+    state.make()
+    with _locked(state), _block() as block:
+        ports = _gateway_ports(mesh, gateway_port)
+        host = HostFile(mesh=mesh.mesh, file=str(file), pid=os.getpid(), block=block, gateway_ports=ports)
+        state.host_file.write_text(host.model_dump_json(indent=2))
+        try:
+            yield host
+        finally:
+            state.host_file.unlink(missing_ok=True)
+
+
+def _check_components() -> None:
+    try:
+        for component in (binaries.envoy, binaries.bao, binaries.node):
+            component()
+    except binaries.MissingComponent as error:
+        raise CannotStart(str(error)) from error
+
+
+@contextmanager
+def _locked(state: StateFolder) -> Iterator[None]:
+    """Hold the state folder; the kernel lets go of it when we die."""
+    with (state.root / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AlreadyUp(str(state.root)) from error
+        yield
+
+
+@contextmanager
+def _block() -> Iterator[int]:
+    """Hold a loopback block that no other mesh on this host uses."""
+    found = claims.first("block", _BLOCKS)
+    if found is None:
+        raise CannotStart(f"all {len(_BLOCKS)} loopback blocks are taken by other meshes: end one (legation down)")
+    block, held = found
+    with held:
+        yield block
+
+
+def _gateway_ports(mesh: Mesh, chosen: int | None) -> dict[str, int]:
+    """Return the gateway's port of each exposed service: mesh.yaml's, or the chosen one (0: any free one)."""
+    exposed = mesh.exposed()
+    if chosen is not None and len(exposed) != 1:
+        raise CannotStart(f"--gateway-port is for a mesh that exposes one service; this one exposes {len(exposed)}")
+    return {service: _port(mesh, service, chosen) for service in exposed}
+
+
+def _port(mesh: Mesh, service: str, chosen: int | None) -> int:
+    expose = mesh.services[service].expose
+    if expose is None:
+        raise AssertionError(f"{service} is not exposed")
+    address = str(expose.address)
+    if chosen == 0:
+        with socket.create_server((address, 0)) as probe:
+            return int(probe.getsockname()[1])
+    port = chosen or expose.port
+    if port < 1024 and os.geteuid() != 0 and not claims.is_free(address, port):
+        raise CannotStart(f"port {port} needs root: expose {service} on a port above 1023, or use --gateway-port PORT")
+    if not claims.is_free(address, port):
+        raise CannotStart(
+            f"port {port} on {address} is taken{_by_whom(port)}: end that, or choose another port with --gateway-port "
+            f"PORT (0: any free one), or change services.{service}.expose.port"
+        )
+    return port
+
+
+def _by_whom(port: int) -> str:
+    """Return ` by <program> (pid n)` where that may be seen."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except psutil.Error:
+        pass
+    return ""

@@ -1,0 +1,129 @@
+"""What `legation status` shows: each fact from whoever knows it, and nothing guessed."""
+
+import asyncio
+import os
+from collections.abc import Iterable
+from datetime import UTC
+
+import httpx
+
+from legation.host.host import Host
+from legation.host.layout import gateway_url
+from legation.host.wanted import Wanted
+from legation.mesh import names
+from legation.mesh.control import (
+    CertmgrStatus,
+    HostStatus,
+    Instance,
+    InstanceStatus,
+    PartStatus,
+    Pids,
+    ServiceStatus,
+)
+from legation.runtime.control import ControlClient, ControlError
+from legation.sidecar import report
+from legation.sidecar.admin import Admin, LeafCertificate
+
+ISOLATION = "none (one uid)"
+"""Under one uid every process here can read every other's socket and files (design §6)."""
+
+
+async def collect(host: Host) -> HostStatus:
+    """Return the state of the whole mesh on this host."""
+    known = {i.id: i for i in host.registry.value.instances}
+    wanted = list(host.instances.wanted.values())
+    described = await asyncio.gather(*(_instance(host, w, known.get(w.id)) for w in wanted))
+    by_id = dict(zip((w.id for w in wanted), described, strict=True))
+    mesh = host.applied.value.mesh
+    return HostStatus(
+        mesh=mesh.mesh,
+        state=str(host.state.root),
+        gateway=gateway_url(mesh, host.host.gateway_ports),
+        isolation=ISOLATION,
+        **{name: _part(host, name) for name in host.parts},
+        gateways=tuple(by_id[w.id] for w in wanted if w.service == names.GATEWAY),
+        services=tuple(
+            ServiceStatus(name=service, instances=tuple(by_id[w.id] for w in wanted if w.service == service))
+            for service in mesh.services
+        ),
+        problems=tuple(await _problems(host, described)),
+    )
+
+
+def _part(host: Host, name: str) -> PartStatus:
+    part = host.parts[name]
+    socket = host.state.bao_socket if name == "openbao" else host.state.control(name)
+    return PartStatus(pid=part.pid, control=str(socket), state=part.state, restarts=part.restarts)
+
+
+async def _instance(host: Host, wanted: Wanted, known: Instance | None) -> InstanceStatus:
+    part = host.instances.parts[wanted.id]
+    said = report.read(host.state.instance(wanted.id))
+    pids = said.pids if said is not None and part.pid == said.pids.run else Pids(run=part.pid)
+    alive = pids.run is not None and pids.envoy is not None and _runs(pids.envoy)
+    current = known if known is not None and said is not None and known.boot == said.boot else None
+    spiffe = names.spiffe_id(host.applied.value.mesh.trust_domain, wanted.service)
+    leaf = await _leaf(host, wanted.id, spiffe) if alive else None
+    return InstanceStatus(
+        id=wanted.id,
+        version=wanted.version,
+        inbound=f"{said.address}:{said.port}" if said else "-",
+        admin=f"unix:{host.state.admin(wanted.id)}",
+        synced=alive and current is not None and current.connected and current.synced,
+        healthy=alive and current is not None and _healthy(wanted, current, pids),
+        state=current.state if current is not None else "starting",
+        spiffe_id=spiffe,
+        certificate_expires=leaf.expires.astimezone(UTC).isoformat().replace("+00:00", "Z") if leaf else None,
+        certificate_serial=leaf.serial if leaf else None,
+        pids=pids,
+        restarts=part.restarts,
+        problem=host.instances.problem(wanted.id) or (current.nacks[0] if current and current.nacks else None),
+    )
+
+
+def _healthy(wanted: Wanted, known: Instance, pids: Pids) -> bool:
+    """Say whether an instance takes requests: ready, not found ill, its app there."""
+    app_runs = not wanted.command or (pids.app is not None and _runs(pids.app))
+    return known.state == "ready" and known.healthy is not False and app_runs
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def _leaf(host: Host, instance: str, spiffe_id: str) -> LeafCertificate | None:
+    """Return the certificate that an instance's Envoy itself says it presents."""
+    admin = Admin(host.state.admin(instance), limit=1.0)
+    try:
+        return await admin.leaf(spiffe_id)
+    except (httpx.HTTPError, ValueError, KeyError):
+        return None
+    finally:
+        await admin.close()
+
+
+async def _problems(host: Host, instances: Iterable[InstanceStatus]) -> list[str]:
+    """Return all that somebody should know, worst first."""
+    problems = [*host.file_problems, *(i.problem for i in instances if i.problem)]
+    for name, part in host.parts.items():
+        if part.pid is None and part.state != "starting":
+            problems.append(f"{name} is not running; its last words: {part.last_words() or '-'}")
+    return [*problems, *await _certificate_problems(host)]
+
+
+async def _certificate_problems(host: Host) -> list[str]:
+    client = ControlClient(host.state.control("certmgr"), limit=1.0)
+    try:
+        status = await client.get("/status", CertmgrStatus)
+    except ControlError:
+        return []
+    finally:
+        await client.close()
+    failing = [f"{i.spiffe_id}: {i.error}" for i in status.identities if i.error]
+    if failing and status.seconds_to_outage is not None:
+        failing.insert(0, f"certificates are not renewed; the first one expires in {status.seconds_to_outage:.0f} s")
+    return failing

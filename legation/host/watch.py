@@ -1,0 +1,47 @@
+"""mesh.yaml as the operator edits it: every change of its content goes through `apply`."""
+
+import asyncio
+from pathlib import Path
+
+import structlog
+from watchfiles import awatch
+
+from legation.host.host import Host
+from legation.runtime.control import ControlError
+
+log = structlog.get_logger()
+
+_POLL_EVERY = 2.0
+"""Seconds: a watch misses what network file systems and some editors do, a look at the content does not."""
+
+
+async def follow(host: Host, file: Path) -> None:
+    """Apply the file whenever its content changes, until the host stops."""
+    seen = host.applied.value.text
+    async for _ in awatch(
+        file.parent,
+        stop_event=host.stopping,
+        debounce=100,
+        rust_timeout=int(_POLL_EVERY * 1000),
+        yield_on_timeout=True,
+        recursive=False,
+    ):
+        text = await asyncio.to_thread(_read, file)
+        if text is None or text == seen:
+            continue
+        try:
+            result = await host.apply(text)
+        except ControlError as error:
+            log.warning("mesh file not applied yet", error=str(error))
+            continue
+        seen = text
+        if result.faults:
+            log.warning("mesh file refused, nothing has changed", faults=list(host.file_problems))
+
+
+def _read(file: Path) -> str | None:
+    """Return the file's text, or None while an editor replaces it."""
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError):
+        return None

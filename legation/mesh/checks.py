@@ -1,0 +1,156 @@
+"""What types cannot see: names that lead nowhere, and fields that contradict each other."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from legation.mesh import names
+from legation.mesh.errors import Fault
+from legation.mesh.finding import Finding
+from legation.mesh.model.load_balancing import HASHING
+from legation.mesh.model.mesh import Mesh
+from legation.mesh.model.service import Service
+from legation.mesh.route_checks import route_findings, starred_paths
+from legation.mesh.source import Path, SourcedMesh
+from legation.mesh.types import format_duration
+from legation.mesh.wording import among, dotted, either, shown
+
+SHORTEST_TTL, LONGEST_TTL = timedelta(minutes=1), timedelta(hours=24)
+MOST_INSTANCES = 254
+"""One loopback address each, beside the gateway's and the host's own, in a block of 256."""
+
+
+def check(sourced: SourcedMesh) -> tuple[Fault, ...]:
+    """Return what is wrong with a mesh whose fields are right one by one, in the order of the file."""
+    return tuple(sorted({finding.fault(sourced) for finding in findings(sourced)}))
+
+
+def findings(sourced: SourcedMesh) -> Iterator[Finding]:
+    """Yield every broken rule, one by one, so that a caller may stop early."""
+    mesh = sourced.mesh
+    for name, service in mesh.services.items():
+        here: Path = ("services", name)
+        yield from _name(name, here)
+        yield from _calls(sourced, name, service)
+        yield from _load_balancing(service, (*here, "load_balancing"))
+        yield from _health_check(service, here)
+        yield from route_findings(mesh, name, service)
+    yield from _exposed_ports(mesh)
+    yield from _certificates(mesh)
+    yield from _workloads(mesh)
+    yield from _same_workloads(mesh)
+    yield from _number_of_instances(mesh)
+
+
+def _name(name: str, here: Path) -> Iterator[Finding]:
+    if names.is_reserved(name):
+        yield Finding(here, f"{shown(name)} is kept for Legation's own parts: take another name", ())
+
+
+def _calls(sourced: SourcedMesh, name: str, service: Service) -> Iterator[Finding]:
+    first: dict[str, Path] = {}
+    for i, call in enumerate(service.calls):
+        entry: Path = ("services", name, "calls", i)
+        path = (*entry, "service") if (*entry, "service") in sourced.positions else entry
+        if call.service == name:
+            yield Finding(path, "a service cannot call itself through the mesh", (path,))
+        elif call.service not in sourced.mesh.services:
+            known = among(call.service, sourced.mesh.services)
+            yield Finding(path, f"no service is called {shown(call.service)}{known}", (path,))
+        earlier = first.setdefault(call.service, path)
+        if earlier != path:
+            message = f"{shown(call.service)} is in {dotted(earlier)} already: put all of its allow rules there"
+            yield Finding(path, message, (path, earlier))
+        for j, allow in enumerate(call.allow):
+            yield from _allowed_paths(allow.paths, (*entry, "allow", j, "paths"))
+
+
+def _allowed_paths(paths: tuple[str, ...], here: Path) -> Iterator[Finding]:
+    for i, path in enumerate(paths):
+        if "*" in path.removesuffix("/*"):
+            message = f"{shown(path)} has a * elsewhere than in /* at its end: write an exact path, or a prefix and /*"
+            yield Finding((*here, i), message, ((*here, i),))
+
+
+def _load_balancing(service: Service, here: Path) -> Iterator[Finding]:
+    policy, header = service.load_balancing.policy, service.load_balancing.hash_header
+    path: Path = (*here, "hash_header")
+    if policy in HASHING and header is None:
+        yield Finding(path, f"missing: {policy} needs the header whose value chooses the instance", (here,))
+    if policy not in HASHING and header is not None:
+        message = f"{policy} does not look at it: leave it out, or set policy to {either(HASHING)}"
+        yield Finding(path, message, (here,))
+
+
+def _health_check(service: Service, here: Path) -> Iterator[Finding]:
+    if service.health_check is None:
+        return
+    path: Path = (*here, "health_check", "path")
+    rests_on: tuple[Path, ...] = ((*here, "health_check"), (*here, "protocol"))
+    if service.protocol == "http" and service.health_check.path is None:
+        yield Finding(path, "missing: write what to GET, such as /healthz", rests_on)
+    if service.protocol == "grpc" and service.health_check.path is not None:
+        yield Finding(path, "grpc services are asked by grpc.health.v1, which has no path: leave it out", rests_on)
+    yield from starred_paths({"path": service.health_check.path}, (*here, "health_check"))
+
+
+def _exposed_ports(mesh: Mesh) -> Iterator[Finding]:
+    taken: dict[int, dict[str, str]] = {}
+    for name, service in mesh.services.items():
+        if service.expose is None:
+            continue
+        port, address = service.expose.port, str(service.expose.address)
+        others = taken.setdefault(port, {})
+        if other := _overlapping(address, others):
+            path: Path = ("services", name, "expose")
+            message = f"{port} is taken by services.{other}.expose: take another port, or another address"
+            yield Finding((*path, "port"), message, (path, ("services", other, "expose")))
+        others.setdefault(address, name)
+
+
+def _overlapping(address: str, taken: dict[str, str]) -> str | None:
+    """Return the service whose listener leaves no room for one at `address`: 0.0.0.0 takes all addresses."""
+    everywhere = "0.0.0.0"  # noqa: S104  compared, not bound
+    if address == everywhere:
+        return next(iter(taken.values()), None)
+    return taken.get(address) or taken.get(everywhere)
+
+
+def _certificates(mesh: Mesh) -> Iterator[Finding]:
+    ttl, path = mesh.certificates.ttl, ("certificates", "ttl")
+    if ttl < SHORTEST_TTL:
+        message = f"{format_duration(ttl)} is below the minimum {format_duration(SHORTEST_TTL)}"
+        yield Finding(path, message, (path,))
+    if ttl > LONGEST_TTL:
+        message = f"{format_duration(ttl)} is above the maximum {format_duration(LONGEST_TTL)}"
+        yield Finding(path, message, (path,))
+
+
+def _workloads(mesh: Mesh) -> Iterator[Finding]:
+    for i, workload in enumerate(mesh.workloads):
+        path: Path = ("workloads", i, "service")
+        program: Path = ("workloads", i, "command", 0)
+        if workload.service not in mesh.services:
+            known = among(workload.service, mesh.services)
+            yield Finding(path, f"no service is called {shown(workload.service)}{known}", (path,))
+        if not workload.command[0]:
+            yield Finding(program, "'' is no program: write its name or its path", (program,))
+
+
+def _same_workloads(mesh: Mesh) -> Iterator[Finding]:
+    first: dict[tuple[str, str], int] = {}
+    for i, workload in enumerate(mesh.workloads):
+        earlier = first.setdefault((workload.service, workload.version), i)
+        if earlier != i:
+            message = (
+                f"version {workload.version} of {workload.service} is in workloads[{earlier}] already: "
+                "give it another version, or raise instances there"
+            )
+            rests_on = tuple(("workloads", n, part) for n in (earlier, i) for part in ("service", "version"))
+            yield Finding(("workloads", i), message, rests_on)
+
+
+def _number_of_instances(mesh: Mesh) -> Iterator[Finding]:
+    total = sum(workload.instances for workload in mesh.workloads)
+    if total > MOST_INSTANCES:
+        message = f"{total} instances in all are above the maximum {MOST_INSTANCES} of one host"
+        yield Finding(("workloads",), message, (("workloads",),))

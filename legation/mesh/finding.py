@@ -1,0 +1,25 @@
+"""One broken rule of a mesh, before it has its place in the file."""
+
+from dataclasses import dataclass
+
+from legation.mesh.errors import Fault
+from legation.mesh.source import Path, SourcedMesh
+from legation.mesh.wording import dotted
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A broken rule: at which path, and on which parts of the mesh the rule looked (`rests_on`).
+
+    Where one of those parts is refused by itself, the finding only follows from that, and is dropped.
+    """
+
+    path: Path
+    message: str
+    rests_on: tuple[Path, ...]
+    at_key: bool = False
+
+    def fault(self, sourced: SourcedMesh) -> Fault:
+        """Return the finding as a fault with its place in the file."""
+        position = sourced.key(*self.path) if self.at_key else sourced.position(*self.path)
+        return Fault(position, dotted(self.path), self.message)

@@ -1,0 +1,87 @@
+"""The text of mesh.yaml to a checked Mesh, or all that is wrong with it at once."""
+
+import re
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from itertools import islice
+from typing import Any
+
+from pydantic import ValidationError
+
+from legation.mesh.checks import findings
+from legation.mesh.document import Document, read
+from legation.mesh.errors import Fault, InvalidMesh, Position
+from legation.mesh.explain import Refusal, empty, explain
+from legation.mesh.finding import Finding
+from legation.mesh.model.mesh import Mesh
+from legation.mesh.schema import at, example, schema, wanted
+from legation.mesh.source import Path, SourcedMesh
+from legation.mesh.wording import kind
+
+MOST_FINDINGS = 1000
+"""Dangling names and broken rules that are looked for in one file; each costs a search for near misses."""
+
+
+def load(text: str, file: str) -> SourcedMesh:
+    """Return the mesh that `text`, the content of `file`, says; InvalidMesh with every fault of it."""
+    document = read(text, file)
+    if not isinstance(document.value, dict):
+        raise InvalidMesh([*document.faults, _no_mapping(document)])
+    refused = (*_refused(document), *empty(document))
+    told = {(fault.position, fault.path) for fault in document.faults}
+    faults = {*document.faults, *(fault for _, fault in refused if (fault.position, fault.path) not in told)}
+    paths = frozenset(path for path, _ in refused)
+    sourced = _sourced(document, text, paths)
+    if sourced is None:
+        raise InvalidMesh(faults)
+    found = islice(_sound(findings(sourced), paths), MOST_FINDINGS)
+    if faults := faults.union(finding.fault(sourced) for finding in found):
+        raise InvalidMesh(faults)
+    return sourced
+
+
+def _no_mapping(document: Document) -> Fault:
+    what = "the file is empty" if document.value is None else f"this is {kind(document.value)}"
+    return Fault(Position(document.file, 1, 1), "", f"{what}: write {wanted(schema())}")
+
+
+def _refused(document: Document) -> tuple[Refusal, ...]:
+    try:
+        Mesh.model_validate(document.value)
+    except ValidationError as error:
+        return explain(error, document)
+    return ()
+
+
+def _sourced(document: Document, text: str, refused: frozenset[Path]) -> SourcedMesh | None:
+    """Return the mesh, with harmless values in the place of refused ones, so that the rest can be checked too."""
+    value = deepcopy(document.value)
+    for path in sorted(refused, key=len, reverse=True):
+        _mend(value, path)
+    try:
+        mesh = Mesh.model_validate(value)
+    except ValidationError:
+        return None
+    return SourcedMesh(mesh, document.file, text, document.positions, document.keys)
+
+
+def _mend(value: Any, path: Path) -> None:
+    """Take an unknown field or a bad key out; put the smallest accepted value in the place of any other."""
+    *around, last = path
+    for step in around:
+        value = value[step]
+    node = at(path)
+    keys = (at(around) or {}).get("propertyNames", {}).get("pattern", "")
+    if node is None or (isinstance(last, str) and keys and not re.fullmatch(keys, last)):
+        del value[last]
+    else:
+        value[last] = example(node)
+
+
+def _sound(found: Iterable[Finding], bad: frozenset[Path]) -> Iterator[Finding]:
+    """Leave out what only follows from a refused value, or from the one that stands in for it."""
+    above = frozenset(path[:length] for path in bad for length in range(len(path)))
+    for finding in found:
+        prefixes = (path[:length] for path in finding.rests_on for length in range(len(path) + 1))
+        if above.isdisjoint(finding.rests_on) and bad.isdisjoint(prefixes):
+            yield finding

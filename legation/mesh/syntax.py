@@ -1,0 +1,87 @@
+"""YAML text as parser events, and what is wrong with a text that is no YAML, in plain words."""
+
+import re
+from collections.abc import Iterator
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.events import Event
+
+from legation.mesh.errors import Fault, InvalidMesh, Position
+from legation.mesh.wording import shown
+
+LONGEST_TEXT = 1_000_000
+"""Characters of one file: some 5,000 services."""
+
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""YAML 1.2 §5.1: all but the printable characters."""
+
+_PROBLEMS: tuple[tuple[str, str], ...] = (
+    (r"found character '\\t'", "a tab cannot stand here: indent with spaces"),
+    (r"found character '(.)' that cannot start", r"a value cannot begin with \1: put it in quotes"),
+    (r"mapping values are not allowed", "a ':' cannot stand here: check the indentation, or put the text in quotes"),
+    (r"unexpected end of stream", "this quote is not closed"),
+    (r"could not find expected ':'", "this line has no ':' after its key"),
+    (r"(found|got) '<stream end>'", "the file ends inside of a list or a mapping"),
+    (r"expected ',' or '(.)', but got '(.*)'", r"a ',' or '\1' is missing before '\2'"),
+    (r"expected <block end>", "this does not fit the lines above: check the indentation"),
+    (r"expected the node content, but found '(.*)'", r"a value is missing before '\1'"),
+)
+_AT_ITS_START = ("unexpected end of stream", "could not find expected ':'")
+"""Problems that are found lines after the place that the operator must mend."""
+
+
+def events(text: str, file: str) -> Iterator[Event]:
+    """Return the events of a YAML text, one by one; InvalidMesh where it stops to be YAML."""
+    _guard(text, file)
+    parsed = iter(YAML(typ="safe", pure=True).parse(text.removeprefix("\ufeff")))
+    here = Position(file, 1, 1)
+    while True:
+        try:
+            event = next(parsed)
+        except StopIteration:
+            return
+        except MarkedYAMLError as error:
+            raise InvalidMesh([_explain(error, here)]) from error
+        except Exception as error:  # tried: ruamel answers "\UFFFFFFFF" and "%YAML 1.3" with any class of error
+            raise InvalidMesh(
+                [Fault(here, "", "no YAML: what follows cannot be read: check its escapes and directives")]
+            ) from error
+        here = mark_position(event.end_mark, file)
+        yield event
+
+
+def mark_position(mark: object, file: str) -> Position:
+    """Return where a mark of ruamel's stands; it counts from 0."""
+    return Position(file, getattr(mark, "line", 0) + 1, getattr(mark, "column", 0) + 1)
+
+
+def _guard(text: str, file: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        raise InvalidMesh([Fault(Position(file, 1, 1), "", f"{len(text)} characters: at most {LONGEST_TEXT} are read")])
+    if found := _UNPRINTABLE.search(text.removeprefix("\ufeff")):
+        before = text.removeprefix("\ufeff")[: found.start()]
+        here = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise InvalidMesh([Fault(here, "", f"the character {shown(found[0])} cannot stand in YAML")])
+
+
+def _explain(error: MarkedYAMLError, here: Position) -> Fault:
+    problem = error.problem or "it cannot be read"
+    early = any(text in problem for text in _AT_ITS_START)
+    mark = error.context_mark if early and error.context_mark else error.problem_mark
+    position = mark_position(mark, here.file) if mark else here
+    for pattern, message in _PROBLEMS:
+        if found := re.search(pattern, problem):
+            return Fault(position, "", f"no YAML: {found.expand(message)}{_opened(error)}")
+    return Fault(position, "", f"no YAML: {_one_line(problem)}")
+
+
+def _opened(error: MarkedYAMLError) -> str:
+    """Return where the list or mapping began that a bad line is still inside of."""
+    mark = error.context_mark
+    inside = mark and error.context and re.search(r"parsing a flow (sequence|mapping)", error.context)
+    return f", in what begins at {mark.line + 1}:{mark.column + 1}" if mark and inside else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).removesuffix(".")[:200] or "it cannot be read"

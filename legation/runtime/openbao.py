@@ -1,0 +1,217 @@
+"""The embedded OpenBao: how its server is started, so that it sets itself up, unseals itself and trusts this user alone.
+
+It initialises itself from its own configuration (OpenBao's declarative self-initialisation), so
+no root token and no recovery key ever leave it: what it makes is one AppRole, the operator's, with
+just the rights that certmgr's set-up needs. The operator's secret is made here, before the
+server's first start, so no crash on either side can lose it.
+
+Raft insists on a TCP listener for its cluster address, and every TCP listener of OpenBao offers
+the API too. That door stays shut: it asks for a client certificate of an authority that is
+allowed to sign none. The API that works is on the unix socket, mode 0600.
+"""
+
+import json
+import os
+import secrets
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from legation.runtime import binaries
+
+OPERATOR = "legation-operator"
+"""Name of the AppRole (and its policy) that may set up the mesh's PKI."""
+
+ROOT_MOUNT = "mesh-root"
+INT_MOUNT = "mesh-int"
+SIGNER_PREFIX = "mesh-sign-"
+"""How the policies and AppRoles begin that may have one service's certificates signed."""
+
+_WRITE = '["create", "read", "update", "patch", "delete", "list"]'
+_GRANTS = (
+    ("sys/mounts", '["read"]'),
+    (f"sys/mounts/{ROOT_MOUNT}", _WRITE),
+    (f"sys/mounts/{INT_MOUNT}", _WRITE),
+    ("sys/auth", '["read"]'),
+    ("sys/auth/approle", '["create", "update", "sudo"]'),
+    ("sys/policies/acl", '["list"]'),
+    (f"sys/policies/acl/{SIGNER_PREFIX}*", _WRITE),
+    ("auth/approle/role", '["list"]'),
+    (f"auth/approle/role/{SIGNER_PREFIX}*", _WRITE),
+    (f"{ROOT_MOUNT}/issuers", '["list"]'),
+    (f"{ROOT_MOUNT}/issuer/+", '["read"]'),
+    (f"{ROOT_MOUNT}/root/generate/internal", '["update"]'),
+    (f"{ROOT_MOUNT}/issuer/+/sign-intermediate", '["update"]'),
+    (f"{INT_MOUNT}/issuers", '["list"]'),
+    (f"{INT_MOUNT}/issuers/import/bundle", '["update"]'),
+    (f"{INT_MOUNT}/issuer/+", _WRITE),
+    (f"{INT_MOUNT}/config/issuers", '["read", "update"]'),
+    (f"{INT_MOUNT}/roles", '["list"]'),
+    (f"{INT_MOUNT}/roles/*", _WRITE),
+)
+OPERATOR_POLICY = "\n".join(f'path "{path}" {{ capabilities = {rights} }}' for path, rights in _GRANTS)
+"""What certmgr's set-up needs, and nothing that signs a leaf. A team's own Vault grants the same to its operator."""
+
+_CONFIG = """\
+ui = false
+log_level = "info"
+api_addr = "https://{cluster_host}"
+cluster_addr = "https://{cluster_address}"
+
+storage "raft" {{
+  path = {data}
+  node_id = "host"
+  # alone in its cluster: no need to wait long for other candidates
+  performance_multiplier = 1
+}}
+
+seal "static" {{
+  current_key_id = "1"
+  current_key = {seal_key}
+}}
+
+listener "unix" {{
+  address = {socket}
+  socket_mode = "0600"
+}}
+
+# raft's cluster address needs a TCP listener; nobody holds a client certificate that this one takes
+listener "tcp" {{
+  address = "{cluster_host}:0"
+  cluster_address = "{cluster_address}"
+  tls_cert_file = {door_certificate}
+  tls_key_file = {door_key}
+  tls_client_ca_file = {door_certificate}
+  tls_require_and_verify_client_cert = true
+}}
+
+initialize "operator" {{
+  request "policy" {{
+    operation = "update"
+    path = "sys/policies/acl/{operator}"
+    data = {{ policy = {policy} }}
+  }}
+  request "approle" {{
+    operation = "update"
+    path = "sys/auth/approle"
+    data = {{ type = "approle" }}
+  }}
+  request "role" {{
+    operation = "update"
+    path = "auth/approle/role/{operator}"
+    data = {{ token_policies = ["{operator}"], token_ttl = "10m", token_type = "batch", token_no_default_policy = true }}
+  }}
+  request "role-id" {{
+    operation = "update"
+    path = "auth/approle/role/{operator}/role-id"
+    data = {{ role_id = "{operator}" }}
+  }}
+  request "secret-id" {{
+    operation = "update"
+    path = "auth/approle/role/{operator}/custom-secret-id"
+    data = {{
+      secret_id = {{
+        eval_type = "string"
+        eval_source = "file"
+        path = {secret_file}
+      }}
+    }}
+  }}
+}}
+"""
+
+
+def operator_file(folder: Path) -> Path:
+    """Return the file with the operator's AppRole (`role_id`, `secret_id`), made by `prepare`."""
+    return folder / "operator.json"
+
+
+def used_mark(folder: Path) -> Path:
+    """Return the file that certmgr makes once the operator has logged in: from then on the data is worth keeping."""
+    return folder / "used"
+
+
+def prepare(folder: Path, socket: Path, cluster_address: str) -> list[str]:
+    """Write what the server needs below `folder` and return the command that starts it. Call it before every start.
+
+    `cluster_address` is a loopback `host:port` of its own. Keys and secrets are made once, mode
+    0600. A server that was killed while it initialised itself cannot go on, so data that nobody
+    has used yet is thrown away.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    data = folder / "data"
+    if not used_mark(folder).exists():
+        shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(exist_ok=True, mode=0o700)
+    _once(folder / "seal.key", secrets.token_bytes(32))
+    secret_file = folder / "operator.secret"
+    _once(secret_file, secrets.token_urlsafe(32).encode())
+    credentials = {"role_id": OPERATOR, "secret_id": secret_file.read_text()}
+    _write(operator_file(folder), json.dumps(credentials).encode())
+    _door(folder)
+    _write(folder / "config.hcl", config(folder, socket, cluster_address).encode())
+    return [str(binaries.bao()), "server", f"-config={folder / 'config.hcl'}"]
+
+
+def config(folder: Path, socket: Path, cluster_address: str) -> str:
+    """Return the server's configuration; it names files that hold secrets, and holds none."""
+    return _CONFIG.format(
+        cluster_address=cluster_address,
+        cluster_host=cluster_address.rpartition(":")[0],
+        data=_quoted(str(folder / "data")),
+        seal_key=_quoted(f"file://{folder / 'seal.key'}"),
+        socket=_quoted(str(socket)),
+        door_certificate=_quoted(str(folder / "door.pem")),
+        door_key=_quoted(str(folder / "door.key")),
+        operator=OPERATOR,
+        policy=_quoted(OPERATOR_POLICY),
+        secret_file=_quoted(str(folder / "operator.secret")),
+    )
+
+
+def _quoted(text: str) -> str:
+    """Return a string literal of HCL: as JSON's, but with `${` and `%{` kept from being templates."""
+    return json.dumps(text).replace("${", "$${").replace("%{", "%%{")
+
+
+def _door(folder: Path) -> None:
+    """Make the certificate of the shut TCP listener, once: for servers alone, so no client can ever show it."""
+    if (folder / "door.pem").exists():
+        return
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=3650))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    _write(folder / "door.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    _write(folder / "door.pem", certificate.public_bytes(Encoding.PEM))
+
+
+def _once(path: Path, content: bytes) -> None:
+    """Write a file unless it is there."""
+    if not path.exists():
+        _write(path, content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file for this user alone, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,68 @@
+"""Child processes that die with us, and whose output goes to bounded files."""
+
+import asyncio
+import ctypes
+import os
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _die_with_parent() -> None:
+    """In the child, before exec: ask the kernel for SIGKILL when our parent dies (prctl(2))."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.umask(0o077)
+
+
+async def start(
+    argv: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, folder: Path | None = None
+) -> asyncio.subprocess.Process:
+    """Start a program in a session of its own (a terminal's Ctrl-C is ours to pass on); output is appended to `log`."""
+    with log.open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=dict(env) if env is not None else None,
+            cwd=folder,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+
+
+async def stop(process: asyncio.subprocess.Process, limit: float) -> bool:
+    """End a program by SIGTERM, after `limit` seconds by SIGKILL; say whether SIGTERM was enough."""
+    if process.returncode is not None:
+        return True
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), limit)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return False
+    return True
+
+
+def bound(log: Path, limit: int) -> None:
+    """Keep a log that others append to below `limit` bytes: its old half moves to `<name>.1`.
+
+    Copied and cut, not renamed, as the writer keeps its file open (with O_APPEND).
+    """
+    if log.exists() and log.stat().st_size > limit:
+        shutil.copyfile(log, log.with_name(log.name + ".1"))
+        os.truncate(log, 0)
+
+
+def tail(log: Path, lines: int = 5) -> str:
+    """Return the last lines of a log, for messages."""
+    if not log.exists():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 8192))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])

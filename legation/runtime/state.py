@@ -1,0 +1,99 @@
+"""Where a mesh keeps its state on a host, and where its sockets are. Every path, once."""
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+_SOCKET_LIMIT = 107
+"""Bytes of a unix socket's path that fit into sockaddr_un (unix(7))."""
+
+_SOCKET_ROOM = 64
+"""Bytes kept for `/run/admin-<instance>.sock`; an instance whose own name is longer is refused when it starts."""
+
+
+class UnsafeFolder(Exception):
+    """A folder for sockets that another user could write to."""
+
+
+def default_root(environ: Mapping[str, str]) -> Path:
+    """Return the folder that holds the state of all meshes of this user (XDG base directories)."""
+    home = Path(environ.get("HOME", "/nonexistent"))
+    return Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "legation"
+
+
+class StateFolder:
+    """The state of one mesh on this host."""
+
+    def __init__(self, root: Path) -> None:
+        """Name the folder; nothing is made yet."""
+        self.root = root.absolute()
+        self.run = self._run_folder()
+
+    def make(self) -> None:
+        """Make the folders, for this user alone; UnsafeFolder when another user owns one."""
+        for folder in (self.root, self.run, self.logs, self.instances, self.root / "xds_server", self.certmgr):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if folder.stat().st_uid != os.getuid():
+                raise UnsafeFolder(f"{folder} belongs to another user: remove it, or choose another with --state DIR")
+            folder.chmod(stat.S_IRWXU)
+
+    @property
+    def logs(self) -> Path:
+        """What our own services say."""
+        return self.root / "logs"
+
+    @property
+    def instances(self) -> Path:
+        """One folder an instance."""
+        return self.root / "instances"
+
+    @property
+    def openbao(self) -> Path:
+        """The embedded OpenBao's folder."""
+        return self.root / "openbao"
+
+    @property
+    def certmgr(self) -> Path:
+        """Where certmgr keeps bundles and credentials."""
+        return self.root / "certmgr"
+
+    @property
+    def database(self) -> Path:
+        """xds_server's registry."""
+        return self.root / "xds_server" / "registry.sqlite"
+
+    @property
+    def host_file(self) -> Path:
+        """What `legation run` and the command need to know of the running mesh (`HostFile`)."""
+        return self.root / "host.json"
+
+    def instance(self, instance: str) -> Path:
+        """Return the folder of an instance: bootstrap, logs, `state.json`."""
+        return self.instances / instance
+
+    def control(self, part: str) -> Path:
+        """Return the control socket of host, xds_server, certmgr or telemetry."""
+        return self.run / f"{part}.sock"
+
+    def sds(self, name: str) -> Path:
+        """Return the SDS socket of an identity."""
+        return self.run / f"sds-{name}.sock"
+
+    def admin(self, instance: str) -> Path:
+        """Return the socket of an Envoy's admin interface."""
+        return self.run / f"admin-{instance}.sock"
+
+    @property
+    def bao_socket(self) -> Path:
+        """The API of the embedded OpenBao."""
+        return self.run / "openbao.sock"
+
+    def _run_folder(self) -> Path:
+        """Return the sockets' folder: below the state folder, or a short one where that is too long for a socket."""
+        if len(str(self.root)) + _SOCKET_ROOM <= _SOCKET_LIMIT:
+            return self.root / "run"
+        digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"legation-{os.getuid()}-{digest}"

@@ -1,0 +1,48 @@
+"""What telemetry answers: `/sd` and `/metrics` to Prometheus over TCP, `/status` on the control socket."""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from legation.mesh.control import TelemetryStatus
+from legation.runtime.control import reply
+from telemetry.discovery import TargetGroup
+from telemetry.inventory import Inventory
+from telemetry.metrics import Metrics
+
+TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def public_routes(
+    inventory: Callable[[], Inventory], targets: Callable[[], tuple[TargetGroup, ...]], metrics: Metrics
+) -> tuple[Route, ...]:
+    """Return the routes for Prometheus."""
+
+    async def discover(_: Request) -> Response:
+        metrics.discoveries.inc()
+        if not inventory().complete:
+            # On an error Prometheus keeps the targets that it has; an empty list would take them away.
+            return PlainTextResponse("xds_server has not yet said which instances there are\n", 503)
+        return JSONResponse([asdict(group) for group in targets()])
+
+    async def export(_: Request) -> Response:
+        return Response(metrics.text(), media_type=TEXT_FORMAT)
+
+    return (Route("/sd", discover), Route("/metrics", export))
+
+
+def control_routes(
+    inventory: Callable[[], Inventory], targets: Callable[[], tuple[TargetGroup, ...]], url: str
+) -> tuple[Route, ...]:
+    """Return the routes of the control API; `url` is where `/sd` is."""
+
+    async def status(_: Request) -> Response:
+        return reply(
+            TelemetryStatus(pid=os.getpid(), ready=inventory().complete, discovery_url=url, targets=len(targets()))
+        )
+
+    return (Route("/status", status),)

@@ -1,0 +1,54 @@
+"""Prometheus HTTP service discovery: the registry's instances as target groups. Pure.
+
+https://prometheus.io/docs/prometheus/latest/http_sd/
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from legation.mesh.control import Instance
+from telemetry.rules.conventions import INSTANCE, MESH, PART, SERVICE, VERSION, ZONE
+
+PATH_LABEL = "__metrics_path__"
+SIDECAR_PATH = "/stats/prometheus"
+PART_PATH = "/metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetGroup:
+    """One element of the answer: addresses (`host:port`) that share labels."""
+
+    targets: tuple[str, ...]
+    labels: Mapping[str, str]
+
+
+def target_groups(mesh: str, instances: Iterable[Instance], parts: Mapping[str, str]) -> tuple[TargetGroup, ...]:
+    """Return a group for each connected instance by id, then one for each of our own services by name.
+
+    `parts` maps a name to `host:port`. Parts bear the label `part` and no `service`, so that what
+    they say of services stays under the services' own names.
+    """
+    connected = sorted((i for i in instances if i.connected), key=lambda instance: instance.id)
+    sidecars = (_sidecar(mesh, instance) for instance in connected)
+    ours = (
+        TargetGroup((at,), {MESH: mesh, PART: name, INSTANCE: name, PATH_LABEL: PART_PATH})
+        for name, at in sorted(parts.items())
+    )
+    return (*sidecars, *ours)
+
+
+def _sidecar(mesh: str, instance: Instance) -> TargetGroup:
+    labels = {
+        MESH: mesh,
+        SERVICE: instance.service,
+        VERSION: instance.version,
+        INSTANCE: instance.id,
+        PATH_LABEL: SIDECAR_PATH,
+    }
+    zone = {ZONE: instance.zone} if instance.zone else {}
+    return TargetGroup((join(instance.address, instance.metrics_port),), labels | zone)
+
+
+def join(host: str, port: int) -> str:
+    """Return `host:port`, an IPv6 address in brackets (RFC 3986 §3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

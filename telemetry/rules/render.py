@@ -1,0 +1,156 @@
+"""A mesh to all that a Prometheus needs: rules, their promtool tests, and its configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from legation.mesh.model.mesh import Mesh
+from legation.mesh.types import format_duration
+from telemetry.rules import promql
+from telemetry.rules.alerting import alert_group
+from telemetry.rules.conventions import INSTANCE, MESH, PART, RUNBOOKS, SERVICE, dashboard_uid
+from telemetry.rules.promtool import render_case
+from telemetry.rules.recording import recording_groups
+from telemetry.rules.rule import Alert, Group, Recording
+from telemetry.rules.tests import cases
+from telemetry.rules.yaml_text import dump
+
+HEAD = "Written by legation from mesh.yaml; a change here is lost with the next rendering."
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a Prometheus is told beside the mesh.
+
+    `discovery_url` is telemetry's `/sd`. `parts` are our own services (name: host:port of their
+    metrics); those named here are scraped even while discovery does not answer.
+    """
+
+    discovery_url: str
+    parts: Mapping[str, str] = field(default_factory=dict)
+    scrape_interval: timedelta = timedelta(seconds=15)
+    evaluation_interval: timedelta = timedelta(seconds=15)
+    sample_limit: int = 50_000
+    """Samples of one scrape above which it fails: a proxy has about 2,000, and 500 more a called service."""
+
+
+def render_prometheus(mesh: Mesh, target: Target) -> Mapping[str, str]:
+    """Return the files by relative path: `rules/*.rules.yaml`, `tests/*.test.yaml` and `prometheus.yaml`."""
+    groups = all_groups(mesh)
+    rules = {"groups": [_group(mesh, group) for group in groups]}
+    return {
+        "prometheus.yaml": dump(prometheus(mesh, target), HEAD),
+        f"rules/{mesh.mesh}.rules.yaml": dump(rules, HEAD),
+        **_tests(mesh, groups),
+    }
+
+
+def all_groups(mesh: Mesh) -> tuple[Group, ...]:
+    """Return every group of rules of a mesh; InvalidQuery when one of them does not parse."""
+    groups = (*recording_groups(mesh.mesh), alert_group(mesh))
+    for group in groups:
+        for rule in group.rules:
+            promql.parse(_name(rule), rule.expr)
+    return groups
+
+
+def queries(mesh: Mesh) -> list[tuple[str, str]]:
+    """Return (rule, query) of all that has data in a mesh that is well and has traffic.
+
+    Recorded expressions whole, of alerts what they measure before they compare it, and each
+    selector by itself, as a fallback to 0 would hide one that matches nothing.
+    """
+    found: dict[str, str] = {}
+    for group in all_groups(mesh):
+        for rule in group.rules:
+            measured = [rule.expr] if isinstance(rule, Recording) else [term.signal for term in rule.terms]
+            for expr in measured:
+                for query in (expr, *promql.selectors(_name(rule), expr)):
+                    found.setdefault(query, _name(rule))
+    return [(where, query) for query, where in found.items()]
+
+
+def annotations(mesh: Mesh, alert: Alert) -> dict[str, str]:
+    """Return an alert's texts and links; the dashboard's is relative to Grafana's address."""
+    about = f"?var-service={{{{ $labels.{SERVICE} }}}}" if _has_service(alert) else ""
+    return {
+        "summary": alert.summary,
+        "description": alert.description,
+        "runbook_url": f"{RUNBOOKS}#{alert.name.lower()}",
+        "dashboard_url": f"/d/{dashboard_uid(mesh.mesh, SERVICE)}{about}",
+    }
+
+
+def prometheus(mesh: Mesh, target: Target) -> dict[str, Any]:
+    """Return a Prometheus configuration: our discovery, our rules."""
+    sidecars: dict[str, Any] = {
+        "job_name": f"{mesh.mesh}-mesh",
+        "sample_limit": target.sample_limit,
+        "http_sd_configs": [{"url": target.discovery_url, "refresh_interval": _refresh(target)}],
+    }
+    parts: list[dict[str, Any]] = []
+    if target.parts:
+        named = "|".join(sorted(target.parts))
+        sidecars["relabel_configs"] = [{"source_labels": [PART], "regex": named, "action": "drop"}]
+        static = [
+            {"targets": [at], "labels": {MESH: mesh.mesh, PART: name, INSTANCE: name}}
+            for name, at in sorted(target.parts.items())
+        ]
+        parts = [{"job_name": f"{mesh.mesh}-legation", "static_configs": static}]
+    return {
+        "global": {
+            "scrape_interval": format_duration(target.scrape_interval),
+            "scrape_timeout": format_duration(min(target.scrape_interval, timedelta(seconds=10))),
+            "evaluation_interval": format_duration(target.evaluation_interval),
+        },
+        "rule_files": ["rules/*.rules.yaml"],
+        "scrape_configs": [sidecars, *parts],
+    }
+
+
+def _refresh(target: Target) -> str:
+    """Return how often to ask for targets: with each scrape, so that a new instance misses at most one."""
+    return format_duration(target.scrape_interval)
+
+
+def _has_service(alert: Alert) -> bool:
+    return f"$labels.{SERVICE} " in alert.summary
+
+
+def _name(rule: Recording | Alert) -> str:
+    return rule.record if isinstance(rule, Recording) else rule.name
+
+
+def _group(mesh: Mesh, group: Group) -> dict[str, Any]:
+    return {"name": group.name, "rules": [_rule(mesh, rule) for rule in group.rules]}
+
+
+def _rule(mesh: Mesh, rule: Recording | Alert) -> dict[str, Any]:
+    if isinstance(rule, Recording):
+        return {"record": rule.record, "expr": rule.expr}
+    hold = {"for": format_duration(rule.hold)} if rule.hold else {}
+    return {
+        "alert": rule.name,
+        "expr": rule.expr,
+        **hold,
+        "labels": {"severity": rule.severity},
+        "annotations": annotations(mesh, rule),
+    }
+
+
+def _tests(mesh: Mesh, groups: tuple[Group, ...]) -> Mapping[str, str]:
+    """Return one file an alert: `promtool test rules` resolves its rule_files from where the test stands."""
+    alerts = {rule.name: rule for group in groups for rule in group.rules if isinstance(rule, Alert)}
+    return {
+        f"tests/{mesh.mesh}.{name}.test.yaml": dump(
+            {
+                "rule_files": [f"../rules/{mesh.mesh}.rules.yaml"],
+                "group_eval_order": [group.name for group in groups],
+                "evaluation_interval": format_duration(stories[0].step),
+                "tests": [render_case(alerts[name], annotations(mesh, alerts[name]), case) for case in stories],
+            },
+            HEAD,
+        )
+        for name, stories in cases(mesh).items()
+    }

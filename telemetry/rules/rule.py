@@ -1,0 +1,57 @@
+"""A rule as a value: what is recorded, or what is measured and when that is an alert."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+Severity = Literal["page", "ticket"]
+"""A page wakes somebody; a ticket is for working hours (SRE workbook, chapter 5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recorded series."""
+
+    record: str
+    expr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A measurement and when it is bad: `signal` has data in a healthy mesh too, `condition` as in `> 0.05`.
+
+    Without a condition it is bad when there is no data.
+    """
+
+    signal: str
+    condition: str = ""
+
+    def __str__(self) -> str:
+        """Return the comparison."""
+        return f"({self.signal}) {self.condition}" if self.condition else f"absent({self.signal})"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An alert: all terms hold (matched by `on`) for `hold`. `{{ $value }}` is the first term's signal."""
+
+    name: str
+    terms: tuple[Term, ...]
+    severity: Severity
+    summary: str
+    description: str
+    on: tuple[str, ...] = ()
+    hold: timedelta = timedelta(0)
+
+    @property
+    def expr(self) -> str:
+        """The PromQL of all terms together."""
+        return f" and on ({', '.join(self.on)}) ".join(map(str, self.terms))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rules that are evaluated one after the other."""
+
+    name: str
+    rules: tuple[Recording | Alert, ...]

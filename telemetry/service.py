@@ -1,0 +1,123 @@
+"""The telemetry service: follows xds_server's registry and mesh, and serves what they say."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from legation.mesh.control import InstanceList, MeshDocument
+from legation.mesh.errors import InvalidMesh
+from legation.mesh.load import load
+from legation.runtime.clock import Clock
+from legation.runtime.control import ControlClient, ControlError, bind_unix, serve
+from legation.runtime.tasks import backoff, spawn
+from telemetry.control import control_routes, public_routes
+from telemetry.discovery import TargetGroup, join, target_groups
+from telemetry.inventory import Inventory, Watch
+from telemetry.metrics import Metrics
+from telemetry.settings import TELEMETRY, Settings
+
+RECONNECT_BASE, RECONNECT_MAX = 0.1, 2.0
+"""Seconds, as the sidecars' own streams."""
+
+M = TypeVar("M", bound=BaseModel)
+log = structlog.get_logger()
+
+
+async def run(settings: Settings, clock: Clock) -> None:
+    """Serve until cancelled. OSError when an address or the socket is taken."""
+    parts = settings.part_addresses()
+    public = _bind(settings.host, settings.port)
+    own = join(settings.host, public.getsockname()[1])
+    follower = Follower(clock, {**parts, TELEMETRY: own})
+    metrics = Metrics(follower.inventory, follower.targets)
+    routes = public_routes(follower.inventory, follower.targets, metrics)
+    control = control_routes(follower.inventory, follower.targets, f"http://{own}/sd")
+    async with serve([public], routes), serve([bind_unix(settings.control)], control):
+        log.info("serving", discovery=f"http://{own}/sd", control=str(settings.control))
+        await follower.follow(settings.xds_control)
+
+
+class Follower:
+    """Keeps the inventory up to date, and what it last knew while xds_server is away."""
+
+    def __init__(self, clock: Clock, parts: dict[str, str]) -> None:
+        """Know nothing yet but our own services (name: host:port)."""
+        self._clock, self._parts = clock, parts
+        self._inventory = Inventory()
+
+    def inventory(self) -> Inventory:
+        """Return what is known now."""
+        return self._inventory
+
+    def targets(self) -> tuple[TargetGroup, ...]:
+        """Return the targets as known now; none before the inventory is complete."""
+        known = self._inventory
+        if known.mesh is None or known.instances is None:
+            return ()
+        return target_groups(known.mesh.mesh, known.instances, self._parts)
+
+    async def follow(self, xds_control: Path) -> None:
+        """Follow both watches for ever."""
+        async with asyncio.TaskGroup() as group:
+            spawn(group, "watch-instances", self._watch(xds_control, "instances", InstanceList, self._instances))
+            spawn(group, "watch-mesh", self._watch(xds_control, "mesh", MeshDocument, self._mesh))
+
+    def _instances(self, event: InstanceList) -> None:
+        self._inventory = replace(self._inventory, instances=event.instances)
+
+    def _mesh(self, event: MeshDocument) -> None:
+        try:
+            mesh = load(event.text, event.file).mesh
+        except InvalidMesh as error:
+            # xds_server checked it already: ours is another version. What we know stays.
+            log.warning("mesh not understood", file=event.file, version=event.version, faults=str(error))
+            return
+        self._inventory = replace(self._inventory, mesh=mesh)
+
+    async def _watch(self, path: Path, watch: Watch, event: type[M], take: Callable[[M], None]) -> None:
+        """Follow one watch for ever; after each break, start again with a short back-off."""
+        while True:
+            async for attempt in backoff(RECONNECT_BASE, RECONNECT_MAX):
+                reason = await self._follow_once(path, watch, event, take)
+                if watch in self._inventory.connected:
+                    self._inventory = replace(self._inventory, connected=self._inventory.connected - {watch})
+                    log.warning("xds_server is away: the last targets stay", watch=watch, reason=reason)
+                    break
+                if attempt == 0:
+                    log.warning("xds_server does not answer yet", watch=watch, reason=reason)
+
+    async def _follow_once(self, path: Path, watch: Watch, event: type[M], take: Callable[[M], None]) -> str:
+        """Take events until the watch ends; return why it did."""
+        client = ControlClient(path)
+        try:
+            async for message in _events(client, watch, event):
+                take(message)
+                self._hear(watch)
+        except (ControlError, ValidationError) as error:
+            return str(error)
+        finally:
+            await client.close()
+        return "the watch ended"
+
+    def _hear(self, watch: Watch) -> None:
+        known = self._inventory
+        if watch not in known.connected:
+            log.info("following xds_server", watch=watch)
+        heard = {**known.heard, watch: self._clock.now()}
+        self._inventory = replace(known, connected=known.connected | {watch}, heard=heard)
+
+
+def _events(client: ControlClient, watch: Watch, event: type[M]) -> AsyncIterator[M]:
+    return client.watch(f"/{watch}/watch", event)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a listening TCP socket."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)

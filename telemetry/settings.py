@@ -1,0 +1,33 @@
+"""Settings of telemetry."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from legation.mesh import names
+
+TELEMETRY = "telemetry"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """telemetry: finds the sidecars for Prometheus, and lists what the mesh should have."""
+
+    control: Path = field(metadata={"help": "unix socket of the control API"})
+    xds_control: Path = field(metadata={"help": "unix socket of xds_server's control API"})
+    host: str = field(default="127.0.0.1", metadata={"help": "address of /sd and /metrics, for Prometheus"})
+    port: int = field(default=names.TELEMETRY_PORT, metadata={"help": "port of /sd and /metrics; 0 takes a free one"})
+    parts: str = field(
+        default="", metadata={"help": "metrics of our other services: xds_server=127.0.0.1:15011,certmgr=…"}
+    )
+
+    def part_addresses(self) -> Mapping[str, str]:
+        """Return name: host:port of `parts`; ValueError when an entry has another form."""
+        found = {}
+        for entry in filter(None, self.parts.split(",")):
+            name, equals, at = entry.partition("=")
+            host, colon, port = at.rpartition(":")
+            if not (name and equals and host and colon and port.isdigit()):
+                raise ValueError(f"parts: {entry!r} is not of the form name=host:port")
+            found[name] = at
+        return found

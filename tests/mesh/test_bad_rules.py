@@ -1,0 +1,192 @@
+# ruff: noqa: E501  a message is one line, and is shown as it is
+"""Fields that are right one by one, but not together: all that is said about each."""
+
+import pytest
+
+from legation.mesh.errors import InvalidMesh
+from legation.mesh.load import load
+
+HEAD = "mesh: shop\ntrust_domain: shop.local\nservices:\n"
+WEB = HEAD + "  web: {protocol: http, port: 8080}\n"
+
+
+def web(more: str) -> str:
+    """Return a mesh whose only service has these lines, from line 7 on."""
+    lines = "".join(f"    {line}\n" for line in more.splitlines())
+    return f"{HEAD}  web:\n    protocol: http\n    port: 8080\n{lines}"
+
+
+def grpc(more: str) -> str:
+    return web(more).replace("protocol: http", "protocol: grpc")
+
+
+BAD = {
+    "a call of nobody": (
+        web("calls: [orders]") + "  ordres: {protocol: http, port: 8080}\n",
+        [
+            "mesh.yaml:7:13: services.web.calls[0]: no service is called 'orders', did you mean ordres? known here: web, ordres"
+        ],
+    ),
+    "a call of itself": (
+        web("calls: [web]"),
+        ["mesh.yaml:7:13: services.web.calls[0]: a service cannot call itself through the mesh"],
+    ),
+    "the same call twice": (
+        web("calls: [orders, {service: orders}]") + "  orders: {protocol: http, port: 8080}\n",
+        [
+            "mesh.yaml:7:31: services.web.calls[1].service: 'orders' is in services.web.calls[0] already: put all of its allow rules there"
+        ],
+    ),
+    "a reserved name": (
+        HEAD + "  legation-gateway: {protocol: http, port: 8080}\n",
+        [
+            "mesh.yaml:4:3: services.legation-gateway: 'legation-gateway' is kept for Legation's own parts: take another name"
+        ],
+    ),
+    "the name legation": (
+        HEAD + "  legation: {protocol: http, port: 8080}\n",
+        ["mesh.yaml:4:3: services.legation: 'legation' is kept for Legation's own parts: take another name"],
+    ),
+    "a split that is short of 100": (
+        web("routes: [{split: {v1: 90, v2: 5}}]"),
+        ["mesh.yaml:7:15: services.web.routes[0].split: adds up to 95: the versions' shares must add up to 100"],
+    ),
+    "a split to a version that nobody runs": (
+        web("routes: [{split: {v1: 90, v3: 10}}]") + "workloads: [{service: web, command: [node]}]\n",
+        ["mesh.yaml:7:31: services.web.routes[0].split.v3: no workload of web has version 'v3', known here: v1"],
+    ),
+    "a route that is never reached": (
+        web("routes:\n  - {timeout: 1s}\n  - {match: {path: /a}}"),
+        [
+            "mesh.yaml:9:9: services.web.routes[1]: never reached: services.web.routes[0] takes every request, and the first that matches wins"
+        ],
+    ),
+    "a route behind the prefix /": (
+        web("routes:\n  - match: {prefix: /}\n  - {match: {path: /a}}"),
+        [
+            "mesh.yaml:9:9: services.web.routes[1]: never reached: services.web.routes[0] takes every request, and the first that matches wins"
+        ],
+    ),
+    "the same match twice": (
+        web("routes:\n  - match: {path: /a}\n  - match: {path: /a}"),
+        [
+            "mesh.yaml:9:9: services.web.routes[1]: never reached: services.web.routes[0] takes the same requests, and the first that matches wins"
+        ],
+    ),
+    "a path and a prefix": (
+        web("routes: [{match: {path: /a, prefix: /b}}]"),
+        ["mesh.yaml:7:33: services.web.routes[0].match.prefix: path and prefix exclude each other: leave one out"],
+    ),
+    "a route's path with a star": (
+        web("routes: [{match: {prefix: /a/*}}]"),
+        [
+            "mesh.yaml:7:31: services.web.routes[0].match.prefix: '/a/*' holds a *, which matches nothing but itself: write it without"
+        ],
+    ),
+    "ring_hash without a header": (
+        web("load_balancing:\n  policy: ring_hash"),
+        [
+            "mesh.yaml:7:5: services.web.load_balancing.hash_header: missing: ring_hash needs the header whose value chooses the instance"
+        ],
+    ),
+    "a hash header without use": (
+        web("load_balancing: {hash_header: x-user}"),
+        [
+            "mesh.yaml:7:35: services.web.load_balancing.hash_header: round_robin does not look at it: leave it out, or set policy to ring_hash or maglev"
+        ],
+    ),
+    "a health check without a path": (
+        web("health_check: {interval: 1s}"),
+        ["mesh.yaml:7:5: services.web.health_check.path: missing: write what to GET, such as /healthz"],
+    ),
+    "a grpc health check with a path": (
+        grpc("health_check: {path: /healthz}"),
+        [
+            "mesh.yaml:7:26: services.web.health_check.path: grpc services are asked by grpc.health.v1, which has no path: leave it out"
+        ],
+    ),
+    "one port exposed twice": (
+        web("expose: {port: 80, address: 127.0.0.2}")
+        + "  b: {protocol: http, port: 1, expose: {port: 80}}\n  c: {protocol: http, port: 1, expose: {port: 80, address: 0.0.0.0}}\n",
+        [
+            "mesh.yaml:9:47: services.c.expose.port: 80 is taken by services.web.expose: take another port, or another address"
+        ],
+    ),
+    "one port exposed on all addresses, then on one": (
+        web("expose: {port: 80, address: 0.0.0.0}") + "  b: {protocol: http, port: 1, expose: {port: 80}}\n",
+        [
+            "mesh.yaml:8:47: services.b.expose.port: 80 is taken by services.web.expose: take another port, or another address"
+        ],
+    ),
+    "one port exposed on one address twice": (
+        web("expose: {port: 80}") + "  b: {protocol: http, port: 1, expose: {port: 80}}\n",
+        [
+            "mesh.yaml:8:47: services.b.expose.port: 80 is taken by services.web.expose: take another port, or another address"
+        ],
+    ),
+    "a grpc status for http": (
+        web("routes: [{retry: {retry_on: [unavailable]}}]"),
+        [
+            "mesh.yaml:7:34: services.web.routes[0].retry.retry_on[0]: unavailable is a grpc status, and this service speaks http: write 5xx, gateway-error, reset, reset-before-request, connect-failure, refused-stream or retriable-4xx"
+        ],
+    ),
+    "a try longer than its request": (
+        web("routes: [{timeout: 1s, retry: {retry_on: [5xx], per_try_timeout: 2s}}]"),
+        ["mesh.yaml:7:70: services.web.routes[0].retry.per_try_timeout: 2s is above the route's timeout of 1s"],
+    ),
+    "a try longer than the usual request": (
+        web("routes: [{retry: {retry_on: [5xx], per_try_timeout: 20s}}]"),
+        ["mesh.yaml:7:57: services.web.routes[0].retry.per_try_timeout: 20s is above the route's timeout of 15s"],
+    ),
+    "a retry without a condition": (
+        web("routes: [{retry: {num_retries: 2}}]"),
+        [
+            "mesh.yaml:7:15: services.web.routes[0].retry.retry_on: missing: say after which failures to try again: 5xx, gateway-error, reset, reset-before-request, connect-failure, refused-stream or retriable-4xx"
+        ],
+    ),
+    "a back-off that shrinks": (
+        web("routes: [{retry: {retry_on: [5xx], base_interval: 1s}}]"),
+        ["mesh.yaml:7:15: services.web.routes[0].retry: base_interval 1s is above max_interval 250ms"],
+    ),
+    "certificates too short": (
+        WEB + "certificates: {ttl: 30s}\n",
+        ["mesh.yaml:5:21: certificates.ttl: 30s is below the minimum 1m"],
+    ),
+    "certificates too long": (
+        WEB + "certificates: {ttl: 25h}\n",
+        ["mesh.yaml:5:21: certificates.ttl: 25h is above the maximum 24h"],
+    ),
+    "a star inside of an allowed path": (
+        web("calls: [{service: b, allow: [{paths: [/a/*/b, /a/*, /*]}]}]") + "  b: {protocol: http, port: 1}\n",
+        [
+            "mesh.yaml:7:43: services.web.calls[0].allow[0].paths[0]: '/a/*/b' has a * elsewhere than in /* at its end: write an exact path, or a prefix and /*"
+        ],
+    ),
+    "a workload of nobody": (
+        WEB + "workloads: [{service: wbe, command: [node]}]\n",
+        ["mesh.yaml:5:23: workloads[0].service: no service is called 'wbe', did you mean web? known here: web"],
+    ),
+    "one version in two workloads": (
+        WEB + "workloads:\n  - {service: web, command: [node]}\n  - {service: web, version: v1, command: [node]}\n",
+        [
+            "mesh.yaml:7:5: workloads[1]: version v1 of web is in workloads[0] already: give it another version, or raise instances there"
+        ],
+    ),
+    "a command without a program": (
+        WEB + 'workloads: [{service: web, command: [""]}]\n',
+        ["mesh.yaml:5:38: workloads[0].command[0]: '' is no program: write its name or its path"],
+    ),
+    "more instances than addresses": (
+        WEB
+        + "workloads:\n"
+        + "".join(f"  - {{service: web, version: v{i}, instances: 85, command: [node]}}\n" for i in range(3)),
+        ["mesh.yaml:5:1: workloads: 255 instances in all are above the maximum 254 of one host"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "messages"), BAD.values(), ids=BAD)
+def test_every_fault_is_told_with_its_place(text, messages):
+    with pytest.raises(InvalidMesh) as caught:
+        load(text, "mesh.yaml")
+    assert str(caught.value).split("\n") == messages

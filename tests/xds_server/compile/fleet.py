@@ -1,0 +1,177 @@
+"""Some stock Envoys that run what compile wrote, with apps of ours behind them; all on loopback, one address a fleet."""
+
+import asyncio
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import httpx
+from legation.mesh import names
+from legation.mesh.load import load
+from legation.runtime import binaries
+from legation.runtime.tasks import until
+from xds_server.compile import BootstrapInput, Compiler, bootstrap
+from xds_server.node import Endpoint, Node
+
+from tests.xds_server.compile.authority import Authority
+from tests.xds_server.compile.rendition import static_file
+
+LIMIT = 15.0
+APP_PORT = 20000
+
+
+def address(slot: int) -> str:
+    """Return a loopback address of this process alone."""
+    pid = os.getpid()
+    return f"127.{191 + (pid >> 8) % 63}.{pid & 255}.{10 + slot}"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    async def holds() -> bool:
+        return condition()
+
+    assert asyncio.run(until(holds, LIMIT, every=0.02)), "the condition did not come about"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def get_request(self):
+        connection, peer = super().get_request()
+        self.connections = [*getattr(self, "connections", []), connection]
+        return connection, peer
+
+    def close_connections(self) -> None:
+        for connection in getattr(self, "connections", []):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class App:
+    """An HTTP/1.1 app that remembers what it was asked, and answers as the test says."""
+
+    def __init__(self, host: str, name: str) -> None:
+        self.host, self.name = host, name
+        self.reset()
+        self.start()
+
+    def reset(self, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self.status, self.headers, self.seen = status, headers or {}, []
+
+    def start(self) -> None:
+        app = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def answer(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length", 0)))
+                app.seen.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
+                body = app.name.encode()
+                self.send_response(app.status)
+                for name, value in {**app.headers, "content-length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = do_PUT = answer  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = _Server((self.host, APP_PORT), Handler)
+        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def stop(self) -> None:
+        """Die: the port is closed, and so is every connection."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._server.close_connections()
+
+
+@dataclass
+class Fleet:
+    """Add nodes, then run them. `extra` are endpoints that no Envoy of ours serves."""
+
+    text: str
+    folder: Path
+    nodes: dict[str, Node] = field(default_factory=dict)
+    extra: dict[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.mesh = load(self.text, "mesh.yaml")
+        self.authority = Authority("mesh")
+
+    def add(self, service: str, version: str = "v1") -> Node:
+        at = address(len(self.nodes))
+        name = f"{service}-{version}"
+        self.nodes[name] = Node(
+            name, service, version, "1", at, names.INBOUND_PORT,
+            app_address=at, app_port=APP_PORT, metrics_port=names.METRICS_PORT,
+        )  # fmt: skip
+        return self.nodes[name]
+
+    def secrets(self, service: str) -> Path:
+        identity = names.spiffe_id(self.mesh.mesh.trust_domain, service)
+        return self.authority.issue(identity, self.folder / "secrets" / service)
+
+    def admin(self, name: str) -> str:
+        return str(self.folder / f"{name}.sock")
+
+    def stat(self, name: str, stat: str) -> int:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=self.admin(name)), base_url="http://envoy") as admin:
+            text = admin.get("/stats", params={"filter": f"^{stat}$"}).text
+        return int(text.partition(": ")[2] or 0)
+
+    def outbound(self, caller: str, callee: str) -> str:
+        node = self.nodes[caller]
+        called = [c.service for c in self.mesh.mesh.services[node.service].calls]
+        return f"{node.address}:{names.outbound_ports(called, {})[callee]}"
+
+    @contextmanager
+    def running(self) -> Iterator["Fleet"]:
+        compiler = Compiler(self.mesh)
+        started: list[subprocess.Popen] = []
+        try:
+            started.extend(self._start(compiler, node) for node in self.nodes.values())
+            for name in self.nodes:
+                wait_for(lambda name=name: self._is_live(name))
+            yield self
+        finally:
+            for envoy in started:
+                envoy.kill()
+            for envoy in started:
+                envoy.wait()
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def _start(self, compiler: Compiler, node: Node) -> subprocess.Popen:
+        given = BootstrapInput(node, self.mesh.mesh.trust_domain, "127.0.0.1", 1, "/nowhere", self.admin(node.id))
+        file = self.folder / f"{node.id}.json"
+        snapshot = compiler.snapshot(node, self._endpoints())
+        file.write_text(static_file(bootstrap(given), snapshot, self.secrets(node.service)))
+        with (self.folder / f"{node.id}.log").open("w") as log:
+            quick = ["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "50"]
+            command = [binaries.envoy(), "-c", file, "-l", "warning", *quick]
+            return subprocess.Popen(command, stdout=log, stderr=log)
+
+    def _endpoints(self) -> dict[str, tuple[Endpoint, ...]]:
+        found: dict[str, tuple[Endpoint, ...]] = dict(self.extra)
+        for node in self.nodes.values():
+            endpoint = Endpoint(node.id, node.version, node.address, node.port)
+            found[node.service] = (*found.get(node.service, ()), endpoint)
+        return found
+
+    def _is_live(self, name: str) -> bool:
+        try:
+            return self.stat(name, "server.live") == 1
+        except httpx.HTTPError:
+            return False

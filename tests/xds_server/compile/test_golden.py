@@ -1,0 +1,107 @@
+"""All that compile writes, held against files, and proved by a stock Envoy."""
+
+import json
+import subprocess
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from envoy.service.health.v3.hds_pb2 import HealthCheckSpecifier
+from legation.mesh import names
+from legation.mesh.load import load
+from legation.runtime import binaries
+from ruamel.yaml import YAML
+from xds_server import snapshot as kinds
+from xds_server.compile import BootstrapInput, Compiler, bootstrap
+from xds_server.node import Endpoint, Node
+
+from tests.xds_server.compile.authority import Authority
+from tests.xds_server.compile.rendition import as_dict, protos, static_file
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "compile"
+RECORDED = {
+    "hop": ("web", "orders", "payments", names.GATEWAY),
+    "balance": ("web",),
+    "plain": ("hello",),
+}
+KINDS = {"clusters": kinds.CLUSTER, "endpoints": kinds.ENDPOINT, "listeners": kinds.LISTENER, "routes": kinds.ROUTE}
+
+
+def compiled(case: str):
+    """Return each node of a case with its bootstrap and its snapshot."""
+    mesh = load((GOLDEN / case / "mesh.yaml").read_text(), "mesh.yaml")
+    compiler = Compiler(mesh)
+    services = list(mesh.mesh.services)
+    endpoints = {s: _endpoints(s, 10 + n) for n, s in enumerate(services)}
+    for n, service in enumerate([*services, names.GATEWAY]):
+        node = Node(
+            id=names.instance_id(service, "v1", 0), service=service, version="v1", boot="1",
+            address=f"127.64.{n}.1", port=names.INBOUND_PORT, app_port=20000 + n if n < len(services) else 0,
+            metrics_port=names.METRICS_PORT, zone="here",
+        )  # fmt: skip
+        given = BootstrapInput(
+            node, mesh.mesh.trust_domain, "127.64.255.1", names.XDS_PORT, "/run/mesh/sds.sock", "/run/mesh/admin.sock"
+        )
+        yield node, bootstrap(given), compiler, compiler.snapshot(node, endpoints)
+
+
+def _endpoints(service: str, slot: int) -> tuple[Endpoint, ...]:
+    versions = (("v1", True), ("v1", False), ("v2", False))
+    return tuple(
+        Endpoint(f"{service}-{version}-{i}", version, f"127.64.{slot}.{i + 1}", names.INBOUND_PORT, healthy, "here")
+        for i, (version, healthy) in enumerate(versions)
+    )
+
+
+def _yaml(value: object) -> str:
+    text = StringIO()
+    yaml = YAML(typ="safe")
+    yaml.default_flow_style = False
+    yaml.width = 200
+    yaml.dump(json.loads(json.dumps(value)), text)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("case", RECORDED)
+def test_what_each_node_gets_is_as_recorded(case, golden):
+    files = {}
+    for node, text, compiler, snapshot in compiled(case):
+        if node.service not in RECORDED[case]:
+            continue
+        files[f"{node.service}/bootstrap.json"] = text
+        files[f"{node.service}/health.yaml"] = _health(compiler.health_specifier(node))
+        for name, kind in KINDS.items():
+            resources = snapshot.of_type(kind)
+            files[f"{node.service}/{name}.yaml"] = _yaml(
+                [{"from": str(resources[r].source), "resource": as_dict(p)} for r, p in protos(snapshot, kind).items()]
+            )
+    golden(f"compile/{case}/nodes", files)
+
+
+def _health(body: bytes) -> str:
+    return _yaml(as_dict(HealthCheckSpecifier.FromString(body)))
+
+
+@pytest.mark.parametrize("case", RECORDED)
+def test_a_stock_envoy_accepts_what_each_node_gets(case, tmp_path):
+    secrets = Authority("test").issue("spiffe://test/any", tmp_path)
+    for node, text, _, snapshot in compiled(case):
+        validate(tmp_path / f"{node.id}-bootstrap.json", text)
+        validate(tmp_path / f"{node.id}.json", static_file(text, snapshot, secrets))
+
+
+def validate(file: Path, text: str) -> None:
+    file.write_text(text)
+    done = subprocess.run(
+        [binaries.envoy(), "--mode", "validate", "-c", file, "-l", "warning"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), json.dumps(json.loads(text), indent=1)[:2000]
+
+
+@pytest.mark.parametrize("case", RECORDED)
+def test_two_compilers_write_the_same_bytes(case):
+    first, second = ([s for *_, s in compiled(case)] for _ in range(2))
+    assert first == second

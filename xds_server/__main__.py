@@ -1,0 +1,13 @@
+"""`python -m xds_server`."""
+
+import os
+import sys
+
+from legation.runtime.lifecycle import main
+from legation.runtime.settings import load
+from xds_server.service import run
+from xds_server.settings import Settings
+
+if __name__ == "__main__":
+    settings = load(Settings, "XDS_SERVER", sys.argv[1:], os.environ)
+    main("xds_server", lambda: run(settings))

@@ -1,0 +1,52 @@
+"""The access log: one JSON line a request on stdout, the same fields at both ends of a hop."""
+
+from typing import Literal
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, NotHealthCheckFilter
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
+from google.protobuf.struct_pb2 import Struct
+
+from xds_server.compile.pack import pack
+
+Direction = Literal["inbound", "outbound", "gateway"]
+
+_FIELDS = {
+    "time": "%START_TIME%",
+    "method": "%REQ(:METHOD)%",
+    "authority": "%REQ(:AUTHORITY)%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "grpc_status": "%GRPC_STATUS_NUMBER%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "transport_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "duration_ms": "%DURATION%",
+    "upstream_ms": "%RESPONSE_DURATION%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "cluster": "%UPSTREAM_CLUSTER%",
+    "upstream": "%UPSTREAM_HOST%",
+    "instance": "%UPSTREAM_HOST_NAME_WITHOUT_PORT%",
+    "route": "%ROUTE_NAME%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "trace_id": "%TRACE_ID%",
+    "peer": "%DOWNSTREAM_PEER_URI_SAN%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+}
+
+
+def access_log(direction: Direction, service: str) -> AccessLog:
+    """Return the access log of one proxy's listeners; `service` is the proxy's own. Health checks are left out.
+
+    Written to standard output itself: /dev/stdout cannot be opened where that is a socket.
+    """
+    fields = Struct()
+    fields.update({**_FIELDS, "direction": direction, "service": service})
+    return AccessLog(
+        name="envoy.access_loggers.stdout",
+        filter=AccessLogFilter(not_health_check_filter=NotHealthCheckFilter()),
+        typed_config=pack(StdoutAccessLog(log_format=SubstitutionFormatString(json_format=fields))),
+    )

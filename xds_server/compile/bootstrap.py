@@ -1,0 +1,163 @@
+"""What an Envoy of ours starts with: who it is, and where it gets everything else from."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_address
+
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Admin, Bootstrap
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import Address
+from envoy.config.core.v3.base_pb2 import Locality
+from envoy.config.core.v3.base_pb2 import Node as NodeProto
+from envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ApiVersion
+from envoy.config.overload.v3.overload_pb2 import OverloadManager, ResourceMonitor
+from envoy.extensions.resource_monitors.downstream_connections.v3.downstream_connections_pb2 import (
+    DownstreamConnectionsConfig,
+)
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.struct_pb2 import Struct
+
+from legation.mesh import names
+from xds_server.compile import tls
+from xds_server.compile.address import one_host, pipe, tcp
+from xds_server.compile.cluster import CONNECT_TIMEOUT, HTTP_OPTIONS, ads, keepalive
+from xds_server.compile.grpc_service import grpc_service
+from xds_server.compile.metrics import metrics_listener, stats_config
+from xds_server.compile.pack import duration, pack
+from xds_server.node import Node
+
+MAX_CONNECTIONS = 50_000
+"""Downstream connections of one Envoy; above them it refuses new ones instead of running out of files and memory."""
+
+_OWNER_ONLY = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapInput:
+    """What the bootstrap depends on: the node, and where its host's services are.
+
+    `xds_host` is an IP address or a name; `sds_socket` and `admin_socket` are paths of unix sockets.
+    """
+
+    node: Node
+    trust_domain: str
+    xds_host: str
+    xds_port: int
+    sds_socket: str
+    admin_socket: str
+
+
+def bootstrap(given: BootstrapInput) -> str:
+    """Return an Envoy's bootstrap file, as JSON."""
+    node = given.node
+    proto = Bootstrap(
+        node=_node(node),
+        admin=Admin(address=pipe(given.admin_socket, _OWNER_ONLY)),
+        static_resources=Bootstrap.StaticResources(
+            clusters=[_xds(given), _sds(given), _admin(given)],
+            listeners=[metrics_listener(node.address, node.metrics_port)],
+        ),
+        dynamic_resources=_dynamic_resources(),
+        hds_config=_api(ApiConfigSource.ApiType.GRPC),
+        stats_config=stats_config(),
+        # Histograms reach a scrape only with a flush: 5 s by default, a whole scrape late.
+        stats_flush_interval=duration(timedelta(seconds=1)),
+        overload_manager=_overload_manager(),
+    )
+    return MessageToJson(proto, preserving_proto_field_name=True, sort_keys=True, indent=2) + "\n"
+
+
+def metadata(node: Node) -> dict[str, str | dict[str, int]]:
+    """Return what a node says of itself: strings, but for `outbound_ports`."""
+    return {
+        "service": node.service,
+        "version": node.version,
+        "boot": node.boot,
+        "address": node.address,
+        "port": str(node.port),
+        "app_address": node.app_address,
+        "app_port": str(node.app_port),
+        "metrics_port": str(node.metrics_port),
+        "zone": node.zone,
+        "outbound_ports": dict(node.outbound_ports),
+    }
+
+
+def _node(node: Node) -> NodeProto:
+    fields = Struct()
+    fields.update(metadata(node))
+    return NodeProto(id=node.id, cluster=node.service, locality=Locality(zone=node.zone), metadata=fields)
+
+
+def _dynamic_resources() -> Bootstrap.DynamicResources:
+    """Return one delta stream for everything.
+
+    Without a fetch timeout: an Envoy that has no configuration yet waits and is not ready,
+    instead of being ready with nothing.
+    """
+    source = ads()
+    source.initial_fetch_timeout.CopyFrom(duration(timedelta(0)))
+    return Bootstrap.DynamicResources(
+        ads_config=_api(ApiConfigSource.ApiType.DELTA_GRPC), cds_config=source, lds_config=source
+    )
+
+
+def _api(api_type: "ApiConfigSource.ApiType.ValueType") -> ApiConfigSource:
+    return ApiConfigSource(
+        api_type=api_type,
+        transport_api_version=ApiVersion.V3,
+        set_node_on_first_message_only=True,
+        grpc_services=[grpc_service(names.XDS_CLUSTER)],
+    )
+
+
+def _xds(given: BootstrapInput) -> Cluster:
+    """Return xds_server, over mTLS: it alone may configure this proxy."""
+    cluster = _static(names.XDS_CLUSTER, tcp(given.xds_host, given.xds_port))
+    if not _is_ip(given.xds_host):
+        cluster.type = Cluster.DiscoveryType.STRICT_DNS
+    identity = names.spiffe_id(given.trust_domain, names.XDS_SERVER)
+    cluster.transport_socket.CopyFrom(tls.upstream(identity, names.XDS_SERVER))
+    return _with_http2(cluster)
+
+
+def _sds(given: BootstrapInput) -> Cluster:
+    """Return certmgr's socket for this service: whoever may open it has the identity."""
+    return _with_http2(_static(names.SDS_CLUSTER, pipe(given.sds_socket)))
+
+
+def _admin(given: BootstrapInput) -> Cluster:
+    return _static(names.ADMIN_CLUSTER, pipe(given.admin_socket))
+
+
+def _static(name: str, address: Address) -> Cluster:
+    return Cluster(
+        name=name,
+        type=Cluster.DiscoveryType.STATIC,
+        connect_timeout=duration(CONNECT_TIMEOUT),
+        load_assignment=one_host(name, address),
+    )
+
+
+def _with_http2(cluster: Cluster) -> Cluster:
+    http2 = HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=keepalive())
+    options = pack(HttpProtocolOptions(explicit_http_config=http2))
+    cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(options)
+    return cluster
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _overload_manager() -> OverloadManager:
+    config = DownstreamConnectionsConfig(max_active_downstream_connections=MAX_CONNECTIONS)
+    monitor = ResourceMonitor(
+        name="envoy.resource_monitors.global_downstream_max_connections", typed_config=pack(config)
+    )
+    return OverloadManager(resource_monitors=[monitor])

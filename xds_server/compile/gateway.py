@@ -1,0 +1,78 @@
+"""The gateway's listeners: what the world outside of the mesh may reach, in plain HTTP (Envoy: edge best practices)."""
+
+from datetime import timedelta
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
+from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions, HttpProtocolOptions
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    LocalReplyConfig,
+    ResponseMapper,
+)
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+
+from legation.mesh import names
+from legation.mesh.model.expose import Expose
+from xds_server.compile.http import connection_manager
+from xds_server.compile.listener import listener
+from xds_server.compile.pack import duration
+
+_MAX_STREAMS = 100
+_STREAM_WINDOW = 64 * 1024
+_CONNECTION_WINDOW = 1024 * 1024
+
+
+def gateway_listener(service: str, expose: Expose) -> Listener:
+    """Return the listener of an exposed service. Its routes are the service's own, as its callers have them."""
+    manager = connection_manager("gateway", f"gateway_{expose.port}", service, names.GATEWAY)
+    manager.MergeFrom(_edge_options(service))
+    # What an app is built with is nobody's business out there.
+    manager.server_header_transformation = HttpConnectionManager.ServerHeaderTransformation.OVERWRITE
+    name = names.gateway_listener(expose.port)
+    return listener(name, (str(expose.address), expose.port), "INBOUND", manager)
+
+
+def _edge_options(service: str) -> HttpConnectionManager:
+    """Return what guards against clients that nobody knows."""
+    return HttpConnectionManager(
+        use_remote_address=BoolValue(value=True),
+        merge_slashes=True,
+        path_with_escaped_slashes_action=HttpConnectionManager.PathWithEscapedSlashesAction.UNESCAPE_AND_REDIRECT,
+        request_headers_timeout=duration(timedelta(seconds=10)),
+        common_http_protocol_options=HttpProtocolOptions(
+            idle_timeout=duration(timedelta(hours=1)),
+            headers_with_underscores_action=HttpProtocolOptions.HeadersWithUnderscoresAction.REJECT_REQUEST,
+        ),
+        http2_protocol_options=Http2ProtocolOptions(
+            max_concurrent_streams=UInt32Value(value=_MAX_STREAMS),
+            initial_stream_window_size=UInt32Value(value=_STREAM_WINDOW),
+            initial_connection_window_size=UInt32Value(value=_CONNECTION_WINDOW),
+        ),
+        local_reply_config=_replies(service),
+    )
+
+
+def _replies(service: str) -> LocalReplyConfig:
+    """Return the bodies of the answers that the gateway makes itself, for people to read."""
+    bodies = {
+        "NR": f"no route of {service} matches this request",
+        "UH": f"{service} has no instance that takes requests now",
+        "UF": f"{service} cannot be reached now",
+        "UT": f"{service} did not answer in time",
+    }
+    reply = SubstitutionFormatString(
+        text_format_source=DataSource(
+            inline_string="%RESPONSE_CODE%: %LOCAL_REPLY_BODY% (request %REQ(X-REQUEST-ID)%)\n"
+        )
+    )
+    return LocalReplyConfig(mappers=[_mapper(flag, body) for flag, body in bodies.items()], body_format=reply)
+
+
+def _mapper(flag: str, body: str) -> ResponseMapper:
+    return ResponseMapper(
+        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[flag])),
+        body=DataSource(inline_string=body),
+    )

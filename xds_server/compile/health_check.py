@@ -1,0 +1,54 @@
+"""`health_check` to what a sidecar's Envoy is asked to check over HDS: its own app."""
+
+from datetime import timedelta
+
+from envoy.config.core.v3.health_check_pb2 import HealthCheck
+from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint
+from envoy.service.health.v3.hds_pb2 import ClusterHealthCheck, HealthCheckSpecifier, LocalityEndpoints
+from envoy.type.v3.http_pb2 import CodecClientType
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+
+from legation.mesh import names
+from legation.mesh.model.health_check import HealthCheck as Check
+from legation.mesh.model.service import Service
+from xds_server.compile.address import tcp
+from xds_server.compile.pack import duration
+from xds_server.node import Node
+
+REPORT_INTERVAL = timedelta(seconds=1)
+
+
+def specifier(node: Node, service: Service | None) -> HealthCheckSpecifier:
+    """Return what the node shall check; nothing for a service without a check."""
+    reports = duration(REPORT_INTERVAL)
+    if service is None or service.health_check is None:
+        return HealthCheckSpecifier(interval=reports)
+    app = Endpoint(address=tcp(node.app_address, node.app_port))
+    checks = ClusterHealthCheck(
+        cluster_name=names.LOCAL_APP,
+        health_checks=[_check(node.service, service.health_check)],
+        locality_endpoints=[LocalityEndpoints(endpoints=[app])],
+    )
+    return HealthCheckSpecifier(cluster_health_checks=[checks], interval=reports)
+
+
+def _check(service: str, check: Check) -> HealthCheck:
+    """Return the check. The `no_traffic` intervals are 60 s by default, and HDS's clusters never have traffic."""
+    interval = duration(check.interval)
+    proto = HealthCheck(
+        timeout=duration(check.timeout),
+        interval=interval,
+        no_traffic_interval=interval,
+        no_traffic_healthy_interval=interval,
+        unhealthy_threshold=UInt32Value(value=check.unhealthy_threshold),
+        healthy_threshold=UInt32Value(value=check.healthy_threshold),
+        # A kept connection would race the app's own idle timeout, and a race is no illness.
+        reuse_connection=BoolValue(value=False),
+    )
+    if check.path is None:
+        proto.grpc_health_check.CopyFrom(HealthCheck.GrpcHealthCheck())
+    else:
+        proto.http_health_check.CopyFrom(
+            HealthCheck.HttpHealthCheck(host=service, path=check.path, codec_client_type=CodecClientType.HTTP1)
+        )
+    return proto

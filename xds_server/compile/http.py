@@ -1,0 +1,68 @@
+"""What every HTTP connection manager of ours has: routes over ADS, headers that nobody may forge, the access log."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+    Rds,
+)
+from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from xds_server.compile.access_log import Direction, access_log
+from xds_server.compile.cluster import ads
+from xds_server.compile.pack import duration, pack
+
+SERVER_NAME = "legation"
+CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
+
+FORBIDDEN_PREFIXES = ("x-envoy-", "x-legation-")
+"""Headers by which a client could change retries and timeouts, or speak for a proxy: removed before anything else."""
+
+
+def connection_manager(
+    direction: Direction, stat_prefix: str, routes: str, service: str, filters: Iterable[HttpFilter] = ()
+) -> HttpConnectionManager:
+    """Return a manager whose routes come over ADS by the name `routes`; each direction adds to it."""
+    return HttpConnectionManager(
+        codec_type=HttpConnectionManager.CodecType.AUTO,
+        stat_prefix=stat_prefix,
+        rds=Rds(route_config_name=routes, config_source=ads()),
+        http_filters=[*filters, router()],
+        access_log=[access_log(direction, service)],
+        early_header_mutation_extensions=[_forget_forbidden()],
+        normalize_path=BoolValue(value=True),
+        server_name=SERVER_NAME,
+        server_header_transformation=HttpConnectionManager.ServerHeaderTransformation.PASS_THROUGH,
+        stream_idle_timeout=duration(timedelta(minutes=5)),
+    )
+
+
+def network_filter(manager: HttpConnectionManager) -> Filter:
+    """Return the manager as a listener's filter."""
+    return Filter(name=CONNECTION_MANAGER, typed_config=pack(manager))
+
+
+def router() -> HttpFilter:
+    """Return the last filter. It adds no x-envoy headers of its own, and takes no timeouts from a request's."""
+    return HttpFilter(name="envoy.filters.http.router", typed_config=pack(Router(suppress_envoy_headers=True)))
+
+
+def _forget_forbidden() -> TypedExtensionConfig:
+    mutations = [
+        HeaderMutation(remove_on_match=HeaderMutation.RemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
+        for prefix in FORBIDDEN_PREFIXES
+    ]
+    return TypedExtensionConfig(
+        name="envoy.http.early_header_mutation.header_mutation",
+        typed_config=pack(EarlyHeaderMutation(mutations=mutations)),
+    )

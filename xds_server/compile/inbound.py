@@ -1,0 +1,63 @@
+"""The listener in front of an app: mTLS, access control, and a word to the caller when the app cannot be reached."""
+
+from datetime import timedelta
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+    LocalReplyConfig,
+    ResponseMapper,
+)
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from legation.mesh import names
+from legation.mesh.model.mesh import Mesh
+from xds_server.compile import tls
+from xds_server.compile.http import connection_manager
+from xds_server.compile.listener import listener
+from xds_server.compile.pack import duration, pack
+from xds_server.compile.rbac import access, restricts_paths
+from xds_server.compile.retry import APP_UNREACHABLE, RETRY_HEADER
+from xds_server.node import Node
+
+
+def inbound_listener(mesh: Mesh, node: Node, connection_life: timedelta) -> Listener:
+    """Return the one listener through which peers reach this instance."""
+    rbac = HttpFilter(name="envoy.filters.http.rbac", typed_config=pack(access(mesh, node.service)))
+    manager = connection_manager("inbound", names.INBOUND, names.INBOUND, node.service, [rbac])
+    manager.MergeFrom(_peer_options(connection_life))
+    manager.stream_idle_timeout.CopyFrom(duration(timedelta(0)))
+    if restricts_paths(mesh, node.service):
+        # An app may read %2F as a slash after we have matched the path without doing so.
+        manager.path_with_escaped_slashes_action = HttpConnectionManager.PathWithEscapedSlashesAction.REJECT_REQUEST
+    return listener(names.INBOUND, (node.address, node.port), "INBOUND", manager, tls.downstream())
+
+
+def _peer_options(connection_life: timedelta) -> HttpConnectionManager:
+    """Return what holds for peers: the caller's identity for the app, and connections that end with certificates."""
+    return HttpConnectionManager(
+        forward_client_cert_details=HttpConnectionManager.ForwardClientCertDetails.SANITIZE_SET,
+        set_current_client_cert_details=HttpConnectionManager.SetCurrentClientCertDetails(uri=True),
+        common_http_protocol_options=HttpProtocolOptions(max_connection_duration=duration(connection_life)),
+        http1_safe_max_connection_duration=True,
+        local_reply_config=LocalReplyConfig(mappers=[_app_unreachable()]),
+        use_remote_address=BoolValue(value=False),
+    )
+
+
+def _app_unreachable() -> ResponseMapper:
+    """Mark the answer to a request that the app refused to connect for (flag UF): it never got it.
+
+    Callers try again, POSTs too, as `RETRY_HEADER` is in their retriable headers.
+    """
+    header = HeaderValueOption(
+        header=HeaderValue(key=RETRY_HEADER, value=APP_UNREACHABLE),
+        append_action=HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+    return ResponseMapper(
+        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["UF"])), headers_to_add=[header]
+    )

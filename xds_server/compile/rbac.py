@@ -1,0 +1,64 @@
+"""`calls` to access control: who may ask a service for what. Deny by default; the callee's own proxy enforces it."""
+
+from collections.abc import Iterable
+
+from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy, Principal
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
+from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC as RbacFilter  # noqa: N811 - Envoy has two RBACs
+from envoy.type.matcher.v3.path_pb2 import PathMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+
+from legation.mesh import names
+from legation.mesh.model.call import Allow
+from legation.mesh.model.mesh import Mesh
+
+
+def access(mesh: Mesh, service: str) -> RbacFilter:
+    """Return the filter in front of a service: one policy for each caller, by its exact SPIFFE ID.
+
+    A service that nobody calls has no policy, which denies everything.
+    """
+    policies = {
+        caller: _policy(names.spiffe_id(mesh.trust_domain, caller), allow)
+        for caller, allow in _callers(mesh, service).items()
+    }
+    return RbacFilter(rules=RBAC(action=RBAC.Action.ALLOW, policies=policies))
+
+
+def restricts_paths(mesh: Mesh, service: str) -> bool:
+    """Say whether some caller may ask for some paths only."""
+    return any(rule.paths for allow in _callers(mesh, service).values() for rule in allow)
+
+
+def _callers(mesh: Mesh, service: str) -> dict[str, tuple[Allow, ...]]:
+    """Return what each caller may do; an empty tuple is everything."""
+    callers = {
+        name: call.allow for name, caller in mesh.callers(service) for call in caller.calls if call.service == service
+    }
+    return callers | ({names.GATEWAY: ()} if service in mesh.exposed() else {})
+
+
+def _policy(spiffe_id: str, allow: tuple[Allow, ...]) -> Policy:
+    principal = Principal(authenticated=Principal.Authenticated(principal_name=StringMatcher(exact=spiffe_id)))
+    permissions = [_permission(rule) for rule in allow] or [Permission(any=True)]
+    return Policy(permissions=permissions, principals=[principal])
+
+
+def _permission(allow: Allow) -> Permission:
+    """Return what one `allow` permits: one of its methods and one of its paths."""
+    methods = _any_of(
+        Permission(header=HeaderMatcher(name=":method", string_match=StringMatcher(exact=m))) for m in allow.methods
+    )
+    paths = _any_of(Permission(url_path=PathMatcher(path=_path(p))) for p in allow.paths)
+    parts = [*methods, *paths]
+    return Permission(and_rules=Permission.Set(rules=parts)) if parts else Permission(any=True)
+
+
+def _any_of(rules: Iterable[Permission]) -> list[Permission]:
+    found = list(rules)
+    return [Permission(or_rules=Permission.Set(rules=found))] if found else []
+
+
+def _path(path: str) -> StringMatcher:
+    """Match an exact path, or those below one that ends in `/*`."""
+    return StringMatcher(prefix=path[:-1]) if path.endswith("/*") else StringMatcher(exact=path)

@@ -1,0 +1,73 @@
+"""`retry` to Envoy's retry policies.
+
+Every request is repeated while no app can have received it: connection refused, stream refused,
+reset before it was sent, or the callee's own proxy says that its app cannot be reached
+(`RETRY_HEADER`). A route's `retry` adds conditions, for the methods that may be repeated, and sets
+the number for all of them: `num_retries` more tries and not once more.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
+from envoy.config.route.v3.route_components_pb2 import RetryPolicy as RetryProto
+from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from legation.mesh.model.retry import IDEMPOTENT_METHODS, RetryPolicy
+from legation.mesh.model.service import Protocol
+from xds_server.compile.pack import duration, pack
+
+RETRY_HEADER = "x-legation-retry"
+"""Set by a callee's proxy on a response that it made because its app refused the connection."""
+
+APP_UNREACHABLE = "app-unreachable"
+
+SAFE_CONDITIONS = ("connect-failure", "refused-stream", "reset-before-request", "retriable-headers")
+"""Failures after which no app can have received the request (Envoy: router filter, x-envoy-retry-on)."""
+
+DEFAULT = RetryPolicy(
+    num_retries=8, base_interval=timedelta(milliseconds=100), max_interval=timedelta(seconds=1), methods=()
+)
+"""Without `retry`: long enough for the restart of a service's only instance (3 s on average)."""
+
+_OTHER_HOST_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """What holds for some methods (none: all that no rule before it named); no policy: never repeated."""
+
+    methods: tuple[str, ...]
+    policy: RetryProto | None
+
+
+def retry_rules(retry: RetryPolicy | None, protocol: Protocol) -> tuple[RetryRule, ...]:
+    """Return the rules of a route; the first that names a request's method holds. One Envoy route each."""
+    asked = retry or DEFAULT
+    if asked.num_retries == 0:
+        return (RetryRule((), None),)
+    safe, full = _policy(asked, ()), _policy(asked, asked.retry_on)
+    if asked.methods is None and protocol == "grpc":
+        return (RetryRule((), full),)
+    methods = IDEMPOTENT_METHODS if asked.methods is None else asked.methods
+    if not methods or safe == full:
+        return (RetryRule((), safe),)
+    return (RetryRule(methods, full), RetryRule((), safe))
+
+
+def _policy(retry: RetryPolicy, conditions: tuple[str, ...]) -> RetryProto:
+    previous_hosts = RetryProto.RetryHostPredicate(
+        name="envoy.retry_host_predicates.previous_hosts", typed_config=pack(PreviousHostsPredicate())
+    )
+    return RetryProto(
+        retry_on=",".join(sorted({*SAFE_CONDITIONS, *conditions})),
+        num_retries=UInt32Value(value=retry.num_retries),
+        per_try_timeout=None if retry.per_try_timeout is None else duration(retry.per_try_timeout),
+        retriable_headers=[HeaderMatcher(name=RETRY_HEADER, present_match=True)],
+        retry_host_predicate=[previous_hosts],
+        host_selection_retry_max_attempts=_OTHER_HOST_TRIES,
+        retry_back_off=RetryProto.RetryBackOff(
+            base_interval=duration(retry.base_interval), max_interval=duration(retry.max_interval)
+        ),
+    )

@@ -1,0 +1,121 @@
+"""xds_server's control API: the routes, thin."""
+
+import os
+
+from prometheus_client import generate_latest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from legation.mesh import names
+from legation.mesh.control import (
+    MeshDocument,
+    SidecarPlan,
+    State,
+    Transition,
+    TransitionResult,
+    XdsStatus,
+)
+from legation.runtime.control import events, reply
+from xds_server.control_plane import ControlPlane
+from xds_server.metrics import Metrics
+from xds_server.registry.registry import UnknownInstance
+
+_STATES: dict[str, State] = {"ready": "ready", "restarting": "restarting", "withdraw": "draining"}
+
+
+class Control:
+    """Answers for one control plane."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        """Speak for a control plane."""
+        self._plane = plane
+
+    def routes(self) -> list[BaseRoute]:
+        """Return all routes."""
+        return [
+            Route("/mesh", self.put_mesh, methods=["PUT"]),
+            Route("/mesh", self.get_mesh),
+            Route("/mesh/watch", self.watch_mesh),
+            Route("/instances", self.get_instances),
+            Route("/instances/watch", self.watch_instances),
+            Route("/instances/{id}/{verb}", self.post_transition, methods=["POST"]),
+            Route("/sidecars/{service}", self.get_sidecar),
+            Route("/status", self.get_status),
+        ]
+
+    async def put_mesh(self, request: Request) -> Response:
+        """Apply a mesh file: 200, or 422 with all faults."""
+        result = await self._plane.apply(MeshDocument.model_validate_json(await request.body()))
+        return reply(result, 422 if result.faults else 200)
+
+    async def get_mesh(self, _: Request) -> Response:
+        """Return the applied mesh file."""
+        return reply(self._plane.document.value)
+
+    async def watch_mesh(self, _: Request) -> Response:
+        """Stream the applied mesh file, now and at each change."""
+        return events(self._plane.document)
+
+    async def get_instances(self, _: Request) -> Response:
+        """Return the registry."""
+        return reply(self._plane.instances.value)
+
+    async def watch_instances(self, _: Request) -> Response:
+        """Stream the registry, now and at each change."""
+        return events(self._plane.instances)
+
+    async def post_transition(self, request: Request) -> Response:
+        """Take an instance's word about itself."""
+        verb = request.path_params["verb"]
+        if verb not in _STATES:
+            raise HTTPException(404, f"{verb!r} is none of {', '.join(_STATES)}")
+        said = Transition.model_validate_json(await request.body())
+        try:
+            laggards = await self._plane.transition(request.path_params["id"], said.boot, _STATES[verb], said.wait)
+        except UnknownInstance as error:
+            raise HTTPException(404, f"no instance {error} of that boot is registered") from error
+        return reply(TransitionResult(laggards=laggards))
+
+    async def get_sidecar(self, request: Request) -> Response:
+        """Return what a sidecar of a service must know to start."""
+        source, service = self._plane.mesh, request.path_params["service"]
+        if source is None:
+            raise HTTPException(503, "no mesh is applied yet")
+        mesh = source.mesh
+        known = mesh.services.get(service)
+        if known is None and service != names.GATEWAY:
+            raise HTTPException(404, f"no service {service!r} in mesh {mesh.mesh!r}; it has {', '.join(mesh.services)}")
+        plan = SidecarPlan(
+            mesh=mesh.mesh,
+            trust_domain=mesh.trust_domain,
+            service=service,
+            spiffe_id=names.spiffe_id(mesh.trust_domain, service),
+            protocol=known.protocol if known else "gateway",
+            calls=tuple(call.service for call in known.calls) if known else (),
+        )
+        return reply(plan)
+
+    async def get_status(self, _: Request) -> Response:
+        """Return how we are."""
+        plane = self._plane
+        status = XdsStatus(
+            pid=os.getpid(),
+            ready=plane.mesh is not None,
+            mesh=plane.mesh.mesh.mesh if plane.mesh else "",
+            version=plane.document.value.version,
+            streams=len(plane.fleet.streams),
+            instances=plane.instances.value.instances,
+            faults=plane.faults,
+        )
+        return reply(status)
+
+
+def metrics_routes(metrics: Metrics) -> list[BaseRoute]:
+    """Return the route that Prometheus scrapes."""
+
+    async def scrape(_: Request) -> Response:
+        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
+
+    return [Route("/metrics", scrape)]

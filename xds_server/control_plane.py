@@ -1,0 +1,213 @@
+"""xds_server's heart: the mesh, the registry and the streams, and what follows from a change of one of them."""
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+
+from legation.mesh.control import ApplyResult, FaultMessage, Instance, InstanceList, MeshDocument, State
+from legation.mesh.errors import Fault, InvalidMesh
+from legation.mesh.load import load
+from legation.mesh.source import SourcedMesh
+from legation.runtime.clock import Clock
+from legation.runtime.tasks import Latest
+from xds_server.compile import Compiler
+from xds_server.fleet import Fleet
+from xds_server.metrics import Metrics
+from xds_server.node import Node
+from xds_server.registry.entry import Entry
+from xds_server.registry.registry import Registry
+from xds_server.registry.store import Store
+from xds_server.snapshot import NOTHING, Snapshot
+
+log = structlog.get_logger()
+
+NO_MESH = MeshDocument(file="", text="")
+
+
+class ControlPlane:
+    """One mesh's control plane. All methods run on one event loop; only the store is asked in a thread."""
+
+    def __init__(self, store: Store, clock: Clock, metrics: Metrics) -> None:
+        """Start with what the store knows."""
+        self._store, self._clock, self.metrics = store, clock, metrics
+        self.registry = Registry()
+        self.fleet = Fleet()
+        self.document = Latest(NO_MESH)
+        self.instances = Latest(InstanceList(instances=()))
+        self.faults: tuple[FaultMessage, ...] = ()
+        self.mesh: SourcedMesh | None = None
+        self.compiler: Compiler | None = None
+        self._saving = asyncio.Lock()
+        self._stored: dict[str, Entry] = {}
+        self.specifiers: dict[str, Latest[bytes]] = {}
+        self.wake = asyncio.Event()
+
+    def restore(self) -> None:
+        """Take the mesh and the instances of our last life."""
+        document = self._store.mesh()
+        if document is not None:
+            self._adopt(load(document.text, document.file), document)
+        entries = self._store.load()
+        self._stored = {e.node.id: e for e in entries}
+        self.registry.restore(entries, self._clock.now())
+        self._publish_instances()
+
+    async def apply(self, document: MeshDocument) -> ApplyResult:
+        """Take a new mesh file whole, or refuse it whole with all its faults."""
+        try:
+            mesh = load(document.text, document.file)
+            self._check_same_mesh(mesh)
+        except InvalidMesh as invalid:
+            self.faults = tuple(_message(fault) for fault in invalid.faults)
+            self.metrics.applies.labels("refused").inc()
+            log.warning("mesh refused, the last good one stays", faults=[str(f) for f in invalid.faults])
+            return ApplyResult(version=self.document.value.version, faults=self.faults)
+        self.faults = ()
+        changed = mesh.version != self.document.value.version
+        if changed:
+            applied = MeshDocument(file=document.file, text=document.text, version=mesh.version)
+            await asyncio.to_thread(self._store.save_mesh, applied)
+            self._adopt(mesh, applied)
+            self.publish_all()
+            log.info("mesh applied", version=mesh.version)
+        self.metrics.applies.labels("applied" if changed else "unchanged").inc()
+        return ApplyResult(version=mesh.version, changed=changed)
+
+    def snapshot(self, node: Node) -> Snapshot:
+        """Return what a node should have now."""
+        if self.compiler is None or self.mesh is None:
+            return NOTHING
+        endpoints = {service: self.registry.endpoints(service) for service in self.mesh.mesh.services}
+        return self.compiler.snapshot(node, endpoints)
+
+    def publish(self, services: Iterable[str]) -> None:
+        """Have the callers of these services told of their endpoints."""
+        if self.compiler is None:
+            return
+        affected = {name for service in services for name in self.compiler.interested(service)}
+        for stream in self.fleet.of(affected):
+            stream.snapshots.set(self.snapshot(stream.node))
+
+    def publish_all(self) -> None:
+        """Have every proxy told what it should have, and how to check its app."""
+        for stream in self.fleet.streams.values():
+            stream.snapshots.set(self.snapshot(stream.node))
+        for instance, specifier in self.specifiers.items():
+            if (entry := self.registry.entries.get(instance)) is not None:
+                specifier.set(self.specifier(entry.node))
+
+    def specifier(self, node: Node) -> bytes:
+        """Return how a node checks its app (a serialised HealthCheckSpecifier)."""
+        return self.compiler.health_specifier(node) if self.compiler else b""
+
+    def now(self) -> float:
+        """Return the time by our clock."""
+        return self._clock.now()
+
+    async def changed(self, services: frozenset[str]) -> None:
+        """Follow a change of the registry: first durable, then told to the proxies and the watchers."""
+        await self._save()
+        self.publish(services)
+        self._publish_instances()
+        self.wake.set()
+
+    async def tick(self) -> None:
+        """Withdraw the instances whose grace is over."""
+        before = set(self.registry.entries)
+        services = self.registry.tick(self._clock.now())
+        if gone := before - set(self.registry.entries):
+            log.info("instances withdrawn, their sidecars are gone", instances=sorted(gone))
+            for instance in gone:
+                self.specifiers.pop(instance, None)
+            await self.changed(services)
+
+    async def transition(self, instance: str, boot: str, state: State, wait: float) -> tuple[str, ...]:
+        """Take an instance's word about itself; return who has not followed it within `wait` seconds."""
+        entry = self.registry.entries.get(instance)
+        services = self.registry.transition(instance, boot, state)
+        if entry is not None and entry.state != state:
+            log.info("instance changed", instance=instance, state=state)
+            await self.changed(services)
+        return await self.converged(services, wait) if wait else ()
+
+    async def converged(self, services: frozenset[str], limit: float) -> tuple[str, ...]:
+        """Wait until every proxy concerned has answered the newest; return the laggards."""
+        if self.compiler is None:
+            return ()
+        callers = {name for service in services for name in self.compiler.interested(service)}
+        started = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(limit):
+                async for _ in self.fleet.settled.watch():
+                    if not self.fleet.laggards(callers):
+                        break
+        except TimeoutError:
+            return self.fleet.laggards(callers)
+        self.metrics.convergence.observe(asyncio.get_running_loop().time() - started)
+        return ()
+
+    def refresh(self) -> None:
+        """Tell the watchers of the instances, as something that only they see has changed."""
+        self._publish_instances()
+
+    def _adopt(self, mesh: SourcedMesh, document: MeshDocument) -> None:
+        self.mesh = mesh
+        self.compiler = Compiler(mesh)
+        self.document.set(document)
+
+    def _check_same_mesh(self, mesh: SourcedMesh) -> None:
+        """Refuse another mesh's file: every identity that is in use would be a stranger's."""
+        if self.mesh is None:
+            return
+        for field in ("mesh", "trust_domain"):
+            now, then = getattr(mesh.mesh, field), getattr(self.mesh.mesh, field)
+            if now != then:
+                message = f"{now!r} is not the running mesh's {then!r}; end it (legation down) to change this"
+                raise InvalidMesh([Fault(mesh.position(field), field, message)])
+
+    async def _save(self) -> None:
+        """Write what has changed since the last write."""
+        async with self._saving:
+            entries = dict(self.registry.entries)
+            fresh = [e for i, e in entries.items() if _lasting(self._stored.get(i)) != _lasting(e)]
+            gone = [i for i in self._stored if i not in entries]
+            if fresh or gone:
+                await asyncio.to_thread(self._store.save, fresh, gone)
+            self._stored = entries
+
+    def _publish_instances(self) -> None:
+        instances = InstanceList(instances=tuple(self._instance(e) for e in self.registry.entries.values()))
+        if instances != self.instances.value:
+            self.instances.set(instances)
+
+    def _instance(self, entry: Entry) -> Instance:
+        streams = self.fleet.of_instance(entry.node.id)
+        nacks = tuple(f"{url.rpartition('.')[2]}: {why}" for s in streams for url, why in s.nacks.items())
+        node = entry.node
+        return Instance(
+            id=node.id,
+            boot=node.boot,
+            service=node.service,
+            version=node.version,
+            address=node.address,
+            port=node.port,
+            metrics_port=node.metrics_port,
+            zone=node.zone,
+            state=entry.state,
+            healthy=entry.healthy,
+            connected=bool(streams),
+            synced=bool(streams) and all(s.synced for s in streams),
+            spiffe_id=entry.spiffe_id,
+            nacks=nacks,
+        )
+
+
+def _lasting(entry: Entry | None) -> tuple[object, ...] | None:
+    """Return what of an entry outlives us."""
+    return (entry.node, entry.spiffe_id, entry.state, entry.healthy) if entry else None
+
+
+def _message(fault: Fault) -> FaultMessage:
+    at = fault.position
+    return FaultMessage(file=at.file, line=at.line, column=at.column, path=fault.path, message=fault.message)

@@ -1,0 +1,70 @@
+"""The streams that are up: what each node should have, and what it has said to that. No I/O."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from legation.runtime.tasks import Latest
+from xds_server.node import Node
+from xds_server.protocol.types import Effect, Settled
+from xds_server.snapshot import NOTHING, Snapshot
+
+
+@dataclass(slots=True)
+class Stream:
+    """One ADS stream of a node; `settled` is the newest snapshot that it has answered whole."""
+
+    node: Node
+    snapshots: Latest[Snapshot]
+    settled: Snapshot | None = None
+    nacks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def synced(self) -> bool:
+        """Whether the node runs exactly what it should."""
+        return self.settled is self.snapshots.value and not self.nacks
+
+    @property
+    def answered(self) -> bool:
+        """Whether the node has answered what it should have, be it with a refusal."""
+        return self.settled is self.snapshots.value
+
+
+class Fleet:
+    """All ADS streams, by key."""
+
+    def __init__(self) -> None:
+        """Start without a stream."""
+        self.streams: dict[int, Stream] = {}
+        self._last = 0
+        self.settled: Latest[int] = Latest(0)
+
+    def opened(self, node: Node) -> tuple[int, Stream]:
+        """Take a new stream."""
+        self._last += 1
+        stream = self.streams[self._last] = Stream(node, Latest(NOTHING))
+        return self._last, stream
+
+    def observe(self, key: int, effect: Effect) -> None:
+        """Take what a stream's core saw."""
+        stream = self.streams.get(key)
+        if stream is not None and isinstance(effect, Settled):
+            stream.settled, stream.nacks = effect.snapshot, effect.nacks
+            self.settled.set(self.settled.value + 1)
+
+    def closed(self, key: int) -> None:
+        """Forget a stream."""
+        self.streams.pop(key, None)
+        self.settled.set(self.settled.value + 1)
+
+    def of(self, services: Iterable[str]) -> tuple[Stream, ...]:
+        """Return the streams of nodes of these services."""
+        wanted = frozenset(services)
+        return tuple(s for s in self.streams.values() if s.node.service in wanted)
+
+    def of_instance(self, instance: str) -> tuple[Stream, ...]:
+        """Return the streams of one instance."""
+        return tuple(s for s in self.streams.values() if s.node.id == instance)
+
+    def laggards(self, services: Iterable[str]) -> tuple[str, ...]:
+        """Return the nodes of these services that have not answered what they should have."""
+        return tuple(sorted({s.node.id for s in self.of(services) if not s.answered}))

@@ -1,0 +1,44 @@
+"""What xds_server counts. Every series is declared here; labels are fixed."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from xds_server.protocol.types import Acked, Effect, Nacked, Send, Stale
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """xds_server's series in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Declare them."""
+        self.registry = registry
+        self.streams = Gauge("xds_streams", "ADS streams that are up", registry=registry)
+        self.instances = Gauge("xds_instances", "Registered instances", ["service", "state"], registry=registry)
+        self.refused = Counter("xds_streams_refused_total", "Streams that were not admitted", registry=registry)
+        self.sent = Counter("xds_responses_total", "Responses written", ["type"], registry=registry)
+        self.acked = Counter("xds_acks_total", "Responses that a proxy applied", ["type"], registry=registry)
+        self.nacked = Counter("xds_nacks_total", "Responses that a proxy refused", ["type"], registry=registry)
+        self.stale = Counter("xds_stale_total", "Answers to responses that were none", ["type"], registry=registry)
+        self.applies = Counter("xds_applies_total", "Changes of the mesh file", ["outcome"], registry=registry)
+        self.convergence = Histogram(
+            "xds_convergence_seconds",
+            "From a change's acceptance to the last proxy's answer",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+
+    def observe(self, effect: Effect) -> None:
+        """Count what a stream's core saw."""
+        kind = getattr(effect, "type_url", "").rpartition(".")[2]
+        match effect:
+            case Send():
+                self.sent.labels(kind).inc()
+            case Acked():
+                self.acked.labels(kind).inc()
+            case Nacked():
+                self.nacked.labels(kind).inc()
+            case Stale():
+                self.stale.labels(kind).inc()
+            case _:
+                pass

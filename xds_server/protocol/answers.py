@@ -1,0 +1,82 @@
+"""What a client said to what it was sent: responses without an answer yet, and what it refuses."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from xds_server.protocol.types import Acked, Nacked, Send, Stale
+
+
+@dataclass(slots=True)
+class Refusal:
+    """One refused response: of each name in it that has not been accepted since, the refused version.
+
+    The version of a refused removal is None. `retried`: its contents changed, so what was refused
+    together with them has had its second chance.
+    """
+
+    error: str
+    versions: dict[str, str | None]
+    retried: bool = False
+
+
+@dataclass(slots=True)
+class Answers:
+    """The book of one type's responses on one stream."""
+
+    open: dict[str, Send] = field(default_factory=dict)
+    """Responses without an answer, by nonce."""
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def sent(self, send: Send) -> None:
+        """Note a response that goes out."""
+        self.open[send.nonce] = send
+
+    def take(self, type_url: str, nonce: str, error: str | None) -> Acked | Nacked | Stale | None:
+        """Take what a request says of a response; None when it speaks of none.
+
+        An error is a NACK, whatever else the request holds; without one it is an ACK. Versions
+        are never compared (xDS protocol, "ACK and NACK semantics summary").
+        """
+        if not nonce and error is None:
+            return None
+        send = self.open.pop(nonce, None)
+        if send is None:
+            return Stale(type_url, nonce)
+        self.forget(send.names)
+        if error is None:
+            return Acked(type_url, nonce, send.names)
+        versions: dict[str, str | None] = {resource.name: resource.version for resource in send.resources}
+        self.refusals.append(Refusal(error, versions | dict.fromkeys(send.removed)))
+        return Nacked(type_url, nonce, send.names, error)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop names from all refusals: they were accepted, refused anew, or are not wanted any more."""
+        for refusal in self.refusals:
+            for name in names:
+                refusal.versions.pop(name, None)
+        self.refusals = [refusal for refusal in self.refusals if refusal.versions]
+
+    def retry(self, versions: Mapping[str, str | None]) -> set[str]:
+        """Return what may go again, because something that was refused together with it has changed.
+
+        A NACK does not say which resource is the bad one, and the good ones beside it may not have
+        been applied. They go again without what changed, and once: the refused content as a whole
+        is never repeated, and each round is smaller than the one before.
+        """
+        again: set[str] = set()
+        for refusal in self.refusals:
+            changed = {name for name, version in refusal.versions.items() if versions.get(name) != version}
+            if changed and not refusal.retried:
+                refusal.retried = True
+                again |= {name for name, version in refusal.versions.items() if version and name not in changed}
+        return again
+
+    @property
+    def applying(self) -> bool:
+        """Whether an upsert is neither ACKed nor refused yet."""
+        return any(send.resources for send in self.open.values())
+
+    @property
+    def making(self) -> bool:
+        """Whether an upsert is not known to be applied: un-ACKed, or refused."""
+        return bool(self.refusals) or self.applying

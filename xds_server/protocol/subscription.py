@@ -1,0 +1,42 @@
+"""What a client wants of one type: names, or all there is (xDS protocol, "Wildcard subscriptions")."""
+
+from collections.abc import Iterable
+
+from xds_server.protocol.types import WILDCARD
+from xds_server.snapshot import CLUSTER, LISTENER
+
+LEGACY_WILDCARD_TYPES = frozenset({CLUSTER, LISTENER})
+"""Types of which an empty first request means all. Of other types it means none."""
+
+
+class Subscription:
+    """The names that a client subscribes to; delta and state-of-the-world requests both change it."""
+
+    __slots__ = ("characters", "names", "wildcard")
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.names: set[str] = set()
+        self.characters = 0
+        """Characters in all names."""
+        self.wildcard = False
+
+    def open(self, type_url: str, names: Iterable[str]) -> None:
+        """Take the first request of a type: without names it is the legacy wildcard of clusters and listeners."""
+        names = frozenset(names)
+        self.change(names, ())
+        self.wildcard = self.wildcard or (not names and type_url in LEGACY_WILDCARD_TYPES)
+
+    def change(self, subscribe: Iterable[str], unsubscribe: Iterable[str]) -> None:
+        """Add names, then drop names. Emptied by this, it stays empty: the legacy wildcard never comes back."""
+        added, dropped = frozenset(subscribe), frozenset(unsubscribe)
+        self.wildcard = (self.wildcard or WILDCARD in added) and WILDCARD not in dropped
+        added = added - self.names - {WILDCARD}
+        self.names |= added
+        dropped &= self.names
+        self.names -= dropped
+        self.characters += sum(map(len, added)) - sum(map(len, dropped))
+
+    def wants(self, name: str) -> bool:
+        """Say whether a resource of this name is for the client."""
+        return self.wildcard or name in self.names

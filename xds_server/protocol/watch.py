@@ -1,0 +1,157 @@
+"""One type on one stream: what the client wants, what it was told, and so what is due."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from xds_server.protocol.answers import Answers
+from xds_server.protocol.subscription import Subscription
+from xds_server.protocol.types import WILDCARD, DeltaRequest, Send, Subscribed
+from xds_server.snapshot import Resource
+
+_NOTHING: Mapping[str, Resource] = MappingProxyType({})
+
+
+class Watch:
+    """The delta state of one type. Names that may be due are kept in sets, so a quiet type costs nothing."""
+
+    __slots__ = (
+        "_apart",
+        "_must",
+        "_opened",
+        "_resources",
+        "_told",
+        "answers",
+        "due",
+        "explicit_answer",
+        "subscription",
+        "type_url",
+    )
+
+    def __init__(self, type_url: str) -> None:
+        """Start before the type's first request."""
+        self.type_url = type_url
+        self.subscription = Subscription()
+        self.answers = Answers()
+        self.due: set[str] = set()
+        """Names to look at: the client may not hold what it should."""
+        self.explicit_answer = False
+        """Whether a wildcard waits to be answered, even by nothing (silence costs the client 15 s)."""
+        self._opened = False
+        self._resources = _NOTHING
+        self._told: dict[str, str | None] = {}
+        """The version of each name that was sent last, or reported as held; None: told that there is none."""
+        self._must: set[str] = set()
+        """Names that are owed an answer whatever the client was told before."""
+        self._apart: set[str] = set()
+        """Names that go in a response of their own: one of them may be what was refused."""
+
+    def ask(self, request: DeltaRequest) -> Subscribed | None:
+        """Apply what a request subscribes to; None when that changes nothing."""
+        if self._opened and not request.subscribe and not request.unsubscribe:
+            return None
+        wildcard = self.subscription.wildcard
+        held = self._change(request)
+        self._answer(name for name in request.subscribe if name not in held)
+        if self.subscription.wildcard != wildcard:
+            self._turn_wildcard(answered=bool(held))
+        self._let_go(request.unsubscribe)
+        return Subscribed(self.type_url, request.subscribe, request.unsubscribe, self.subscription.wildcard)
+
+    def _change(self, request: DeltaRequest) -> Mapping[str, str | None]:
+        """Change the subscription; return what the client says, in its first request, that it still holds."""
+        if self._opened:
+            self.subscription.change(request.subscribe, request.unsubscribe)
+            return {}
+        self._opened = True
+        self.subscription.open(self.type_url, request.subscribe)
+        self.subscription.change((), request.unsubscribe)
+        self._told = {name: v for name, v in request.initial_versions.items() if self.subscription.wants(name)}
+        self.due.update(self._told)
+        return self._told
+
+    def owe(self, names: Iterable[str]) -> None:
+        """Have these names sent again where the client subscribes to them."""
+        owed = {name for name in names if self.subscription.wants(name)}
+        self._must |= owed
+        self.due |= owed
+
+    def _answer(self, names: Iterable[str]) -> None:
+        """Have the client told of these names, as it no longer knows what it was told before."""
+        owed = set(names) - {WILDCARD}
+        for name in owed:
+            self._told.pop(name, None)
+        self._must |= owed
+        self.due |= owed
+
+    def _turn_wildcard(self, *, answered: bool) -> None:
+        """Follow the wildcard's coming, which is answered at once, or going, by which names are forgotten."""
+        if self.subscription.wildcard:
+            self.explicit_answer = not answered
+            self.due.update(self._resources)
+        else:
+            self.explicit_answer = False
+            self._forget((self._told.keys() | self.due) - self.subscription.names)
+
+    def _let_go(self, names: Iterable[str]) -> None:
+        """Follow an unsubscribe: under a wildcard the client has to be told whether it still has the resource."""
+        gone = set(names) - {WILDCARD} - self.subscription.names
+        if self.subscription.wildcard:
+            self._answer(gone & (self._told.keys() | self._resources.keys() | self._must))
+        elif gone:
+            self._forget(gone)
+
+    def _forget(self, names: set[str]) -> None:
+        for name in names:
+            self._told.pop(name, None)
+        self.due -= names
+        self._must -= names
+        self._apart -= names
+        self.answers.forget(names)
+
+    def look(self, resources: Mapping[str, Resource]) -> None:
+        """Note what differs between what there was and what there is now."""
+        if resources is self._resources:
+            return
+        before, self._resources = self._resources, resources
+        changed = {name for name, resource in resources.items() if before.get(name) != resource}
+        changed |= before.keys() - resources.keys()
+        if not self.subscription.wildcard:
+            changed &= self.subscription.names
+        self.due |= changed
+        if self.answers.refusals and changed:
+            self._apart |= self.answers.retry({name: r.version for name, r in resources.items()})
+            self._must |= self._apart
+            self.due |= self._apart
+
+    def upserts(self) -> tuple[list[Resource], list[Resource], list[str]]:
+        """Return what to send at once, what to send in a response apart, and asked names that do not exist."""
+        together: list[Resource] = []
+        apart: list[Resource] = []
+        missing: list[str] = []
+        for name in sorted(self.due):
+            resource = self._resources.get(name)
+            if resource is not None and (name in self._must or self._told.get(name) != resource.version):
+                (apart if name in self._apart else together).append(resource)
+            elif resource is None and name in self._must and self._told.get(name) is None:
+                missing.append(name)
+            elif resource is not None or self._told.get(name) is None:
+                self.due.discard(name)
+        return together, apart, missing
+
+    def removals(self) -> list[str]:
+        """Return what the client holds and should not."""
+        return sorted(name for name in self.due if name not in self._resources and self._told.get(name) is not None)
+
+    def sent(self, send: Send) -> None:
+        """Note what the client will now have been told."""
+        self.answers.sent(send)
+        self.explicit_answer = False
+        for resource in send.resources:
+            self._told[resource.name] = resource.version
+        for name in send.removed:
+            if name in self.subscription.names:
+                self._told[name] = None
+            else:
+                self._told.pop(name, None)
+        for pending in (self.due, self._must, self._apart):
+            pending.difference_update(send.names)

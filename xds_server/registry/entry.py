@@ -1,0 +1,37 @@
+"""One instance of the registry: a value."""
+
+from dataclasses import dataclass, replace
+
+from legation.mesh.control import State
+from xds_server.node import Endpoint, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An instance, what its sidecar said of it, and which of its streams are up.
+
+    `lost_at` is when its last stream ended (seconds since the epoch), None while one is up;
+    `grace` is how long after that it stays.
+    """
+
+    node: Node
+    spiffe_id: str
+    state: State = "starting"
+    healthy: bool | None = None
+    streams: frozenset[int] = frozenset()
+    lost_at: float | None = None
+    grace: float = 0.0
+
+    def opened(self, stream: int) -> "Entry":
+        """Return the entry with one more stream up."""
+        return replace(self, streams=self.streams | {stream}, lost_at=None)
+
+    def ended(self, stream: int, now: float, grace: float) -> "Entry":
+        """Return the entry with one stream fewer; the last one's end starts its grace."""
+        streams = self.streams - {stream}
+        return replace(self, streams=streams, lost_at=None if streams else now, grace=grace)
+
+    def endpoint(self) -> Endpoint:
+        """Return the instance as its callers see it."""
+        node = self.node
+        return Endpoint(node.id, node.version, node.address, node.port, self.healthy is not False, node.zone)

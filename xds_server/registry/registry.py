@@ -1,0 +1,124 @@
+"""Which instances there are and which of them take requests. Time is an argument; nothing here waits or writes.
+
+An instance exists while its sidecar's stream does (design §4): the stream's end starts a grace,
+after which the instance is withdrawn. When more than half of all instances are lost at once it
+is we who are cut off, so nobody is withdrawn until some are back or `hold_limit` has passed.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from legation.mesh.control import State
+from xds_server.node import Endpoint, Node
+from xds_server.registry.entry import Entry
+
+GRACE = 2.5
+"""Seconds; above the longest reconnect back-off (2 s) that our bootstraps set."""
+
+RESTORED_GRACE = 30.0
+"""Seconds after our own start, for instances that the store knew."""
+
+HOLD_LIMIT = 300.0
+"""Seconds that a mass loss is taken for our own partition."""
+
+
+class UnknownInstance(Exception):
+    """A transition of an instance (or a life of it) that is not registered."""
+
+
+class StaleBoot(Exception):
+    """A stream of an older life of an instance: the newest boot wins."""
+
+
+class Registry:
+    """The instances of the mesh. Each change returns the services whose endpoints it changed."""
+
+    def __init__(self) -> None:
+        """Start with no instance."""
+        self._entries: dict[str, Entry] = {}
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """All instances, by id."""
+        return self._entries
+
+    def restore(self, entries: Iterable[Entry], now: float) -> frozenset[str]:
+        """Take the instances that the store knew; their sidecars have `RESTORED_GRACE` to come back."""
+        return self._put(replace(e, streams=frozenset(), lost_at=now, grace=RESTORED_GRACE) for e in entries)
+
+    def connected(self, node: Node, spiffe_id: str, stream: int) -> frozenset[str]:
+        """Take a stream of an instance; StaleBoot when a newer life of it is known."""
+        known = self._entries.get(node.id)
+        if known is not None and known.node.boot > node.boot:
+            raise StaleBoot(node.id)
+        same = known is not None and known.node.boot == node.boot
+        entry = replace(known, node=node, spiffe_id=spiffe_id) if known and same else Entry(node, spiffe_id)
+        return self._put([entry.opened(stream)])
+
+    def disconnected(self, instance: str, stream: int, now: float) -> frozenset[str]:
+        """Take the end of a stream."""
+        entry = self._entries.get(instance)
+        if entry is None or stream not in entry.streams:
+            return frozenset()
+        return self._put([entry.ended(stream, now, GRACE)])
+
+    def transition(self, instance: str, boot: str, state: State) -> frozenset[str]:
+        """Take what an instance's own runner says of it; UnknownInstance for another life of it."""
+        entry = self._entries.get(instance)
+        if entry is None or entry.node.boot != boot:
+            raise UnknownInstance(instance)
+        return self._put([replace(entry, state=state)])
+
+    def health(self, instance: str, healthy: bool | None) -> frozenset[str]:
+        """Take the result of an instance's own health checks."""
+        entry = self._entries.get(instance)
+        return self._put([replace(entry, healthy=healthy)]) if entry is not None else frozenset()
+
+    def tick(self, now: float) -> frozenset[str]:
+        """Withdraw the instances whose grace is over, unless so many are lost that it is we who are cut off."""
+        over = [e for e in self._lost() if now >= self._deadline(e)]
+        return self._drop([e.node.id for e in over])
+
+    def next_wake(self) -> float | None:
+        """Return when to tick next: seconds since the epoch, or None."""
+        return min((self._deadline(e) for e in self._lost()), default=None)
+
+    def endpoints(self, service: str) -> tuple[Endpoint, ...]:
+        """Return where a service's requests go: each version's ready instances.
+
+        A version without any keeps its restarting ones: their callers try again until the app is
+        back, where an empty cluster would fail at once.
+        """
+        entries = [e for e in self._entries.values() if e.node.service == service]
+        ready = [e for e in entries if e.state == "ready"]
+        versions = {e.node.version for e in ready}
+        stopgap = [e for e in entries if e.state == "restarting" and e.node.version not in versions]
+        return tuple(sorted(e.endpoint() for e in (*ready, *stopgap)))
+
+    def _lost(self) -> list[Entry]:
+        return [e for e in self._entries.values() if e.lost_at is not None]
+
+    def _deadline(self, entry: Entry) -> float:
+        """Return when a lost instance is withdrawn."""
+        held = entry.state == "ready" and self._is_mass_loss()
+        return (entry.lost_at or 0.0) + (HOLD_LIMIT if held else entry.grace)
+
+    def _is_mass_loss(self) -> bool:
+        lost = len(self._lost())
+        return lost > 1 and 2 * lost > len(self._entries)
+
+    def _put(self, entries: Iterable[Entry]) -> frozenset[str]:
+        """Store entries; return the services whose endpoints that changed."""
+        new = {e.node.id: e for e in entries}
+        old = {i: self._entries[i] for i in new if i in self._entries}
+        services = {e.node.service for e in (*new.values(), *old.values())}
+        return self._changed(services, lambda: self._entries.update(new))
+
+    def _drop(self, ids: list[str]) -> frozenset[str]:
+        services = {self._entries[i].node.service for i in ids}
+        return self._changed(services, lambda: [self._entries.pop(i) for i in ids])
+
+    def _changed(self, services: set[str], change: Callable[[], object]) -> frozenset[str]:
+        before = {s: self.endpoints(s) for s in services}
+        change()
+        return frozenset(s for s in services if self.endpoints(s) != before[s])

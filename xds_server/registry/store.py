@@ -1,0 +1,89 @@
+"""What must outlive xds_server: the applied mesh and the instances. A protocol, and its default in SQLite."""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+from legation.mesh.control import MeshDocument
+from xds_server.node import Node
+from xds_server.registry.entry import Entry
+
+_TABLES = """
+create table if not exists instance (id text primary key, boot text, node text, spiffe_id text, state text,
+                                     healthy integer) strict;
+create table if not exists mesh (one integer primary key check (one = 1), file text, text text, version text) strict;
+"""
+
+
+class Store(Protocol):
+    """Where the registry is kept. Calls may block; the shell runs them in a thread."""
+
+    def load(self) -> list[Entry]:
+        """Return all instances."""
+        ...
+
+    def save(self, entries: Iterable[Entry], gone: Iterable[str]) -> None:
+        """Write these instances and forget those, all or nothing; durable when it returns."""
+        ...
+
+    def mesh(self) -> MeshDocument | None:
+        """Return the mesh that was applied last."""
+        ...
+
+    def save_mesh(self, document: MeshDocument) -> None:
+        """Keep the applied mesh."""
+        ...
+
+
+class SqliteStore:
+    """The store of a single xds_server: one file, written ahead, so that a kill at any point loses nothing."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file."""
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._db.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + _TABLES)
+
+    def load(self) -> list[Entry]:
+        """Return all instances."""
+        rows = self._db.execute("select node, spiffe_id, state, healthy from instance order by id")
+        return [
+            Entry(Node(**json.loads(node)), spiffe, state, _truth(healthy)) for node, spiffe, state, healthy in rows
+        ]
+
+    def save(self, entries: Iterable[Entry], gone: Iterable[str]) -> None:
+        """Write these instances and forget those in one transaction."""
+        with self._db:
+            self._db.execute("begin immediate")
+            self._db.executemany("delete from instance where id = ?", [(i,) for i in gone])
+            self._db.executemany(
+                "insert or replace into instance values (?, ?, ?, ?, ?, ?)", [_row(e) for e in entries]
+            )
+
+    def mesh(self) -> MeshDocument | None:
+        """Return the mesh that was applied last."""
+        row = self._db.execute("select file, text, version from mesh").fetchone()
+        return MeshDocument(file=row[0], text=row[1], version=row[2]) if row else None
+
+    def save_mesh(self, document: MeshDocument) -> None:
+        """Keep the applied mesh."""
+        with self._db:
+            self._db.execute(
+                "insert or replace into mesh values (1, ?, ?, ?)", (document.file, document.text, document.version)
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def _row(entry: Entry) -> tuple[str, str, str, str, str, int | None]:
+    node = json.dumps(asdict(entry.node), sort_keys=True)
+    healthy = None if entry.healthy is None else int(entry.healthy)
+    return (entry.node.id, entry.node.boot, node, entry.spiffe_id, entry.state, healthy)
+
+
+def _truth(value: int | None) -> bool | None:
+    return None if value is None else bool(value)

@@ -1,0 +1,143 @@
+"""How a stream begins and ends, whatever is said on it."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+from envoy.config.core.v3.base_pb2 import Node
+
+from legation.runtime.tasks import pause, spawn
+from xds_server.protocol.types import LimitExceeded
+from xds_server.serve.codec import Malformed, metadata
+from xds_server.serve.credentials import peer_serial, peer_spiffe_id
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Handler = Callable[[Any, Context], Awaitable[None]]
+
+FIRST_REQUEST_LIMIT = 10.0
+"""Seconds in which a new stream has to say who it is."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who opens a stream: its first request's node, and what TLS proved (None on a plaintext socket).
+
+    `service` is `ads`, `sds` or `hds`. `serial` is the client certificate's, lower-case hex.
+    """
+
+    service: str
+    node_id: str
+    metadata: Mapping[str, object]
+    peer: str | None
+    serial: str | None
+
+
+class Refused(Exception):
+    """The consumer does not admit a stream; the text is the reason that the client gets."""
+
+
+class End(Exception):
+    """A stream is over: with a status for the client, OK when the client itself left."""
+
+    def __init__(self, code: grpc.StatusCode, details: str = "") -> None:
+        """Keep the status."""
+        self.code, self.details = code, details
+        super().__init__(f"{code.name}: {details}")
+
+
+class Stopping:
+    """Word to all streams that the server stops: each ends at its own moment of the spread."""
+
+    def __init__(self) -> None:
+        """Start as a server that goes on."""
+        self._begun = asyncio.Event()
+        self._spread = 0.0
+
+    def begin(self, spread: float) -> None:
+        """Stop, over so many seconds."""
+        self._spread = spread
+        self._begun.set()
+
+    async def wait(self) -> None:
+        """Wait for a stream's own moment to end."""
+        await self._begun.wait()
+        await pause(random.uniform(0, self._spread))  # noqa: S311 - no secret
+
+
+def handler(talk: Callable[[Context], Awaitable[None]]) -> Handler:
+    """Return a gRPC handler that ends with the status that the conversation's end calls for."""
+
+    async def handle(_: object, context: Context) -> None:
+        try:
+            await talk(context)
+        except asyncio.CancelledError:
+            return  # the client is gone: grpc cancels us, and would log what we let through as an error
+        except Exception as error:  # noqa: BLE001 - a stream's root: whatever happens ends this stream alone
+            end = _end(error)
+            if end.code is not grpc.StatusCode.OK:
+                await context.abort(end.code, end.details)
+
+    return handle
+
+
+async def read(context: Context) -> bytes:
+    """Return the next message; End when the client says no more."""
+    data = await context.read()
+    if isinstance(data, bytes):
+        return data
+    raise End(grpc.StatusCode.OK)
+
+
+async def first(context: Context) -> bytes:
+    """Return a stream's first message; End when it does not come in time."""
+    try:
+        async with asyncio.timeout(FIRST_REQUEST_LIMIT):
+            return await read(context)
+    except TimeoutError:
+        raise End(
+            grpc.StatusCode.DEADLINE_EXCEEDED, f"no request came in the stream's first {FIRST_REQUEST_LIMIT:.0f} s"
+        ) from None
+
+
+def hello(context: Context, service: str, node: Node) -> Hello:
+    """Return who opens the stream; Malformed without a node id."""
+    if not node.id:
+        raise Malformed("node.id is empty: the first request of a stream needs it")
+    proven = context.auth_context()
+    return Hello(service, node.id, metadata(node), peer_spiffe_id(proven), peer_serial(proven))
+
+
+async def run(stopping: Stopping, **works: Coroutine[Any, Any, None]) -> None:
+    """Run a stream's tasks, by name, until one of them, or the server, ends it."""
+    async with asyncio.TaskGroup() as group:
+        for name, work in works.items():
+            spawn(group, name, work)
+        await stopping.wait()
+        raise End(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+
+
+_CODES: Mapping[type[Exception], grpc.StatusCode] = {
+    Malformed: grpc.StatusCode.INVALID_ARGUMENT,
+    LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Refused: grpc.StatusCode.PERMISSION_DENIED,
+}
+
+
+def _end(error: Exception) -> End:
+    """Return the end that an error means."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, End):
+        return error
+    if isinstance(error, grpc.aio.BaseError):  # the connection is gone, and with it whoever could be told
+        return End(grpc.StatusCode.OK)
+    if type(error) in _CODES:
+        return End(_CODES[type(error)], str(error))
+    log.error("stream broke", exc_info=error)
+    return End(grpc.StatusCode.INTERNAL, "internal error")

@@ -1,0 +1,114 @@
+"""The only loop around the protocol core: one stream from its first request to its end."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from legation.runtime.tasks import Latest
+from xds_server.protocol.delta import DeltaStream
+from xds_server.protocol.types import DeltaRequest, Effect, Limits, Settled
+from xds_server.serve.codec import decode, encode
+from xds_server.serve.session import Context, Hello, Refused, Stopping, first, hello, read, run
+from xds_server.snapshot import Snapshot
+
+__all__ = ["Admitted", "Hello", "Refused", "Source", "serve_delta"]
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A stream that the consumer took: a key of the consumer's choice, and what the node should have."""
+
+    key: int
+    snapshots: Latest[Snapshot]
+
+
+class Source(Protocol):
+    """What the streams need from whoever knows what each node should have."""
+
+    async def admit(self, hello: Hello) -> Admitted:
+        """Take a stream, or raise Refused with the reason.
+
+        Return only when `snapshots` holds what the node should have: an empty one takes from a
+        reconnecting client all that it holds.
+        """
+        ...
+
+    def observe(self, stream: Admitted, effect: Effect) -> None:
+        """See what happens on a stream; must not block. A Send is seen as it is about to be written."""
+        ...
+
+    def closed(self, stream: Admitted) -> None:
+        """See the end of a stream that was admitted: exactly once for each."""
+        ...
+
+
+async def serve_delta(
+    context: Context, source: Source, stopping: Stopping, limits: Limits, *, service: str, implied_type: str = ""
+) -> None:
+    """Serve one delta stream: `implied_type` for the service of one type, "" for ADS."""
+    request, node = decode(await first(context), implied_type)
+    stream = await source.admit(hello(context, service, node))
+    try:
+        talk = _Talk(context, source, stream, limits, implied_type)
+        talk.take(request)
+        await run(stopping, read=talk.read(), push=talk.push())
+    finally:
+        source.closed(stream)
+
+
+class _Talk:
+    """Feeds the core from two tasks, the client's requests and the snapshots, and writes what it decides.
+
+    Memory is bounded: the core keeps only sets within its limits, whatever number of changes or
+    requests a slow reader leaves behind, and encoded responses exist one at a time.
+    """
+
+    def __init__(self, context: Context, source: Source, stream: Admitted, limits: Limits, implied_type: str) -> None:
+        """Prepare for a stream that was admitted."""
+        self._context = context
+        self._source = source
+        self._stream = stream
+        self._implied_type = implied_type
+        self._core = DeltaStream(limits)
+        self._writing = False
+        self._told: Settled | None = None
+
+    def take(self, request: DeltaRequest) -> None:
+        """Feed a request to the core."""
+        for effect in self._core.receive(request):
+            self._source.observe(self._stream, effect)
+
+    async def read(self) -> None:
+        """Feed each request; while its answer waits for a slow client, the next one is not read."""
+        while True:
+            request, _ = decode(await read(self._context), self._implied_type)
+            self.take(request)
+            await self._write()
+
+    async def push(self) -> None:
+        """Feed each newer snapshot."""
+        async for snapshot in self._stream.snapshots.watch():
+            self._core.update(snapshot)
+            await self._write()
+
+    async def _write(self) -> None:
+        """Write all that is due; what the other task adds meanwhile is taken along by whoever writes already."""
+        if self._writing:
+            return
+        self._writing = True
+        try:
+            while sends := self._core.flush():
+                for send in sends:
+                    self._source.observe(self._stream, send)
+                    await self._context.write(encode(send))
+        finally:
+            self._writing = False
+        self._tell_settled()
+
+    def _tell_settled(self) -> None:
+        """Observe, once, that a snapshot is answered in full; anew when what is refused of it changes."""
+        snapshot, nacks = self._core.snapshot, dict(self._core.nacks)
+        if not self._core.settled or snapshot is None:
+            return
+        if self._told is None or self._told.snapshot is not snapshot or self._told.nacks != nacks:
+            self._told = Settled(snapshot, nacks)
+            self._source.observe(self._stream, self._told)

@@ -1,0 +1,85 @@
+"""xds_server as a service: its sockets and its tasks."""
+
+import asyncio
+import socket
+from contextlib import AsyncExitStack
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from legation.runtime import control as wire
+from legation.runtime.clock import Clock, WallClock
+from legation.runtime.identity import Identity, follow
+from legation.runtime.tasks import Latest, spawn
+from xds_server.admission import Admission
+from xds_server.control import Control, metrics_routes
+from xds_server.control_plane import ControlPlane
+from xds_server.metrics import Metrics
+from xds_server.registry.store import SqliteStore
+from xds_server.serve.server import serve
+from xds_server.settings import Settings
+
+log = structlog.get_logger()
+
+_AGE_PER_LIFE = 0.5
+"""A connection keeps the identity that it began with: it lives half of a certificate's life."""
+
+
+async def run(settings: Settings, clock: Clock | None = None) -> None:
+    """Serve until cancelled. The control API is up at once; ADS as soon as there is an identity."""
+    store = SqliteStore(settings.database)
+    metrics = Metrics(CollectorRegistry())
+    plane = ControlPlane(store, clock or WallClock(), metrics)
+    plane.restore()
+    async with AsyncExitStack() as stack:
+        stack.callback(store.close)
+        await stack.enter_async_context(wire.serve([wire.bind_unix(settings.control)], Control(plane).routes()))
+        await stack.enter_async_context(wire.serve([_bind_tcp(settings.metrics)], metrics_routes(metrics)))
+        async with asyncio.TaskGroup() as group:
+            identity: Latest[Identity | None] = Latest(None)
+            spawn(group, "identity", follow(settings.sds, "xds-server", identity))
+            spawn(group, "ticks", _tick(plane))
+            spawn(group, "discovery", _discovery(plane, settings, identity))
+
+
+async def _discovery(plane: ControlPlane, settings: Settings, identity: Latest[Identity | None]) -> None:
+    """Serve ADS and HDS once there is an identity and a mesh."""
+    await _first(identity)
+    async for document in plane.document.watch():
+        if document.text:
+            break
+    admission = Admission(plane)
+    life = plane.mesh.mesh.certificates.ttl.total_seconds() if plane.mesh else 3600.0
+    async with serve(
+        admission,
+        address=settings.listen,
+        identity=identity,
+        health=admission,
+        connection_age=life * _AGE_PER_LIFE,
+    ) as address:
+        log.info("serving", address=address)
+        await asyncio.Event().wait()
+
+
+async def _first(identity: Latest[Identity | None]) -> None:
+    async for value in identity.watch():
+        if value is not None:
+            return
+
+
+async def _tick(plane: ControlPlane) -> None:
+    """Tick the registry when it is due, or when something has changed."""
+    while True:
+        plane.wake.clear()
+        due = plane.registry.next_wake()
+        try:
+            async with asyncio.timeout(None if due is None else max(0.0, due - plane.now())):
+                await plane.wake.wait()
+        except TimeoutError:
+            await plane.tick()
+
+
+def _bind_tcp(address: str) -> socket.socket:
+    """Return a listening socket for `host:port`."""
+    host, _, port = address.rpartition(":")
+    return socket.create_server((host, int(port)))
