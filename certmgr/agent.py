@@ -6,11 +6,14 @@ newer one that was verified and is safely on disk.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import structlog
+from cryptography import x509
 
 from certmgr.core.bundle import Bundle, Damaged
 from certmgr.core.plan import Wanted
@@ -24,7 +27,7 @@ from certmgr.sds import Secrets
 from certmgr.store import Store
 from legation.mesh.control import Identity
 from legation.runtime.clock import Clock
-from legation.runtime.tasks import Latest, spawn
+from legation.runtime.tasks import Latest, backoff, spawn
 from xds_server.serve.server import serve
 
 log = structlog.get_logger(__name__)
@@ -72,14 +75,214 @@ class Agent:
         clock: Clock,
         metrics: Metrics,
         *,
-        socket: Callable[[str], "object"],
-        retry_limit: float,
+        socket: Callable[[str], Path],
         not_enrolled: Callable[[str, bool], None],
+        retry_limit: float = 300.0,
     ) -> None:
-        """Prepare: `not_enrolled(name, refused)` is called when Vault does not know (or refuses) an identity."""
+        """Prepare. `not_enrolled(name, refused)` is called when Vault does not know, or refuses, an identity."""
         self._issuer, self._store, self._clock, self._metrics = issuer, store, clock, metrics
         self._socket, self._not_enrolled = socket, not_enrolled
         self._schedule = Schedule(retry_limit)
         self._held: dict[str, Held] = {}
         self._kicked = asyncio.Event()
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._group: asyncio.TaskGroup | None = None
+
+    def __contains__(self, name: str) -> bool:
+        """Say whether an identity is held."""
+        return name in self._held
+
+    async def run(self) -> None:
+        """Issue what is due, for ever, and serve every identity on its socket."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for held in self._held.values():
+                self._serve(held)
+            while True:
+                self._kicked.clear()
+                for name in self._schedule.tick(self._clock.now()):
+                    spawn(group, f"issue {name}", self._attempt(self._held[name]))
+                await self._until_due()
+
+    async def _until_due(self) -> None:
+        """Wait for the next due time or a kick. Short naps: the wall clock may be stepped under us."""
+        wake = self._schedule.next_wake()
+        nap = _LONGEST_SLEEP if wake is None else min(_LONGEST_SLEEP, max(0.0, wake - self._clock.now()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(nap):
+                await self._kicked.wait()
+
+    def want(self, wanted: Sequence[Wanted]) -> None:
+        """Hold exactly these identities: new ones are taken from disk or issued, others are dropped."""
+        for name in set(self._held) - {identity.name for identity in wanted}:
+            self._drop(name)
+        for identity in wanted:
+            held = self._held.get(identity.name)
+            if held is None:
+                self._take(identity)
+            elif held.wanted != identity:
+                self._change(held, identity)
+        self._kicked.set()
+
+    def _take(self, wanted: Wanted) -> None:
+        """Start to hold an identity, with the bundle on disk where that can be served."""
+        held = self._held[wanted.name] = Held(wanted, Secrets(wanted.name), self._stored(wanted))
+        life = None
+        if held.bundle is not None:
+            life = held.bundle.life
+            self._show(held, held.bundle)
+        self._schedule.add(wanted.name, wanted.ttl, self._clock.now(), life=life, jitter=_jitter())
+        self._serve(held)
+
+    def _stored(self, wanted: Wanted) -> Bundle | None:
+        """Return the bundle on disk; None, and it is removed, when it may not be served."""
+        wrong: tuple[str, ...]
+        try:
+            bundle = self._store.bundle(wanted.name)
+        except Damaged as error:
+            wrong = (str(error),)
+        else:
+            if bundle is None:
+                return None
+            wrong = misuse(bundle, wanted, self._pinned() or bundle.root, self._clock.now())
+            if not wrong:
+                return bundle
+        log.warning("stored certificate discarded", identity=wanted.name, reason="; ".join(wrong))
+        self._store.discard_bundle(wanted.name)
+        return None
+
+    def _pinned(self) -> x509.Certificate | None:
+        """Return the root that this host trusts; a damaged file condemns no bundle (the next issue says so)."""
+        try:
+            return self._store.root()
+        except Damaged:
+            return None
+
+    def _change(self, held: Held, wanted: Wanted) -> None:
+        """Take in another life or name; the certificate on show stays until the new one is there."""
+        renamed = held.wanted.spiffe_id != wanted.spiffe_id
+        held.wanted = wanted
+        self._schedule.add(wanted.name, wanted.ttl, self._clock.now())
+        if renamed:
+            self._schedule.hurry(wanted.name, self._clock.now())
+
+    def _drop(self, name: str) -> None:
+        """Stop to hold an identity, and forget its key."""
+        self._schedule.forget(name)
+        self._held.pop(name).gone.set()
+        self._issuer.forget(name)
+        self._store.forget(name)
+        self._metrics.forget(name)
+        log.info("identity left the mesh", identity=name)
+
+    def _serve(self, held: Held) -> None:
+        if self._group is None:  # run() will
+            return
+        spawn(self._group, f"sds {held.wanted.name}", self._socket_of(held))
+
+    async def _socket_of(self, held: Held) -> None:
+        """Serve one identity's socket until it leaves the mesh."""
+        path = self._socket(held.wanted.name)
+        async for _ in backoff(_SDS_GRACE, 5.0):
+            try:
+                async with serve(held.secrets, address=path, grace=_SDS_GRACE):
+                    await held.gone.wait()
+            except OSError as error:
+                log.warning("identity is not on its socket", identity=held.wanted.name, reason=str(error))
+            else:
+                return
+
+    async def _attempt(self, held: Held) -> None:
+        """Try once to issue an identity; whatever comes of it, the schedule knows."""
+        name, number = held.wanted.name, held.started + 1
+        held.started = number
+        try:
+            async with self._slots:
+                bundle = await asyncio.to_thread(self._issuer.issue, held.wanted)
+                if not held.gone.is_set():
+                    await asyncio.to_thread(self._store.save_bundle, name, bundle)
+        except (IssueError, VaultError, Damaged, OSError) as error:
+            self._failed(held, error)
+        else:
+            if not held.gone.is_set():
+                self._issued(held, bundle)
+            elif name not in self._held:
+                self._store.discard_bundle(name)
+        held.attempts.set(number)
+        self._kicked.set()
+
+    def _issued(self, held: Held, bundle: Bundle) -> None:
+        name = held.wanted.name
+        self._show(held, bundle)
+        self._schedule.issued(name, bundle.life, self._clock.now(), _jitter())
+        self._metrics.renewals.labels(name, "issued").inc()
+        log.info("certificate issued", identity=name, serial=bundle.serial, not_after=bundle.life[1])
+
+    def _failed(self, held: Held, error: Exception) -> None:
+        if held.gone.is_set():
+            return
+        name, now = held.wanted.name, self._clock.now()
+        self._schedule.failed(name, str(error), now, random.random())  # noqa: S311 - no secret
+        if isinstance(error, NotEnrolled):  # a start takes its time: no failure, and no news
+            self._not_enrolled(name, False)
+            return
+        self._metrics.renewals.labels(name, "failed").inc()
+        left = None if held.bundle is None else round(held.bundle.life[1] - now)
+        log.warning("certificate not issued", identity=name, reason=str(error), seconds_left=left)
+        if isinstance(error, LoginRefused | Denied | Missing):
+            self._not_enrolled(name, isinstance(error, LoginRefused))
+
+    def _show(self, held: Held, bundle: Bundle) -> None:
+        held.bundle = bundle
+        held.secrets.show(bundle)
+        self._metrics.expiry.labels(held.wanted.name).set(bundle.life[1])
+
+    def recovered(self) -> None:
+        """Try again soon what has failed: Vault is back, or now knows us."""
+        self._schedule.recovered(self._clock.now(), random.random)
+        self._kicked.set()
+
+    async def renew(self, name: str, limit: float = 30.0) -> Identity:
+        """Renew an identity now and return how it then is; TimeoutError after `limit` seconds, KeyError if unknown."""
+        held = self._held[name]
+        number = held.started + 1
+        self._schedule.hurry(name, self._clock.now())
+        self._kicked.set()
+        async with asyncio.timeout(limit):
+            async for done in held.attempts.watch():
+                if done >= number:
+                    break
+        return self._identity(held)
+
+    def ready(self) -> bool:
+        """Say whether every identity has a valid certificate."""
+        return self._schedule.ready(self._clock.now())
+
+    def seconds_to_outage(self) -> float | None:
+        """Return the seconds until the first certificate in use expires."""
+        return self._schedule.seconds_to_outage(self._clock.now())
+
+    def identities(self) -> tuple[Identity, ...]:
+        """Return how each identity is, in the order of the mesh."""
+        return tuple(self._identity(held) for held in self._held.values())
+
+    def _identity(self, held: Held) -> Identity:
+        name = held.wanted.name
+        entry = self._schedule.get(name)
+        life = (None, None) if held.bundle is None else held.bundle.life
+        self._metrics.streams.labels(name).set(held.secrets.streams)
+        return Identity(
+            name=name,
+            spiffe_id=held.wanted.spiffe_id,
+            serial=None if held.bundle is None else held.bundle.serial,
+            not_before=life[0],
+            not_after=life[1],
+            renew_at=None if entry is None else entry.due,
+            streams=held.secrets.streams,
+            error=None if entry is None else entry.error,
+        )
+
+
+def _jitter() -> float:
+    """Return the share of jitter of one renewal, -1 to 1."""
+    return random.uniform(-1, 1)  # noqa: S311 - no secret

@@ -1,5 +1,7 @@
 """certmgr's metrics."""
 
+from contextlib import suppress
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
@@ -21,9 +23,7 @@ class Metrics:
             ["identity", "outcome"],
             registry=registry,
         )
-        self.streams = Gauge(
-            "certmgr_sds_streams", "Open SDS streams of an identity", ["identity"], registry=registry
-        )
+        self.streams = Gauge("certmgr_sds_streams", "Open SDS streams of an identity", ["identity"], registry=registry)
         self.vault_up = Gauge("certmgr_vault_up", "1 when Vault answers and is unsealed", registry=registry)
         self.seconds_to_outage = Gauge(
             "certmgr_seconds_to_outage",
@@ -33,9 +33,11 @@ class Metrics:
 
     def forget(self, identity: str) -> None:
         """Take an identity that left the mesh out."""
-        for family in (self.expiry, self.streams):
-            if (identity,) in family._metrics:  # noqa: SLF001 - there is no other way to ask
-                family.remove(identity)
-        for outcome in ("issued", "failed"):
-            if (identity, outcome) in self.renewals._metrics:  # noqa: SLF001 - as above
-                self.renewals.remove(identity, outcome)
+        for family, labels in (
+            (self.expiry, (identity,)),
+            (self.streams, (identity,)),
+            (self.renewals, (identity, "issued")),
+            (self.renewals, (identity, "failed")),
+        ):
+            with suppress(KeyError):
+                family.remove(*labels)

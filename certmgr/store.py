@@ -1,10 +1,10 @@
 """certmgr's state on disk: one file a thing, written whole or not at all, readable by this user alone.
 
-    lock                     held (flock) while a certmgr runs on the folder
-    root.pem                 the root that this host trusts, pinned when it was first seen
-    mesh.yaml                the last mesh, so that certmgr can start alone
-    identities/<name>.pem    key, leaf, intermediate and root of one identity, together: never a mixed pair
-    approle/<name>.json      what the identity's signer logs in with
+lock                     held (flock) while a certmgr runs on the folder
+root.pem                 the root that this host trusts, pinned when it was first seen
+mesh.yaml                the last mesh, so that certmgr can start alone
+identities/<name>.pem    key, leaf, intermediate and root of one identity, together: never a mixed pair
+approle/<name>.json      what the identity's signer logs in with
 """
 
 import fcntl
@@ -114,7 +114,7 @@ class Store:
 
 
 def app_role(path: Path) -> AppRole | None:
-    """Return the AppRole in a JSON file (`role_id`, `secret_id`); None when there is no file, Damaged when it is bad."""
+    """Return the AppRole in a JSON file (`role_id`, `secret_id`); None without a file, Damaged when it is bad."""
     content = read(path)
     if content is None:
         return None

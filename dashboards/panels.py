@@ -94,7 +94,9 @@ def variables(queried: Iterable[tuple[str, str, str]]) -> core.Templating:
     return core.Templating(list=[source, *others])
 
 
-def dashboard(uid: str, title: str, description: str, tags: Sequence[str], rows: Sequence[Row], templating: Any) -> Any:
+def dashboard(
+    *, uid: str, title: str, description: str, tags: Sequence[str], rows: Sequence[Row], templating: Any
+) -> Any:
     """Return a dashboard as plain JSON values in grafanalib's (old) schema; `render` brings it up to date."""
     made = core.Dashboard(
         uid=uid,

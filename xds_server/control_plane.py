@@ -47,7 +47,7 @@ class ControlPlane:
         """Take the mesh and the instances of our last life."""
         document = self._store.mesh()
         if document is not None:
-            self._adopt(load(document.text, document.file), document)
+            self._readopt(document)
         entries = self._store.load()
         self._stored = {e.node.id: e for e in entries}
         self.registry.restore(entries, self._clock.now())
@@ -56,7 +56,7 @@ class ControlPlane:
     async def apply(self, document: MeshDocument) -> ApplyResult:
         """Take a new mesh file whole, or refuse it whole with all its faults."""
         try:
-            mesh = load(document.text, document.file)
+            mesh = await asyncio.to_thread(load, document.text, document.file)
             self._check_same_mesh(mesh)
         except InvalidMesh as invalid:
             self.faults = tuple(_message(fault) for fault in invalid.faults)
@@ -150,6 +150,13 @@ class ControlPlane:
     def refresh(self) -> None:
         """Tell the watchers of the instances, as something that only they see has changed."""
         self._publish_instances()
+
+    def _readopt(self, document: MeshDocument) -> None:
+        """Take the stored mesh; one that this version of ours refuses waits for the next apply."""
+        try:
+            self._adopt(load(document.text, document.file), document)
+        except InvalidMesh as invalid:
+            log.warning("stored mesh refused, waiting for another", faults=[str(f) for f in invalid.faults])
 
     def _adopt(self, mesh: SourcedMesh, document: MeshDocument) -> None:
         self.mesh = mesh

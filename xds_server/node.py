@@ -10,7 +10,8 @@ class Node:
 
     `address` is its own address for inbound and outbound listeners; `app_address`:`app_port` is
     where its app listens; `outbound_ports` are the ports that its app was told at its start.
-    A gateway (`service` is `names.GATEWAY`) has no app: app_port 0.
+    A gateway (`service` is `names.GATEWAY`) has no app: app_port 0; its `outbound_ports` are where it
+    listens for its services in place of their `expose.port`.
     """
 
     id: str

@@ -18,6 +18,4 @@ class Wanted:
 def plan(mesh: Mesh) -> tuple[Wanted, ...]:
     """Return the wanted identities: services in the order of the file, then our parts."""
     ttl = int(mesh.certificates.ttl.total_seconds())
-    return tuple(
-        Wanted(name, names.spiffe_id(mesh.trust_domain, name), ttl) for name in (*mesh.services, *names.PARTS)
-    )
+    return tuple(Wanted(name, names.spiffe_id(mesh.trust_domain, name), ttl) for name in (*mesh.services, *names.PARTS))

@@ -36,13 +36,9 @@ class Schedule:
         self._retry_limit = retry_limit
         self._entries: dict[str, Entry] = {}
 
-    def __contains__(self, name: str) -> bool:
-        """Say whether an identity is scheduled."""
-        return name in self._entries
-
-    def __getitem__(self, name: str) -> Entry:
-        """Return an identity's place; KeyError when there is none."""
-        return self._entries[name]
+    def get(self, name: str) -> Entry | None:
+        """Return an identity's place; None when there is none."""
+        return self._entries.get(name)
 
     def add(
         self, name: str, ttl: int, now: float, *, life: tuple[float, float] | None = None, jitter: float = 0.0

@@ -135,7 +135,9 @@ def _is_ca(certificate: x509.Certificate) -> bool:
     return basic is not None and basic.ca
 
 
-def _extension(certificate: x509.Certificate, kind: type[x509.extensions.ExtensionTypeVar]) -> x509.extensions.ExtensionTypeVar | None:
+def _extension(
+    certificate: x509.Certificate, kind: type[x509.extensions.ExtensionTypeVar]
+) -> x509.extensions.ExtensionTypeVar | None:
     """Return an extension's value; None where it is absent or cannot be read."""
     try:
         return certificate.extensions.get_extension_for_class(kind).value

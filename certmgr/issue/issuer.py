@@ -6,7 +6,7 @@ IssueError        why there is no new certificate
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography import x509
 
@@ -25,39 +25,47 @@ class IssueError(Exception):
 
 
 class NotEnrolled(IssueError):
-    """This host has no credentials for the identity."""
+    """Nothing to log in with, for this identity on this host."""
 
 
 class WrongAnswer(IssueError):
     """What came back is not what was asked for."""
 
 
+class Kept(Protocol):
+    """What is kept of the set-up on this host."""
+
+    def credentials(self, name: str) -> AppRole | None:
+        """Return what an identity's signer logs in with."""
+        ...
+
+    def root(self) -> x509.Certificate | None:
+        """Return the root that this host trusts."""
+        ...
+
+
 class Issuer:
     """Issues identities by Vault. Blocks; any thread may call."""
 
-    def __init__(
-        self,
-        vault: Vault,
-        credentials: Callable[[str], AppRole | None],
-        pinned: Callable[[], x509.Certificate | None],
-        clock: Clock,
-    ) -> None:
-        """Take where the credentials of a service, and the root that this host trusts, are found."""
-        self._vault, self._credentials, self._pinned, self._clock = vault, credentials, pinned, clock
+    def __init__(self, vault: Vault, kept: Kept, clock: Clock, problem: Callable[[], str | None]) -> None:
+        """Take what is kept of the set-up, and who can say what keeps the set-up from working."""
+        self._vault, self._kept, self._clock, self._problem = vault, kept, clock, problem
         self._logins: dict[str, Login] = {}
 
     def issue(self, wanted: Wanted) -> Bundle:
-        """Return a new, verified identity; IssueError or VaultError when there is none."""
-        root = self._pinned()
+        """Return a new, verified identity; IssueError, VaultError or Damaged when there is none."""
+        root = self._kept.root()
         if root is None:
-            raise NotEnrolled("no root is trusted yet: waiting for the set-up of the CA")
+            raise self._not_enrolled("no root is trusted yet")
         key = new_key()
         request = leaf_request(key)
         login = self._logins.setdefault(
             wanted.name, Login(self._vault, lambda: self._enrolled(wanted.name), self._clock)
         )
         answer = login.call(
-            lambda token: self._vault.sign(token, INT_MOUNT, wanted.name, request, wanted.spiffe_id, wanted.ttl)
+            lambda token: self._vault.sign(
+                token, INT_MOUNT, wanted.name, request=request, uri=wanted.spiffe_id, ttl=wanted.ttl
+            )
         )
         leaf, chain = _certificates(answer)
         bundle = Bundle(key, leaf, chain, root)
@@ -70,17 +78,23 @@ class Issuer:
         self._logins.pop(name, None)
 
     def _enrolled(self, name: str) -> AppRole:
-        credentials = self._credentials(name)
+        credentials = self._kept.credentials(name)
         if credentials is None:
-            raise NotEnrolled("no credentials yet: waiting for the set-up of the CA")
+            raise self._not_enrolled("no credentials yet")
         return credentials
+
+    def _not_enrolled(self, what: str) -> NotEnrolled:
+        problem = self._problem()
+        return NotEnrolled(f"{what}: waiting for the set-up of the CA" + (f" ({problem})" if problem else ""))
 
 
 def _certificates(answer: Mapping[str, Any]) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
     """Return the leaf and the intermediates of an answer; a root among them is left out."""
     try:
         leaf = x509.load_pem_x509_certificate(answer["certificate"].encode())
-        above = [x509.load_pem_x509_certificate(pem.encode()) for pem in answer.get("ca_chain") or [answer["issuing_ca"]]]
+        above = [
+            x509.load_pem_x509_certificate(pem.encode()) for pem in answer.get("ca_chain") or [answer["issuing_ca"]]
+        ]
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise WrongAnswer("the CA's answer is refused: it holds no certificates") from error
     return leaf, tuple(certificate for certificate in above if certificate.issuer != certificate.subject)

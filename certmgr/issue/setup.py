@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from certmgr.core.plan import Wanted
 from certmgr.core.verify import intermediate_faults
 from certmgr.issue import csr, roles
-from certmgr.issue.vault import AppRole, Broken, Token, Vault
+from certmgr.issue.vault import AppRole, Broken, Token, Vault, pick
 from legation.runtime.openbao import INT_MOUNT, ROOT_MOUNT, SIGNER_PREFIX
 
 ROOT_ISSUER = "root-1"
@@ -60,15 +60,15 @@ class Setup:
         return root
 
     def deliver(self, name: str) -> AppRole:
-        """Return new credentials of a service's signer; the secret id travels wrapped, so that nobody on the way saw it.
+        """Return new credentials of a service's signer; the secret id travels wrapped, unseen on its way.
 
         Rejected when it was unwrapped before us: then it was intercepted.
         """
         path = f"auth/approle/role/{roles.signer(name)}"
-        role_id = (self._vault.read(self._token, f"{path}/role-id") or {})["role_id"]
+        role_id = pick(self._vault.call(self._token, "get", f"{path}/role-id"), "data", "role_id")
         wrapped = self._vault.call(self._token, "post", f"{path}/secret-id", {}, wrap_ttl=_WRAP_TTL)
-        secret = self._vault.unwrap(wrapped["wrap_info"]["token"])
-        return AppRole(role_id, secret["secret_id"])
+        secret = self._vault.unwrap(pick(wrapped, "wrap_info", "token"))
+        return AppRole(role_id, pick(secret, "secret_id"))
 
     def _mount(self, path: str, hours: int) -> None:
         if f"{path}/" not in (self._vault.read(self._token, "sys/mounts") or {}):
@@ -140,7 +140,7 @@ class Setup:
                 "format": "pem",
             },
         )
-        certificate = x509.load_pem_x509_certificate(answer["data"]["certificate"].encode())
+        certificate = x509.load_pem_x509_certificate(pick(answer, "data", "certificate").encode())
         if faults := intermediate_faults(certificate, root, authority.trust_domain, now):
             raise Broken(f"{self._vault.address}: {'; '.join(faults)}")
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -23,15 +23,19 @@ class UnixAdapter(HTTPAdapter):
 
     def get_connection_with_tls_context(
         self,
-        request: requests.PreparedRequest,
-        verify: bool | str | None,
-        proxies: Mapping[str, str] | None = None,
-        cert: Any = None,
+        request: requests.PreparedRequest,  # noqa: ARG002 - requests' own signature, here and below
+        verify: bool | str | None,  # noqa: ARG002
+        proxies: Mapping[str, str] | None = None,  # noqa: ARG002
+        cert: Any = None,  # noqa: ARG002
     ) -> HTTPConnectionPool:
         """Return the socket's own pool; no proxy is ever used."""
         return self._pool
 
-    def request_url(self, request: requests.PreparedRequest, proxies: Mapping[str, str] | None) -> str:
+    def request_url(
+        self,
+        request: requests.PreparedRequest,
+        proxies: Mapping[str, str] | None,  # noqa: ARG002
+    ) -> str:
         """Return path and query, as to any server."""
         parts = urlsplit(request.url or "")
         path = str(parts.path) or "/"

@@ -140,16 +140,18 @@ class Vault:
     def login(self, credentials: AppRole) -> Token:
         """Return a token for an AppRole; Rejected when its secret id is not (or no longer) good."""
         client = self._client("")
-        answer = self._ask(lambda: client.auth.approle.login(credentials.role_id, credentials.secret_id, use_token=False))
-        return Token(answer["auth"]["client_token"], float(answer["auth"]["lease_duration"]))
+        answer = self._ask(
+            lambda: client.auth.approle.login(credentials.role_id, credentials.secret_id, use_token=False)
+        )
+        return Token(pick(answer, "auth", "client_token"), float(pick(answer, "auth", "lease_duration")))
 
     def unwrap(self, wrapping_token: str) -> Mapping[str, Any]:
         """Return what was wrapped; Rejected when someone has unwrapped it before."""
         client = self._client(wrapping_token)
-        answer = self._ask(lambda: client.sys.unwrap())
-        return dict(answer["data"])
+        answer = self._ask(client.sys.unwrap)
+        return dict(pick(answer, "data"))
 
-    def sign(self, token: Token, mount: str, role: str, request: str, uri: str, ttl: int) -> Mapping[str, Any]:
+    def sign(self, token: Token, mount: str, role: str, *, request: str, uri: str, ttl: int) -> Mapping[str, Any]:
         """Have a request signed by a role, and return the answer's data; `ttl` is in seconds."""
         client = self._client(token.value)
         wish = {"uri_sans": uri, "ttl": f"{ttl}s", "format": "pem", "remove_roots_from_chain": True}
@@ -158,7 +160,7 @@ class Vault:
                 checked_name(role), request, "", extra_params=dict(wish), mount_point=mount
             )
         )
-        return dict(answer["data"])
+        return dict(pick(answer, "data"))
 
     def read(self, token: Token, path: str) -> Mapping[str, Any] | None:
         """Return the data at a path; None when nothing is there."""
@@ -170,7 +172,7 @@ class Vault:
     def keys(self, token: Token, path: str) -> tuple[str, ...]:
         """Return the names below a path, sorted; none when nothing is there."""
         try:
-            return tuple(sorted(self.call(token, "list", path)["data"]["keys"]))
+            return tuple(sorted(pick(self.call(token, "list", path), "data", "keys")))
         except Missing:
             return ()
 
@@ -211,6 +213,16 @@ class Vault:
         if not isinstance(answer, dict):
             raise Broken(f"{self.address} answered with no JSON object")
         return answer
+
+
+def pick(answer: Mapping[str, Any], *keys: str) -> Any:
+    """Return what is below some keys of an answer; Broken when it is not there."""
+    found: Any = answer
+    for key in keys:
+        if not isinstance(found, Mapping) or found.get(key) is None:
+            raise Broken(f"the answer has no {'.'.join(keys)}")
+        found = found[key]
+    return found
 
 
 def checked_name(name: str) -> str:

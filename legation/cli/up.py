@@ -188,6 +188,6 @@ def _lines(status: HostStatus) -> dict[str, str]:
 
 
 async def _statuses(host: Host) -> AsyncIterator[HostStatus]:
-    while True:
+    while not host.stopping.is_set():
         yield await collect(host)
         await pause(_REFRESH)

@@ -29,24 +29,17 @@ def xds_server_command(state: StateFolder, host: HostFile) -> list[str]:
 
 def certmgr_command(state: StateFolder, host: HostFile) -> list[str]:
     """Return how to start certmgr."""
-    return [
-        *_module("certmgr"),
-        *("--state", str(state.root)),
-        *("--run", str(state.run)),
-        *("--control", str(state.control("certmgr"))),
-        *("--xds-control", str(state.control("xds_server"))),
-        *("--vault", f"unix:{state.bao_socket}"),
-        *("--metrics", host.certmgr_metrics),
-    ]
+    return [*_module("certmgr"), "--state", str(state.root), "--metrics-address", host.certmgr_metrics]
 
 
 def telemetry_command(state: StateFolder, host: HostFile) -> list[str]:
     """Return how to start telemetry."""
     return [
         *_module("telemetry"),
-        *("--listen", host.telemetry),
         *("--control", str(state.control("telemetry"))),
         *("--xds-control", str(state.control("xds_server"))),
+        *("--host", host.address),
+        *("--parts", f"xds_server={host.xds_metrics},certmgr={host.certmgr_metrics}"),
     ]
 
 

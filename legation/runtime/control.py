@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,9 +16,12 @@ from starlette.applications import Starlette
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from legation.runtime.tasks import Latest
+from legation.runtime.tasks import Latest, until_set
 
 M = TypeVar("M", bound=BaseModel)
+
+_stopping: ContextVar[asyncio.Event] = ContextVar("stopping")
+"""Set when the server of the request in hand ends: streams of events would hold it up for ever."""
 
 
 class ControlError(Exception):
@@ -38,7 +42,7 @@ def events(latest: Latest[M]) -> StreamingResponse:
     """Return a stream of server-sent events: the value now, then each newer one (WHATWG HTML §9.2)."""
 
     async def stream() -> AsyncIterator[str]:
-        async for value in latest.watch():
+        async for value in until_set(latest.watch(), _stopping.get()):
             yield f"data: {value.model_dump_json(by_alias=True)}\n\n"
 
     return StreamingResponse(stream(), media_type="text/event-stream")
@@ -68,11 +72,14 @@ async def serve(sockets: Sequence[socket.socket], routes: Sequence[BaseRoute]) -
         Starlette(routes=list(routes)), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
     )
     server = _Server(config)
+    stopping = asyncio.Event()
+    _stopping.set(stopping)
     task = asyncio.ensure_future(server.serve(sockets=list(sockets)))
     try:
         await asyncio.wait_for(server.up.wait(), timeout=10)
         yield
     finally:
+        stopping.set()
         server.should_exit = True
         await asyncio.wait([task], timeout=5)
         for sock in sockets:

@@ -36,6 +36,6 @@ def set_up(service: str, *, level: int = logging.INFO, to: Path | None = None) -
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for noisy in ("httpx", "httpcore", "uvicorn.access", "watchfiles", "urllib3"):
+    for noisy in ("httpx", "httpcore", "uvicorn.error", "uvicorn.access", "watchfiles", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service)

@@ -1,4 +1,4 @@
-"""The embedded OpenBao: how its server is started, so that it sets itself up, unseals itself and trusts this user alone.
+"""The embedded OpenBao: how its server is started, so that it sets itself up, unseals itself and serves us alone.
 
 It initialises itself from its own configuration (OpenBao's declarative self-initialisation), so
 no root token and no recovery key ever leave it: what it makes is one AppRole, the operator's, with
@@ -105,7 +105,12 @@ initialize "operator" {{
   request "role" {{
     operation = "update"
     path = "auth/approle/role/{operator}"
-    data = {{ token_policies = ["{operator}"], token_ttl = "10m", token_type = "batch", token_no_default_policy = true }}
+    data = {{
+      token_policies = ["{operator}"]
+      token_ttl = "10m"
+      token_type = "batch"
+      token_no_default_policy = true
+    }}
   }}
   request "role-id" {{
     operation = "update"

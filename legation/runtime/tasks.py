@@ -69,3 +69,21 @@ class Latest(Generic[T]):
                 yield self._value
             else:
                 await changed.wait()
+
+
+async def until_set(values: AsyncIterator[T], stop: asyncio.Event) -> AsyncIterator[T]:
+    """Yield what an iterator yields, until it ends or the event is set."""
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        while True:
+            following = asyncio.ensure_future(anext(values))
+            await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                following.cancel()
+                return
+            try:
+                yield following.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        stopped.cancel()

@@ -43,7 +43,10 @@ class AppProcess:
         return self.process.pid if self.process and self.process.returncode is None else None
 
     async def keep(self, changed: Callable[[bool], None]) -> None:
-        """Run the app until `stop`; `changed(listens)` at each start and end. Exposed ends it for good."""
+        """Run the app until `stop`; `changed(listens)` at each start and end, and once it listens.
+
+        Raises Exposed, which ends it for good.
+        """
         loop = asyncio.get_running_loop()
         while not self._stopping:
             async for _ in backoff(0.05, 10.0):
@@ -66,8 +69,9 @@ class AppProcess:
             self.process = await process.start(self._command, self._log, env=self._env, folder=self._folder)
         except OSError as error:
             self.problem = f"{self._service}: cannot start {self._command[0]}: {error.strerror}; mend its command"
-            log.error("app cannot start", command=self._command[0], error=error.strerror)  # noqa: TRY400 - said whole
+            log.warning("app cannot start", command=self._command[0], error=error.strerror)
             return
+        changed(False)
         ended = asyncio.ensure_future(self.process.wait())
         watch = asyncio.ensure_future(self._watch(changed))
         await asyncio.wait({ended, watch}, return_when=asyncio.FIRST_COMPLETED)

@@ -40,6 +40,7 @@ class EnvoyProcess:
             if attempt:
                 log.warning("envoy died, starting it again", attempt=attempt)
             self.process = await self._start()
+            changed(False)
             watcher = asyncio.ensure_future(self._say_when_ready(changed))
             code = await self.process.wait()
             watcher.cancel()

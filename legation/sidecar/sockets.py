@@ -34,9 +34,13 @@ def inodes_of(pid: int) -> frozenset[int]:
 
 def _inodes(pid: int) -> Iterator[int]:
     try:
-        links = [link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir()]
+        entries = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return
-    for link in links:
+    for entry in entries:
+        try:
+            link = str(entry.readlink())
+        except OSError:  # closed since it was listed
+            continue
         if link.startswith("socket:["):
             yield int(link.removeprefix("socket:[").removesuffix("]"))

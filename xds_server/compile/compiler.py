@@ -77,7 +77,7 @@ class Compiler:
 
     def _node_resources(self, node: Node) -> list[Resource]:
         if node.service == names.GATEWAY:
-            return [self._gateway(service) for service in self._mesh.exposed()]
+            return [self._gateway(service, node) for service in self._mesh.exposed()]
         service = self._mesh.services.get(node.service)
         return [*self._inbound(node, service), *self._outbound(node)] if service is not None else []
 
@@ -106,14 +106,14 @@ class Compiler:
             for index, callee in enumerate(callees)
         ]
 
-    def _gateway(self, service: str) -> Resource:
+    def _gateway(self, service: str, node: Node) -> Resource:
         expose = self._mesh.services[service].expose
         if expose is None:
             raise AssertionError(f"{service} is not exposed")
         position = self._source.position("services", service, "expose")
-        return resource(
-            kinds.LISTENER, names.gateway_listener(expose.port), gateway_listener(service, expose), position
-        )
+        port = node.outbound_ports.get(service, expose.port)
+        front = gateway_listener(service, expose, port)
+        return resource(kinds.LISTENER, names.gateway_listener(port), front, position)
 
     def _callee(self, name: str) -> Snapshot:
         """Return the clusters and the routes of a service, the same for all of its callers."""

@@ -25,14 +25,16 @@ _STREAM_WINDOW = 64 * 1024
 _CONNECTION_WINDOW = 1024 * 1024
 
 
-def gateway_listener(service: str, expose: Expose) -> Listener:
-    """Return the listener of an exposed service. Its routes are the service's own, as its callers have them."""
-    manager = connection_manager("gateway", f"gateway_{expose.port}", service, names.GATEWAY)
+def gateway_listener(service: str, expose: Expose, port: int) -> Listener:
+    """Return the listener of an exposed service. Its routes are the service's own, as its callers have them.
+
+    `port` is where the gateway listens on its host: `expose.port`, or what the host gave it instead.
+    """
+    manager = connection_manager("gateway", names.GATEWAY_LISTENERS, service, names.GATEWAY)
     manager.MergeFrom(_edge_options(service))
     # What an app is built with is nobody's business out there.
     manager.server_header_transformation = HttpConnectionManager.ServerHeaderTransformation.OVERWRITE
-    name = names.gateway_listener(expose.port)
-    return listener(name, (str(expose.address), expose.port), "INBOUND", manager)
+    return listener(names.gateway_listener(port), (str(expose.address), port), "INBOUND", manager)
 
 
 def _edge_options(service: str) -> HttpConnectionManager:

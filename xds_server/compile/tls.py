@@ -79,7 +79,7 @@ def _secret(name: str) -> SdsSecretConfig:
     No fetch timeout: a listener without a certificate stays unbound instead of resetting its clients.
     """
     source = ApiConfigSource(
-        api_type=ApiConfigSource.ApiType.GRPC,
+        api_type=ApiConfigSource.ApiType.DELTA_GRPC,
         transport_api_version=ApiVersion.V3,
         set_node_on_first_message_only=True,
         grpc_services=[grpc_service(names.SDS_CLUSTER)],

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from xds_server.protocol.answers import Answers
+from xds_server.protocol.difference import difference
 from xds_server.protocol.subscription import Subscription
 from xds_server.protocol.types import WILDCARD, DeltaRequest, Send, Subscribed
 from xds_server.snapshot import Resource
@@ -112,9 +113,8 @@ class Watch:
         """Note what differs between what there was and what there is now."""
         if resources is self._resources:
             return
-        before, self._resources = self._resources, resources
-        changed = {name for name, resource in resources.items() if before.get(name) != resource}
-        changed |= before.keys() - resources.keys()
+        changed = difference(self._resources, resources)
+        self._resources = resources
         if not self.subscription.wildcard:
             changed &= self.subscription.names
         self.due |= changed

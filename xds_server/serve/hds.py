@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from legation.runtime.tasks import Latest
 from xds_server.serve.codec import Malformed
 from xds_server.serve.servicers import service
-from xds_server.serve.session import Context, Hello, Stopping, first, handler, hello, read, run
+from xds_server.serve.session import Context, Hello, Streams, first, handler, hello, read, run
 
 HDS = "envoy.service.health.v3.HealthDiscoveryService"
 
@@ -41,23 +41,24 @@ class HealthSource(Protocol):
         ...
 
 
-def health_discovery(source: HealthSource, stopping: Stopping) -> grpc.GenericRpcHandler:
+def health_discovery(source: HealthSource, streams: Streams) -> grpc.GenericRpcHandler:
     """Return the health discovery service."""
 
     async def talk(context: Context) -> None:
-        await _serve_health(context, source, stopping)
+        await _serve_health(context, source, streams)
 
     return service(HDS, StreamHealthCheck=handler(talk))
 
 
-async def _serve_health(context: Context, source: HealthSource, stopping: Stopping) -> None:
+async def _serve_health(context: Context, source: HealthSource, streams: Streams) -> None:
     """Serve one health stream: specifiers out as they change, reports in."""
     request = _decode(await first(context))
-    stream = await source.admit_health(hello(context, "hds", request.health_check_request.node))
-    try:
-        await run(stopping, report=_report(context, source, stream), specify=_specify(context, stream))
-    finally:
-        source.health_closed(stream)
+    with streams.one():
+        stream = await source.admit_health(hello(context, "hds", request.health_check_request.node))
+        try:
+            await run(streams, report=_report(context, source, stream), specify=_specify(context, stream))
+        finally:
+            source.health_closed(stream)
 
 
 async def _report(context: Context, source: HealthSource, stream: AdmittedHealth) -> None:

@@ -14,7 +14,7 @@ from xds_server.protocol.types import Limits
 from xds_server.serve.credentials import server_credentials
 from xds_server.serve.hds import HealthSource, health_discovery
 from xds_server.serve.servicers import discovery
-from xds_server.serve.session import Stopping
+from xds_server.serve.session import Streams
 from xds_server.serve.stream import Source
 
 OPTIONS = (
@@ -34,6 +34,8 @@ OPTIONS = (
 )
 AGE_GRACE_MS = 1_000
 """How long streams live on after their connection has reached its age."""
+CLEAN_UP_LIMIT = 5.0
+"""Seconds in which cancelled streams have to let go."""
 _DEFAULT_LIMITS = Limits()
 
 
@@ -58,18 +60,20 @@ async def serve(
     """
     age = [] if connection_age is None else _age(connection_age)
     server = grpc.aio.server(options=[*OPTIONS, *age])
-    stopping = Stopping()
-    server.add_generic_rpc_handlers(discovery(source, stopping, limits))
+    streams = Streams()
+    server.add_generic_rpc_handlers(discovery(source, streams, limits))
     if health is not None:
-        server.add_generic_rpc_handlers((health_discovery(health, stopping),))
+        server.add_generic_rpc_handlers((health_discovery(health, streams),))
     credentials = None if identity is None else server_credentials(identity)
     bound = _listen_unix(server, address) if isinstance(address, Path) else _listen_tcp(server, address, credentials)
     await server.start()
     try:
         yield bound
     finally:
-        stopping.begin(grace * 0.8)
+        streams.stop(grace * 0.8)
         await server.stop(grace)
+        # grpc cancels what is left after the grace, but does not wait for it
+        await streams.none(CLEAN_UP_LIMIT)
 
 
 def _age(seconds: float) -> list[tuple[str, int]]:

@@ -5,7 +5,7 @@ from functools import partial
 import grpc
 
 from xds_server.protocol.types import Limits
-from xds_server.serve.session import Context, End, Handler, Stopping, handler
+from xds_server.serve.session import Context, End, Handler, Streams, handler
 from xds_server.serve.stream import Source, serve_delta
 from xds_server.snapshot import SECRET
 
@@ -13,14 +13,14 @@ ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 SDS = "envoy.service.secret.v3.SecretDiscoveryService"
 
 
-def discovery(source: Source, stopping: Stopping, limits: Limits) -> tuple[grpc.GenericRpcHandler, ...]:
+def discovery(source: Source, streams: Streams, limits: Limits) -> tuple[grpc.GenericRpcHandler, ...]:
     """Return the discovery services: all types on one stream, and secrets on their own."""
 
     async def aggregated(context: Context) -> None:
-        await serve_delta(context, source, stopping, limits, service="ads")
+        await serve_delta(context, source, streams, limits, service="ads")
 
     async def secrets(context: Context) -> None:
-        await serve_delta(context, source, stopping, limits, service="sds", implied_type=SECRET)
+        await serve_delta(context, source, streams, limits, service="sds", implied_type=SECRET)
 
     return (
         service(ADS, DeltaAggregatedResources=handler(aggregated), StreamAggregatedResources=_ONLY_DELTA),

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,23 +52,43 @@ class End(Exception):
         super().__init__(f"{code.name}: {details}")
 
 
-class Stopping:
-    """Word to all streams that the server stops: each ends at its own moment of the spread."""
+class Streams:
+    """All open streams of a server, so that it can stop with none left."""
 
     def __init__(self) -> None:
-        """Start as a server that goes on."""
-        self._begun = asyncio.Event()
+        """Start as a server that goes on, without a stream."""
+        self._stopping = asyncio.Event()
         self._spread = 0.0
+        self._open = 0
+        self._none = asyncio.Event()
+        self._none.set()
 
-    def begin(self, spread: float) -> None:
-        """Stop, over so many seconds."""
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count a stream while the block runs."""
+        self._open += 1
+        self._none.clear()
+        try:
+            yield
+        finally:
+            self._open -= 1
+            if not self._open:
+                self._none.set()
+
+    def stop(self, spread: float) -> None:
+        """Have each stream end at its own moment of so many seconds, so that clients do not return as a herd."""
         self._spread = spread
-        self._begun.set()
+        self._stopping.set()
 
-    async def wait(self) -> None:
+    async def stopping(self) -> None:
         """Wait for a stream's own moment to end."""
-        await self._begun.wait()
+        await self._stopping.wait()
         await pause(random.uniform(0, self._spread))  # noqa: S311 - no secret
+
+    async def none(self, limit: float) -> None:
+        """Wait until all have ended; TimeoutError when one does not."""
+        async with asyncio.timeout(limit):
+            await self._none.wait()
 
 
 def handler(talk: Callable[[Context], Awaitable[None]]) -> Handler:
@@ -76,8 +97,6 @@ def handler(talk: Callable[[Context], Awaitable[None]]) -> Handler:
     async def handle(_: object, context: Context) -> None:
         try:
             await talk(context)
-        except asyncio.CancelledError:
-            return  # the client is gone: grpc cancels us, and would log what we let through as an error
         except Exception as error:  # noqa: BLE001 - a stream's root: whatever happens ends this stream alone
             end = _end(error)
             if end.code is not grpc.StatusCode.OK:
@@ -113,12 +132,12 @@ def hello(context: Context, service: str, node: Node) -> Hello:
     return Hello(service, node.id, metadata(node), peer_spiffe_id(proven), peer_serial(proven))
 
 
-async def run(stopping: Stopping, **works: Coroutine[Any, Any, None]) -> None:
+async def run(streams: Streams, **works: Coroutine[Any, Any, None]) -> None:
     """Run a stream's tasks, by name, until one of them, or the server, ends it."""
     async with asyncio.TaskGroup() as group:
         for name, work in works.items():
             spawn(group, name, work)
-        await stopping.wait()
+        await streams.stopping()
         raise End(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
 
 

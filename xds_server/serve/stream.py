@@ -7,7 +7,7 @@ from legation.runtime.tasks import Latest
 from xds_server.protocol.delta import DeltaStream
 from xds_server.protocol.types import DeltaRequest, Effect, Limits, Settled
 from xds_server.serve.codec import decode, encode
-from xds_server.serve.session import Context, Hello, Refused, Stopping, first, hello, read, run
+from xds_server.serve.session import Context, Hello, Refused, Streams, first, hello, read, run
 from xds_server.snapshot import Snapshot
 
 __all__ = ["Admitted", "Hello", "Refused", "Source", "serve_delta"]
@@ -42,17 +42,18 @@ class Source(Protocol):
 
 
 async def serve_delta(
-    context: Context, source: Source, stopping: Stopping, limits: Limits, *, service: str, implied_type: str = ""
+    context: Context, source: Source, streams: Streams, limits: Limits, *, service: str, implied_type: str = ""
 ) -> None:
     """Serve one delta stream: `implied_type` for the service of one type, "" for ADS."""
     request, node = decode(await first(context), implied_type)
-    stream = await source.admit(hello(context, service, node))
-    try:
-        talk = _Talk(context, source, stream, limits, implied_type)
-        talk.take(request)
-        await run(stopping, read=talk.read(), push=talk.push())
-    finally:
-        source.closed(stream)
+    with streams.one():
+        stream = await source.admit(hello(context, service, node))
+        try:
+            talk = _Talk(context, source, stream, limits, implied_type)
+            talk.take(request)
+            await run(streams, read=talk.read(), push=talk.push())
+        finally:
+            source.closed(stream)
 
 
 class _Talk:

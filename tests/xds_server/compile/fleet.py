@@ -1,4 +1,4 @@
-"""Some stock Envoys that run what compile wrote, with apps of ours behind them; all on loopback, one address a fleet."""
+"""Stock Envoys that run what compile wrote, with apps of ours behind them; one block of loopback a process."""
 
 import asyncio
 import os
@@ -12,15 +12,15 @@ from pathlib import Path
 from threading import Thread
 
 import httpx
+
 from legation.mesh import names
 from legation.mesh.load import load
 from legation.runtime import binaries
 from legation.runtime.tasks import until
-from xds_server.compile import BootstrapInput, Compiler, bootstrap
-from xds_server.node import Endpoint, Node
-
 from tests.xds_server.compile.authority import Authority
 from tests.xds_server.compile.rendition import static_file
+from xds_server.compile import BootstrapInput, Compiler, bootstrap
+from xds_server.node import Endpoint, Node
 
 LIMIT = 15.0
 APP_PORT = 20000

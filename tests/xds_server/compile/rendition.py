@@ -20,6 +20,7 @@ from google.protobuf import symbol_database
 from google.protobuf.any_pb2 import Any
 from google.protobuf.json_format import MessageToDict, MessageToJson, Parse
 from google.protobuf.message import Message
+
 from xds_server import snapshot as kinds
 from xds_server.snapshot import Snapshot
 

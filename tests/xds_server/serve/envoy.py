@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -84,12 +83,13 @@ async def running(folder: Path, *, hds: bool = False) -> AsyncIterator[Envoy]:
     config = folder / "envoy.json"
     config.write_text(json.dumps(bootstrap(folder, hds=hds)))
     command = [binaries.envoy(), "-c", config, "--use-dynamic-base-id", "--concurrency", "1", "-l", "info"]
-    with (folder / "envoy.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            yield Envoy(folder)
-        finally:
-            process.kill()
-            process.wait()
+    with (folder / "envoy.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+    try:
+        yield Envoy(folder)
+    finally:
+        process.kill()
+        await process.wait()
 
 
 async def get(url: str) -> tuple[int, str]:

@@ -1,0 +1,117 @@
+"""certmgr as a process: its tasks, wired once."""
+
+import asyncio
+import random
+import socket
+from contextlib import AsyncExitStack
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from certmgr.agent import Agent
+from certmgr.control import metrics_route, routes
+from certmgr.core.plan import plan
+from certmgr.enrolment import Enrolment
+from certmgr.issue.issuer import Issuer
+from certmgr.issue.setup import Authority
+from certmgr.issue.vault import State, Vault
+from certmgr.metrics import Metrics
+from certmgr.settings import Settings
+from certmgr.source import follow, remembered
+from certmgr.store import Store
+from legation.mesh.model.mesh import Mesh
+from legation.runtime import control, openbao
+from legation.runtime.clock import Clock
+from legation.runtime.tasks import pause, spawn
+
+log = structlog.get_logger(__name__)
+
+_LOOK_AGAIN: dict[State, float] = {"ok": 3.0, "sealed": 0.5, "unreachable": 0.5, "starting": 0.2}
+"""Seconds between looks at Vault's health."""
+
+
+async def run(settings: Settings, clock: Clock) -> None:
+    """Be certmgr until cancelled. The caller holds the lock of the state folder (`Store.lock`)."""
+    service = _Service(settings, clock)
+    service.recall()
+    async with AsyncExitStack() as stack:
+        await service.listen(stack)
+        async with asyncio.TaskGroup() as group:
+            spawn(group, "agent", service.agent.run())
+            spawn(group, "enrolment", service.enrolment.run(service.agent.recovered))
+            spawn(group, "vault", service.watch_vault())
+            spawn(group, "mesh", service.follow())
+
+
+class _Service:
+    """The parts of certmgr, and what passes between them."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        """Make the parts; nothing runs yet."""
+        self._settings = settings
+        self._folder = settings.folder
+        self._store = Store(self._folder.certmgr)
+        self._vault = Vault(settings.vault)
+        self._state: State = "starting"
+        self._metrics = Metrics(CollectorRegistry())
+        embedded = None if settings.vault_address else openbao.used_mark(self._folder.openbao)
+        self.enrolment = Enrolment(self._vault, self._store, clock, settings.operator_file, embedded)
+        self.agent = Agent(
+            Issuer(self._vault, self._store, clock, lambda: self.enrolment.problem),
+            self._store,
+            clock,
+            self._metrics,
+            socket=self._folder.sds,
+            not_enrolled=self._not_enrolled,
+            retry_limit=settings.retry_limit,
+        )
+
+    def recall(self) -> None:
+        """Take in the last mesh, so that what is on disk is served before anybody answers."""
+        mesh = remembered(self._store)
+        if mesh is not None:
+            self._take(mesh)
+
+    async def listen(self, stack: AsyncExitStack) -> None:
+        """Serve the control API while the stack lives."""
+        here = control.bind_unix(self._folder.control("certmgr"))
+        await stack.enter_async_context(control.serve([here], routes(self.agent, self._metrics, self._vault_state)))
+        if self._settings.metrics_address:
+            host, _, port = self._settings.metrics_address.rpartition(":")
+            there = socket.create_server((host, int(port)))
+            scrape = [metrics_route(self.agent, self._metrics, self._vault_state)]
+            await stack.enter_async_context(control.serve([there], scrape))
+
+    async def follow(self) -> None:
+        """Follow the mesh that xds_server has."""
+        client = control.ControlClient(self._settings.xds_socket)
+        try:
+            await follow(client, self._store, self._take)
+        finally:
+            await client.close()
+
+    async def watch_vault(self) -> None:
+        """Know how Vault is; when it comes back, look at the set-up and try again what has failed."""
+        while True:
+            state = await asyncio.to_thread(self._vault.health)
+            if state != self._state:
+                log.info("vault", state=state, before=self._state, seconds_to_outage=self.agent.seconds_to_outage())
+                self._state = state
+                if state == "ok":
+                    self.enrolment.hurry()
+                    self.agent.recovered()
+            await pause(_LOOK_AGAIN[state] * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+
+    def _take(self, mesh: Mesh) -> None:
+        wanted = plan(mesh)
+        self.enrolment.want(Authority(mesh.mesh, mesh.trust_domain), wanted)
+        self.agent.want(wanted)
+
+    def _not_enrolled(self, name: str, refused: bool) -> None:
+        if refused:
+            self.enrolment.renew_credentials(name)
+        else:
+            self.enrolment.ask()
+
+    def _vault_state(self) -> State:
+        return self._state

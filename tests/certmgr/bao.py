@@ -1,0 +1,65 @@
+"""A real OpenBao on a unix socket."""
+
+import subprocess
+import time
+from pathlib import Path
+from socket import socket
+
+from certmgr.issue.vault import Address, AppRole, Token, Vault
+from certmgr.store import app_role
+from legation.runtime import openbao
+
+
+class Bao:
+    """One OpenBao, that can be started, killed and started again on its state."""
+
+    def __init__(self, folder: Path, sock: Path) -> None:
+        self.folder, self.socket = folder, sock
+        self.vault = Vault(Address(socket=str(sock)))
+        self.cluster_address = f"127.0.0.1:{free_port()}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.folder.parent / "openbao.log"
+
+    def start(self) -> None:
+        argv = openbao.prepare(self.folder, self.socket, self.cluster_address)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def wait(self, limit: float = 30.0) -> "Bao":
+        """Wait until the operator can log in: that is the end of its own initialisation."""
+        deadline = time.monotonic() + limit
+        while not self._serves():
+            assert time.monotonic() < deadline, self.log.read_text()[-2000:]
+            time.sleep(0.05)
+        return self
+
+    def _serves(self) -> bool:
+        if self.vault.health() != "ok":
+            return False
+        try:
+            return bool(self.operator())
+        except Exception:  # noqa: BLE001 - it is just being set up
+            return False
+
+    def credentials(self) -> AppRole:
+        found = app_role(openbao.operator_file(self.folder))
+        assert found is not None
+        return found
+
+    def operator(self) -> Token:
+        return self.vault.login(self.credentials())
+
+
+def free_port() -> int:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,141 @@
+"""certmgr as its own process, and a fake of xds_server's control API that hands out a mesh."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from legation.mesh.control import CertmgrStatus, Identity, MeshDocument
+from legation.runtime import control
+from legation.runtime.control import ControlClient, ControlError
+from legation.runtime.identity import Identity as Presented
+from legation.runtime.identity import follow
+from legation.runtime.state import StateFolder
+from legation.runtime.tasks import Latest, until
+from tests.certmgr.bao import Bao
+
+NAMES = ("orders", "web", "legation-gateway", "legation-xds-server")
+
+
+def mesh(ttl: str = "10m", services: tuple[str, ...] = ("orders", "web")) -> str:
+    """A mesh of services that call each other in a row."""
+    rows = [f"  {name}: {{protocol: http, port: 80}}" for name in services]
+    return "\n".join(["mesh: shop", "trust_domain: shop.local", f"certificates: {{ttl: {ttl}}}", "services:", *rows])
+
+
+def document(text: str) -> MeshDocument:
+    return MeshDocument(file="mesh.yaml", text=text, version=sha256(text.encode()).hexdigest())
+
+
+@asynccontextmanager
+async def xds_server(folder: StateFolder, text: str) -> AsyncIterator[Latest[MeshDocument]]:
+    """xds_server as certmgr sees it: `GET /mesh/watch`."""
+    latest = Latest(document(text))
+
+    async def watch(_: Request) -> Response:
+        return control.events(latest)
+
+    sock = control.bind_unix(folder.control("xds_server"))
+    async with control.serve([sock], [Route("/mesh/watch", watch)]):
+        yield latest
+
+
+class Certmgr:
+    """A certmgr process on a state folder."""
+
+    def __init__(self, folder: StateFolder) -> None:
+        self.folder = folder
+        self.log = folder.root / "certmgr.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.client = ControlClient(folder.control("certmgr"))
+
+    def start(self, *more: str) -> None:
+        argv = [sys.executable, "-m", "certmgr", "--state", str(self.folder.root), *more]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, "VAULT_TOKEN": "canary"})
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    async def stop(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        code = await asyncio.to_thread(self.process.wait, 10)
+        self.process = None
+        return code
+
+    async def status(self) -> CertmgrStatus | None:
+        try:
+            return await self.client.get("/status", CertmgrStatus)
+        except ControlError:
+            return None
+
+    async def ready(self, limit: float = 30.0, names: tuple[str, ...] = NAMES) -> CertmgrStatus:
+        async def all_valid() -> bool:
+            now = await self.status()
+            return now is not None and now.ready and {i.name for i in now.identities} == set(names)
+
+        assert await until(all_valid, limit), f"{await self.status()}\n{self.log.read_text()[-3000:]}"
+        found = await self.status()
+        assert found is not None
+        return found
+
+    async def renew(self, name: str) -> Identity:
+        return await self.client.send("POST", f"/identities/{name}/renew", None, Identity, limit=40)
+
+    async def presented(self, name: str) -> Presented:
+        """What an SDS client gets for an identity."""
+        latest: Latest[Presented | None] = Latest(None)
+        task = asyncio.ensure_future(follow(self.folder.sds(name), "test", latest))
+        try:
+            async with asyncio.timeout(10):
+                async for found in latest.watch():
+                    if found is not None:
+                        return found
+        finally:
+            task.cancel()
+        raise AssertionError
+
+
+class Host:
+    """A state folder with an OpenBao and a certmgr on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = StateFolder(root)
+        self.folder.make()
+        self.bao = Bao(self.folder.openbao, self.folder.bao_socket)
+        self.certmgr = Certmgr(self.folder)
+
+    def secrets(self) -> list[bytes]:
+        """Every secret on disk: keys, secret ids."""
+        files = [*self.folder.certmgr.rglob("*.json"), *self.folder.openbao.glob("operator.*")]
+        texts = [file.read_text() for file in files]
+        ids = [text.split('"secret_id": "')[1].split('"')[0] for text in texts if "secret_id" in text]
+        keys = [file.read_text().splitlines()[1] for file in self.folder.certmgr.rglob("*.pem") if "root" not in file.name]
+        return [text.encode() for text in (*ids, *keys)]
+
+
+@asynccontextmanager
+async def host(root: Path, text: str) -> AsyncIterator[tuple[Host, Latest[MeshDocument]]]:
+    """A host with everything running, not yet ready."""
+    this = Host(root)
+    try:
+        async with xds_server(this.folder, text) as latest:
+            this.bao.start()
+            this.certmgr.start()
+            yield this, latest
+    finally:
+        this.certmgr.kill()
+        this.bao.kill()
+        await this.certmgr.client.close()

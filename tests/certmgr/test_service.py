@@ -1,0 +1,235 @@
+"""certmgr as a process, on a real OpenBao: what it does when it starts, and when what it needs dies."""
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+from cryptography import x509
+
+from legation.mesh.control import CertmgrStatus
+from legation.runtime.tasks import until
+from tests.certmgr.host import NAMES, Host, document, host, mesh
+
+
+def serials(status: CertmgrStatus) -> dict[str, str | None]:
+    return {identity.name: identity.serial for identity in status.identities}
+
+
+@pytest.fixture
+def state(tmp_path_factory):
+    return tmp_path_factory.mktemp("s")
+
+
+def test_everything_starts_together_and_becomes_ready(state):
+    """Nobody waits for anybody in an order; each identity is on its own socket, and is what it says."""
+
+    async def main():
+        async with host(state, mesh()) as (here, _):
+            status = await here.certmgr.ready()
+            assert status.vault == "ok"
+            assert 0 < status.seconds_to_outage <= 600
+            for name in NAMES:
+                shown = await here.certmgr.presented(name)
+                assert serials(status)[name] == shown.serial
+                leaf, above = x509.load_pem_x509_certificates(shown.certificate_chain)
+                root = x509.load_pem_x509_certificate(shown.trust_bundle)
+                above.verify_directly_issued_by(root)
+                leaf.verify_directly_issued_by(above)
+                uris = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+                path = name.replace("legation-", "legation/")
+                assert list(uris) == [x509.UniformResourceIdentifier(f"spiffe://shop.local/{path}")]
+                assert "DEV" in root.subject.rfc4514_string()
+                assert here.folder.sds(name).stat().st_mode & 0o777 == 0o600
+            assert await here.certmgr.stop() == 0
+
+    asyncio.run(main())
+
+
+def test_killed_certmgr_serves_at_once_and_issues_nothing_again(state):
+    """Neither OpenBao nor xds_server is there when it comes back."""
+
+    async def main():
+        async with host(state, mesh()) as (here, _):
+            before = serials(await here.certmgr.ready())
+            here.certmgr.kill()
+            here.bao.kill()
+        again = Host(state)
+        again.certmgr.start()
+        try:
+            status = await again.certmgr.ready()
+            assert before == serials(status)
+            assert status.vault != "ok"
+            assert before["orders"] == (await again.certmgr.presented("orders")).serial
+            again.bao.start()
+            assert await until(lambda: vault_is(again, "ok"), 20)
+            assert before == serials(await again.certmgr.ready())
+        finally:
+            again.certmgr.kill()
+            again.bao.kill()
+
+    asyncio.run(main())
+
+
+async def vault_is(here: Host, state: str) -> bool:
+    status = await here.certmgr.status()
+    return status is not None and status.vault == state
+
+
+def test_dead_openbao_is_waited_out(state):
+    """While it is dead the old certificate is served and the error is said; then renewal works by itself."""
+
+    async def main():
+        async with host(state, mesh()) as (here, _):
+            before = serials(await here.certmgr.ready())
+            here.bao.kill()
+            failed = await here.certmgr.renew("orders")
+            assert "does not answer" in failed.error
+            assert before["orders"] == failed.serial == (await here.certmgr.presented("orders")).serial
+            assert await until(lambda: vault_is(here, "unreachable"), 10)
+            assert (await here.certmgr.status()).seconds_to_outage > 0
+            here.bao.start()
+
+            async def renewed():
+                identity = next(i for i in (await here.certmgr.status()).identities if i.name == "orders")
+                return identity.serial != before["orders"] and identity.error is None
+
+            assert await until(renewed, 30), here.certmgr.log.read_text()[-2000:]
+
+    asyncio.run(main())
+
+
+def test_certmgr_killed_while_it_starts_completes_later(state):
+    """Whatever step it died in, the next life goes on from there."""
+
+    async def main():
+        async with host(state, mesh()) as (here, _):
+            for milliseconds in (900, 1800, 2500, 3000):
+                await until(never, milliseconds / 1000)
+                here.certmgr.kill()
+                here.certmgr.start()
+            await here.certmgr.ready()
+            issuers = here.bao.vault.keys(here.bao.operator(), "mesh-int/issuers")
+            assert len(issuers) == 1
+
+    asyncio.run(main())
+
+
+async def never() -> bool:
+    return False
+
+
+def test_openbao_killed_while_it_initialises_starts_anew(state):
+    """Its own half-done initialisation cannot be resumed; nobody has used it yet, so it is thrown away."""
+
+    async def main():
+        async with host(state, mesh()) as (here, _):
+            for milliseconds in (700, 1300, 1700):
+                await until(never, milliseconds / 1000)
+                here.bao.kill()
+                here.bao.start()
+            await here.certmgr.ready()
+
+    asyncio.run(main())
+
+
+def test_mesh_changes_are_followed(state):
+    """A new service gets an identity, one that left loses its socket, its key and its role, a shorter life is taken."""
+
+    async def main():
+        async with host(state, mesh()) as (here, latest):
+            first = serials(await here.certmgr.ready())
+            latest.set(document(mesh("5m", ("orders", "payments"))))
+            now = ("orders", "payments", *NAMES[2:])
+            await here.certmgr.ready(names=now)
+
+            async def shortened():
+                found = {i.name: i for i in (await here.certmgr.status()).identities}
+                return all(i.not_after and i.not_after - i.not_before <= 362 for i in found.values())
+
+            assert await until(shortened, 20)
+            assert serials(await here.certmgr.status())["orders"] != first["orders"]
+            assert await until(lambda: gone(here, "web"), 5)
+            assert not (here.folder.certmgr / "identities" / "web.pem").exists()
+            roles = here.bao.vault.keys(here.bao.operator(), "mesh-int/roles")
+            assert sorted(now) == list(roles)
+
+    asyncio.run(main())
+
+
+async def gone(here: Host, name: str) -> bool:
+    return not here.folder.sds(name).exists()
+
+
+def test_forced_renewals_pile_into_few(state):
+    """Renewals that are asked for together each see a certificate that was issued after they asked."""
+
+    async def main():
+        async with host(state, mesh()) as (here, _):
+            before = serials(await here.certmgr.ready())
+            answers = await asyncio.gather(*(here.certmgr.renew("orders") for _ in range(5)))
+            assert all(answer.serial != before["orders"] and answer.error is None for answer in answers)
+            assert answers[-1].serial == (await here.certmgr.presented("orders")).serial
+            with pytest.raises(Exception, match="404"):
+                await here.certmgr.renew("nobody")
+
+    asyncio.run(main())
+
+
+def test_lives_of_a_minute_are_renewed_at_half(state):
+    """A stream that stays open sees the new certificate, between 0.4 and 0.6 of a minute after the old one."""
+
+    async def main():
+        async with host(state, mesh("1m")) as (here, _):
+            old = {i.name: i for i in (await here.certmgr.ready()).identities}
+
+            async def renewed():
+                status = await here.certmgr.status()
+                return any(i.serial != old[i.name].serial for i in status.identities)
+
+            assert all(23 <= i.renew_at - (i.not_before + 60) <= 37 for i in old.values())
+            assert await until(renewed, 40, every=0.2)
+            assert (await here.certmgr.status()).ready
+
+    asyncio.run(main())
+
+
+def test_no_secret_gets_out(state):
+    """Keys, secret ids and tokens are in their files alone: not in logs, arguments, metrics, status or other files."""
+
+    async def main():
+        async with host(state, mesh()) as (here, _):
+            await here.certmgr.ready()
+            await here.certmgr.renew("orders")
+            here.bao.kill()
+            await here.certmgr.renew("orders")
+            here.bao.start()
+            await until(lambda: vault_is(here, "ok"), 20)
+            (here.folder.certmgr / "approle" / "web.json").write_text('{"role_id": "x", "secret_id": "canary-secret"}')
+            await here.certmgr.renew("web")
+            secrets = [*here.secrets(), b"canary-secret", b"PRIVATE KEY", b"hvs.", b'"s.', b" s."]
+            argv = open(f"/proc/{here.certmgr.process.pid}/cmdline", "rb").read()
+            metrics = (await here.certmgr._metrics()) if hasattr(here.certmgr, "_metrics") else b""
+            said = here.certmgr.log.read_bytes() + here.bao.log.read_bytes() + argv + metrics
+            said += (await here.certmgr.status()).model_dump_json().encode()
+            assert len(secrets) >= 9
+            assert [] == [secret for secret in secrets if secret in said]
+            loose = [p for p in here.folder.root.rglob("*") if p.is_file() and p.stat().st_mode & 0o077]
+            assert [] == [p.name for p in loose if p.suffix != ".log" and "data" not in p.parts]
+
+    asyncio.run(main())
+
+
+def test_second_certmgr_on_a_folder_exits(state):
+    """And says why; the first one goes on."""
+
+    async def main():
+        async with host(state, mesh()) as (here, _):
+            await here.certmgr.ready()
+            argv = [sys.executable, "-m", "certmgr", "--state", str(state)]
+            second = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, timeout=20)
+            assert second.returncode == 1
+            assert second.stderr == f"certmgr: another certmgr runs on {here.folder.certmgr}: stop it first, or use another folder\n"
+            await here.certmgr.ready()
+
+    asyncio.run(main())

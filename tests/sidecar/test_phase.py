@@ -1,0 +1,50 @@
+"""What a sidecar says of its instance."""
+
+from legation.sidecar.environment import app_environment
+from legation.sidecar.phase import Phase
+
+
+def test_an_instance_is_ready_when_both_its_envoy_and_its_app_are() -> None:
+    phase = Phase(has_app=True)
+    assert phase.state == "starting"
+    assert phase.with_envoy(ready=True).state == "starting"
+    assert phase.with_app(ready=True).state == "starting"
+    assert phase.with_envoy(ready=True).with_app(ready=True).state == "ready"
+
+
+def test_without_an_app_the_envoy_alone_decides() -> None:
+    assert Phase(has_app=False).with_envoy(ready=True).state == "ready"
+
+
+def test_what_was_ready_once_is_restarting_not_starting() -> None:
+    ready = Phase(has_app=True).with_envoy(ready=True).with_app(ready=True)
+    assert ready.with_app(ready=False).state == "restarting"
+    assert ready.with_envoy(ready=False).state == "restarting"
+    assert ready.with_envoy(ready=False).with_envoy(ready=True).state == "ready"
+
+
+def test_draining_is_final() -> None:
+    ready = Phase(has_app=True).with_envoy(ready=True).with_app(ready=True)
+    assert ready.drained().state == "draining"
+    assert ready.drained().with_app(ready=True).state == "draining"
+
+
+def test_the_app_learns_where_to_listen_and_whom_to_call() -> None:
+    env = app_environment(
+        {"PATH": "/bin", "PORT": "1"},
+        instance="web-v1-0",
+        version="v1",
+        address="127.64.1.1",
+        port=20001,
+        outbound={"order-book": 15100},
+    )
+    assert env == {
+        "PATH": "/bin",
+        "HOST": "127.0.0.1",
+        "PORT": "20001",
+        "INSTANCE": "web-v1-0",
+        "VERSION": "v1",
+        "ORDER_BOOK_URL": "http://127.64.1.1:15100",
+        "ORDER_BOOK_HOST": "127.64.1.1",
+        "ORDER_BOOK_PORT": "15100",
+    }

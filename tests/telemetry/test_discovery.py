@@ -1,0 +1,53 @@
+"""Instances to Prometheus targets."""
+
+from legation.mesh.control import Instance
+from telemetry.discovery import TargetGroup, target_groups
+
+from tests.telemetry.registry import instance
+
+
+def test_a_sidecar_is_a_target_with_its_service_version_and_id():
+    (group,) = target_groups("shop", [instance()], {})
+    assert group == TargetGroup(
+        ("127.0.1.1:15090",),
+        {
+            "mesh": "shop",
+            "service": "web",
+            "version": "v1",
+            "instance": "web-v1-1",
+            "__metrics_path__": "/stats/prometheus",
+        },
+    )
+
+
+def test_a_zone_is_a_label_only_where_there_is_one():
+    (group,) = target_groups("shop", [instance(zone="eu-1")], {})
+    assert group.labels["zone"] == "eu-1"
+
+
+def test_an_instance_without_a_stream_is_no_target():
+    assert target_groups("shop", [instance(connected=False)], {}) == ()
+
+
+def test_an_unhealthy_or_draining_instance_is_still_measured():
+    groups = target_groups("shop", [instance(1, healthy=False), instance(2, state="draining")], {})
+    assert [group.labels["instance"] for group in groups] == ["web-v1-1", "web-v1-2"]
+
+
+def test_targets_are_in_the_order_of_their_ids_and_our_own_services_last():
+    given: list[Instance] = [instance(2), instance(1)]
+    groups = target_groups("shop", given, {"xds_server": "127.0.0.1:15011", "certmgr": "127.0.0.1:15012"})
+    assert [group.labels["instance"] for group in groups] == ["web-v1-1", "web-v1-2", "certmgr", "xds_server"]
+
+
+def test_our_own_services_have_a_part_and_no_service():
+    (group,) = target_groups("shop", [], {"certmgr": "127.0.0.1:15012"})
+    assert group == TargetGroup(
+        ("127.0.0.1:15012",),
+        {"mesh": "shop", "part": "certmgr", "instance": "certmgr", "__metrics_path__": "/metrics"},
+    )
+
+
+def test_an_ipv6_address_is_in_brackets():
+    (group,) = target_groups("shop", [instance(address="fd00::1")], {})
+    assert group.targets == ("[fd00::1]:15090",)

@@ -1,0 +1,87 @@
+"""What telemetry exports, and that docs/metrics.md says so."""
+
+import re
+from pathlib import Path
+
+import pytest
+from legation.mesh.load import load
+from prometheus_client.parser import text_string_to_metric_families
+from telemetry.discovery import target_groups
+from telemetry.inventory import Inventory
+from telemetry.metrics import Metrics
+
+from tests.telemetry.registry import MESH, instance
+
+DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
+SHOP = load(MESH, "mesh.yaml").mesh
+
+
+def exported(inventory: Inventory) -> dict[str, dict[tuple[str, ...], float]]:
+    """Return the samples of each metric by their labels' values, in the order of the labels' names."""
+    metrics = Metrics(lambda: inventory, lambda: target_groups("shop", inventory.instances or (), {}))
+    families = text_string_to_metric_families(metrics.text().decode())
+    return {f.name: {tuple(s.labels.values()): s.value for s in f.samples} for f in families}
+
+
+def test_each_service_is_listed_and_the_gateway_where_something_is_exposed():
+    assert exported(Inventory(SHOP))["mesh_service_info"] == {
+        ("http", "web"): 1,
+        ("grpc", "orders"): 1,
+        ("gateway", "legation-gateway"): 1,
+    }
+
+
+def test_a_mesh_that_exposes_nothing_has_no_gateway():
+    mesh = load(MESH.replace(", expose: {port: 8080}", ""), "mesh.yaml").mesh
+    assert set(exported(Inventory(mesh))["mesh_service_info"]) == {("http", "web"), ("grpc", "orders")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "healthy"),
+    [
+        ({}, 1),
+        ({"healthy": None}, 1),
+        ({"healthy": False}, 0),
+        ({"state": "starting"}, 0),
+        ({"state": "restarting"}, 0),
+        ({"state": "draining"}, 0),
+        ({"connected": False}, 0),
+    ],
+)
+def test_an_instance_is_healthy_when_callers_get_it(changes, healthy):
+    inventory = Inventory(SHOP, (instance(**changes),))
+    assert exported(inventory)["mesh_instance_healthy"] == {("web-v1-1", "web", "v1"): healthy}
+
+
+def test_an_instance_that_has_not_acked_everything_is_not_synced():
+    inventory = Inventory(SHOP, (instance(1), instance(2, synced=False)))
+    assert exported(inventory)["mesh_instance_synced"] == {("web-v1-1", "web", "v1"): 1, ("web-v1-2", "web", "v1"): 0}
+
+
+def test_each_watch_has_its_state_and_time():
+    found = exported(Inventory(connected=frozenset({"mesh"}), heard={"mesh": 12.5}))
+    assert found["telemetry_watch_connected"] == {("instances",): 0, ("mesh",): 1}
+    assert found["telemetry_watch_last_event_timestamp_seconds"] == {("mesh",): 12.5}
+
+
+def test_targets_are_counted():
+    inventory = Inventory(SHOP, (instance(1), instance(2, connected=False)))
+    assert exported(inventory)["telemetry_targets"] == {(): 1}
+
+
+def test_the_docs_list_exactly_what_is_exported():
+    inventory = Inventory(SHOP, (instance(),), frozenset({"mesh"}), {"mesh": 1.0})
+    metrics = Metrics(lambda: inventory, lambda: ())
+    families = {}
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        labels = {key for sample in family.samples for key in sample.labels}
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        if not name.endswith("_created"):
+            families[name] = (family.type, labels)
+    assert documented("telemetry") == families
+
+
+def documented(service: str) -> dict[str, tuple[str, set[str]]]:
+    section = DOCS.read_text().split(f"## {service}\n")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    return {name.strip("`"): (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels, *_ in rows}

@@ -1,0 +1,177 @@
+"""Every query that we ship, against a real Prometheus that scraped real Envoys through our discovery."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import dashboards.render
+import httpx
+import pytest
+import telemetry.rules.render
+from legation.mesh import names
+from legation.mesh.control import TelemetryStatus
+from legation.runtime.clock import WallClock
+from legation.runtime.control import ControlClient, ControlError
+from legation.runtime.tasks import until
+from telemetry.rules.render import Target, render_prometheus
+from telemetry.service import run
+from telemetry.settings import Settings
+from xds_server.node import Node
+
+from tests.support.promql import empty_queries
+from tests.telemetry.fleet import Fleet
+from tests.telemetry.registry import Registry
+from tests.xds_server.compile.fleet import address
+from tests.xds_server.serve.envoy import app, free_port
+
+PROMETHEUS = shutil.which("prometheus")
+LIMIT = 60.0
+GATEWAY, WEB, ORDERS = address(60), address(61), address(62)
+TEXT = f"""
+mesh: shop
+trust_domain: shop.local
+services:
+  web: {{protocol: http, port: 8080, calls: [orders], expose: {{port: 18080, address: {GATEWAY}}}}}
+  orders:
+    protocol: http
+    port: 8080
+    routes: [{{split: {{v1: 100}}}}]
+workloads:
+  - {{service: orders, version: v1, command: [node]}}
+"""
+ORDERS_PORT = names.outbound_ports(["orders"], {})["orders"]
+pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="no prometheus on the PATH: apt-get install prometheus")
+
+
+def node(service: str, at: str, app_port: int) -> Node:
+    return Node(f"{service}-v1-0", service, "v1", "1", at, names.INBOUND_PORT,
+                app_port=app_port, metrics_port=names.METRICS_PORT)  # fmt: skip
+
+
+@asynccontextmanager
+async def telemetry_of(fleet: Fleet, folder: Path) -> AsyncIterator[str]:
+    """Run telemetry beside a fleet; yields the discovery URL."""
+    registry = Registry(*fleet.instances(), mesh=TEXT)
+    settings = Settings(control=folder / "telemetry.sock", xds_control=folder / "xds.sock", port=0)
+    async with registry.serving(settings.xds_control):
+        task = asyncio.ensure_future(run(settings, WallClock()))
+        client = ControlClient(settings.control)
+        try:
+            assert await until(lambda: is_ready(client), LIMIT)
+            yield (await client.get("/status", TelemetryStatus)).discovery_url
+        finally:
+            await client.close()
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def is_ready(client: ControlClient) -> bool:
+    try:
+        return (await client.get("/status", TelemetryStatus)).ready
+    except ControlError:
+        return False
+
+
+@asynccontextmanager
+async def prometheus(folder: Path, fleet: Fleet, discovery_url: str) -> AsyncIterator[str]:
+    """Run a Prometheus on what we render; yields its URL."""
+    second = timedelta(seconds=1)
+    parts = {"telemetry": httpx.URL(discovery_url).netloc.decode()}
+    target = Target(discovery_url, parts, scrape_interval=second, evaluation_interval=second)
+    for name, text in render_prometheus(fleet.mesh, target).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    at = f"127.0.0.1:{free_port()}"
+    command = [PROMETHEUS, f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'tsdb'}",
+               f"--web.listen-address={at}"]  # fmt: skip
+    with (folder / "prometheus.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+    try:
+        yield f"http://{at}"
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def send(client: httpx.AsyncClient) -> None:
+    """Send some requests: to web from outside, to orders from web's side."""
+    for url in (f"http://{GATEWAY}:18080/", f"http://{WEB}:{ORDERS_PORT}/"):
+        for _ in range(10):
+            answer = await client.get(url)
+            assert answer.status_code == 200, f"{url}: {answer.text}"
+
+
+async def serves(client: httpx.AsyncClient) -> bool:
+    try:
+        await send(client)
+    except (httpx.TransportError, AssertionError):
+        return False
+    return True
+
+
+async def ask(url: str, query: str) -> list[dict]:
+    async with httpx.AsyncClient(base_url=url) as client:
+        return (await client.get("/api/v1/query", params={"query": query})).json()["data"]["result"]
+
+
+async def one(url: str, query: str) -> float:
+    (series,) = await ask(url, query)
+    return float(series["value"][1])
+
+
+async def labels(url: str, query: str) -> list[dict[str, str]]:
+    return [series["metric"] for series in await ask(url, query)]
+
+
+def sent_by(fleet: Fleet, service: str) -> str:
+    """The query of the panel of what a service sends, as Grafana sends it."""
+    (found,) = [q for where, q in dashboards.render.queries(fleet.mesh) if where.endswith(f"/Requests sent of {service}")]
+    return found
+
+
+async def alerts(url: str) -> list[str]:
+    async with httpx.AsyncClient(base_url=url) as client:
+        found = (await client.get("/api/v1/alerts")).json()["data"]["alerts"]
+    return [f"{alert['labels']} {alert['state']}" for alert in found]
+
+
+def test_every_query_that_we_ship_has_data(tmp_path):
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            web, orders = [await stack.enter_async_context(app(name)) for name in ("web", "orders")]
+            nodes = [node(names.GATEWAY, GATEWAY, 0), node("web", WEB, web), node("orders", ORDERS, orders)]
+            fleet = Fleet(TEXT, nodes, tmp_path)
+            await stack.enter_async_context(fleet.running())
+            client = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+            assert await until(lambda: serves(client), LIMIT), "no request came through"
+            discovery = await stack.enter_async_context(telemetry_of(fleet, tmp_path))
+            url = await stack.enter_async_context(prometheus(tmp_path, fleet, discovery))
+            queries = telemetry.rules.render.queries(fleet.mesh) + dashboards.render.queries(fleet.mesh)
+            assert len(queries) > 100
+            empty: list[tuple[str, str]] = queries
+
+            async def all_have_data() -> bool:
+                nonlocal empty
+                await send(client)
+                try:
+                    empty = await asyncio.to_thread(empty_queries, url, empty)
+                except httpx.TransportError:
+                    return False
+                return not empty
+
+            assert await until(all_have_data, LIMIT, every=0.5), "\n".join(map(str, empty))
+            assert await asyncio.to_thread(empty_queries, url, queries) == []
+            assert await asyncio.to_thread(empty_queries, url, [("none", 'up{mesh="none"}'), ("nan", "vector(0)/0")]) == [
+                ("none", 'up{mesh="none"}'),
+                ("nan", "vector(0)/0"),
+            ]
+            assert await alerts(url) == []
+            assert await one(url, 'count(up{part="telemetry"})') == 1, "telemetry is scraped twice"
+            assert await one(url, 'service:mesh_requests:rate5m{service="legation-gateway"}') > 0
+            assert {label["dependency"] for label in await labels(url, sent_by(fleet, "web"))} == {"orders"}
+            assert {label["dependency"] for label in await labels(url, sent_by(fleet, "orders"))} == {"calls nobody"}
+
+    asyncio.run(main())

@@ -1,0 +1,127 @@
+"""What the compiler shares, keeps and says of its sources."""
+
+from dataclasses import replace
+
+import pytest
+from envoy.service.health.v3.hds_pb2 import HealthCheckSpecifier
+
+from legation.mesh import names
+from legation.mesh.load import load
+from xds_server import snapshot as kinds
+from xds_server.compile import Compiler
+from xds_server.node import Endpoint, Node
+
+MESH = """mesh: small
+trust_domain: small.local
+services:
+  web: {protocol: http, port: 8080, calls: [orders, items], expose: {port: 18080}}
+  desk: {protocol: http, port: 8080, calls: [orders]}
+  orders: {protocol: http, port: 8080, routes: [{split: {v1: 100, v2: 0}}], health_check: {path: /h}}
+  items: {protocol: http, port: 8080}
+workloads:
+  - {service: orders, version: v1, command: [node]}
+  - {service: orders, version: v2, command: [node]}
+"""
+WEB = Node("web-v1-0", "web", "v1", "1", "127.64.0.1", 15006, app_port=20000, metrics_port=15090)
+DESK = replace(WEB, id="desk-v1-0", service="desk", address="127.64.1.1")
+ORDERS = replace(WEB, id="orders-v1-0", service="orders", address="127.64.2.1")
+GATEWAY = replace(WEB, id="gateway-0", service=names.GATEWAY, address="127.64.3.1", app_port=0)
+HERE = Endpoint("orders-v1-0", "v1", "127.64.2.1", 15006)
+
+
+@pytest.fixture
+def compiler() -> Compiler:
+    return Compiler(load(MESH, "mesh.yaml"))
+
+
+def test_a_node_gets_what_its_service_calls_and_nothing_else(compiler):
+    snapshot = compiler.snapshot(WEB, {})
+    assert set(snapshot.of_type(kinds.CLUSTER)) == {"local_app", "orders/v1", "items"}
+    assert set(snapshot.of_type(kinds.ENDPOINT)) == {"orders/v1", "items"}
+    assert set(snapshot.of_type(kinds.LISTENER)) == {"inbound", "outbound/orders", "outbound/items"}
+    assert set(snapshot.of_type(kinds.ROUTE)) == {"inbound", "orders", "items"}
+
+
+def test_the_gateway_gets_what_is_exposed_and_no_app(compiler):
+    snapshot = compiler.snapshot(GATEWAY, {})
+    assert set(snapshot.of_type(kinds.CLUSTER)) == {"web"}
+    assert set(snapshot.of_type(kinds.LISTENER)) == {"gateway/18080"}
+    assert set(snapshot.of_type(kinds.ROUTE)) == {"web"}
+
+
+def test_a_service_that_the_mesh_does_not_know_gets_nothing(compiler):
+    snapshot = compiler.snapshot(replace(WEB, service="gone"), {})
+    assert not [r for by_name in snapshot.by_type.values() for r in by_name]
+
+
+def test_what_two_nodes_get_is_one_object(compiler):
+    web, desk = (compiler.snapshot(node, {"orders": (HERE,)}) for node in (WEB, DESK))
+    for kind, name in ((kinds.CLUSTER, "orders/v1"), (kinds.ENDPOINT, "orders/v1"), (kinds.ROUTE, "orders")):
+        assert web.of_type(kind)[name] is desk.of_type(kind)[name]
+
+
+def test_an_endpoint_change_makes_one_assignment_and_nothing_else(compiler):
+    before = compiler.snapshot(WEB, {"orders": (HERE,)})
+    after = compiler.snapshot(WEB, {"orders": (HERE, replace(HERE, instance="orders-v1-1", address="127.64.9.1"))})
+    made = {
+        name
+        for kind, by_name in after.by_type.items()
+        for name, resource in by_name.items()
+        if resource is not before.of_type(kind)[name]
+    }
+    assert made == {"orders/v1"}
+    assert before.of_type(kinds.ENDPOINT)["orders/v1"].version != after.of_type(kinds.ENDPOINT)["orders/v1"].version
+
+
+def test_a_new_life_of_a_node_gets_its_own_listeners(compiler):
+    compiler.snapshot(WEB, {})
+    moved = compiler.snapshot(replace(WEB, outbound_ports={"orders": 15177}), {})
+    fresh = Compiler(load(MESH, "mesh.yaml")).snapshot(replace(WEB, outbound_ports={"orders": 15177}), {})
+    assert moved == fresh
+    assert moved != compiler.snapshot(WEB, {})
+
+
+def test_interested_are_the_callers_and_the_gateway(compiler):
+    found = {service: compiler.interested(service) for service in ("web", "orders", "items", "desk", "gone")}
+    assert found == {
+        "web": {names.GATEWAY},
+        "orders": {"web", "desk"},
+        "items": {"web"},
+        "desk": set(),
+        "gone": set(),
+    }
+
+
+def test_each_resource_knows_its_line(compiler):
+    web, gateway = compiler.snapshot(WEB, {}), compiler.snapshot(GATEWAY, {})
+    lines = {
+        "outbound/orders": web.of_type(kinds.LISTENER)["outbound/orders"].source,
+        "orders/v1": web.of_type(kinds.CLUSTER)["orders/v1"].source,
+        "orders": web.of_type(kinds.ROUTE)["orders"].source,
+        "gateway/18080": gateway.of_type(kinds.LISTENER)["gateway/18080"].source,
+    }
+    found = {name: (source.line, source.column) for name, source in lines.items()}
+    row = MESH.splitlines()
+    assert found == {
+        "outbound/orders": (4, row[3].index("orders") + 1),
+        "orders/v1": (6, 3),
+        "orders": (6, row[5].index("routes") + 1),
+        "gateway/18080": (4, row[3].index("expose") + 1),
+    }
+
+
+def test_only_a_service_with_a_check_is_checked(compiler):
+    checked = {
+        node.service: len(HealthCheckSpecifier.FromString(compiler.health_specifier(node)).cluster_health_checks)
+        for node in (WEB, ORDERS, GATEWAY)
+    }
+    assert checked == {"web": 0, "orders": 1, names.GATEWAY: 0}
+
+
+def test_many_nodes_are_compiled_right_beyond_what_is_kept(compiler, monkeypatch):
+    monkeypatch.setattr("xds_server.compile.compiler._NODES_KEPT", 2)
+    nodes = [replace(WEB, id=f"web-v1-{n}", address=f"127.64.{n}.1") for n in range(5)]
+    first = [compiler.snapshot(node, {}) for node in nodes]
+    assert [compiler.snapshot(node, {}) for node in nodes] == first
+    assert len({s.of_type(kinds.LISTENER)["inbound"].version for s in first}) == 5
+    assert len(compiler._own) <= 2

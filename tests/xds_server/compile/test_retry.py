@@ -1,0 +1,62 @@
+"""Which methods get which retries."""
+
+from datetime import timedelta
+
+import pytest
+
+from legation.mesh.model.retry import IDEMPOTENT_METHODS, RetryPolicy
+from xds_server.compile.retry import SAFE_CONDITIONS, retry_rules
+
+SAFE = frozenset(SAFE_CONDITIONS)
+
+
+def rules(retry: RetryPolicy | None, protocol: str = "http") -> list[tuple]:
+    return [
+        (rule.methods, rule.policy and (frozenset(rule.policy.retry_on.split(",")), rule.policy.num_retries.value))
+        for rule in retry_rules(retry, protocol)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("retry", "protocol", "expected"),
+    [
+        (None, "http", [((), (SAFE, 8))]),
+        (None, "grpc", [((), (SAFE, 8))]),
+        ({"num_retries": 0, "retry_on": ["5xx"]}, "http", [((), None)]),
+        ({"num_retries": 3}, "http", [((), (SAFE, 3))]),
+        ({"num_retries": 3, "retry_on": ["connect-failure"]}, "http", [((), (SAFE, 3))]),
+        (
+            {"num_retries": 3, "retry_on": ["5xx", "reset"]},
+            "http",
+            [(IDEMPOTENT_METHODS, (SAFE | {"5xx", "reset"}, 3)), ((), (SAFE, 3))],
+        ),
+        (
+            {"num_retries": 2, "retry_on": ["5xx"], "methods": ["POST"]},
+            "http",
+            [(("POST",), (SAFE | {"5xx"}, 2)), ((), (SAFE, 2))],
+        ),
+        ({"num_retries": 2, "retry_on": ["5xx"], "methods": []}, "http", [((), (SAFE, 2))]),
+        ({"num_retries": 2, "retry_on": ["unavailable"]}, "grpc", [((), (SAFE | {"unavailable"}, 2))]),
+    ],
+)
+def test_rules(retry, protocol, expected):
+    assert rules(retry and RetryPolicy(**retry), protocol) == expected
+
+
+def test_each_try_has_its_limit_and_its_back_off():
+    given = RetryPolicy(
+        retry_on=("5xx",),
+        num_retries=1,
+        per_try_timeout=timedelta(milliseconds=250),
+        base_interval=timedelta(milliseconds=10),
+        max_interval=timedelta(milliseconds=40),
+    )
+    for rule in retry_rules(given, "http"):
+        back_off = rule.policy.retry_back_off
+        times = (rule.policy.per_try_timeout, back_off.base_interval, back_off.max_interval)
+        assert [t.ToMilliseconds() for t in times] == [250, 10, 40]
+
+
+def test_without_retry_a_try_has_no_limit_of_its_own():
+    (rule,) = retry_rules(None, "http")
+    assert not rule.policy.HasField("per_try_timeout")

@@ -1,0 +1,119 @@
+"""Rows of `routes` to Envoy's routes: their order, matches, targets and limits."""
+
+import re
+
+import pytest
+
+from legation.mesh.model.service import Service
+from xds_server.compile.route import service_routes, targets
+
+
+def service(*routes: dict, **more) -> Service:
+    return Service.model_validate({"protocol": "http", "port": 80, "routes": routes, **more})
+
+
+def routes(given: Service):
+    (host,) = service_routes("a", given).virtual_hosts
+    return list(host.routes)
+
+
+def takes(route, method: str, path: str, headers: dict[str, str] | None = None) -> bool:
+    """Say whether a route's match holds, as Envoy reads it."""
+    values = {":method": method, **(headers or {})}
+    at = path == route.match.path if route.match.path else path.startswith(route.match.prefix)
+    return at and all(_holds(h.string_match, values.get(h.name, "")) for h in route.match.headers)
+
+
+def _holds(match, value: str) -> bool:
+    if match.HasField("safe_regex"):
+        return re.fullmatch(match.safe_regex.regex, value) is not None
+    return match.exact == value
+
+
+def test_a_service_without_routes_has_one_for_everything():
+    (only,) = routes(service())
+    assert (only.name, only.route.cluster, only.match.prefix) == ("a.default", "a", "/")
+    assert only.route.timeout.ToSeconds() == 15
+
+
+def test_rows_keep_their_order_and_the_rest_goes_to_all_versions():
+    found = routes(service({"match": {"path": "/x"}}, {"match": {"prefix": "/y"}, "split": {"v2": 100}}))
+    assert [(r.name, r.route.cluster) for r in found] == [
+        ("a.routes[0]", "a"), ("a.routes[1]", "a/v2"), ("a.default", "a"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("match", [{}, {"prefix": "/"}])
+def test_a_row_that_takes_everything_is_the_last(match):
+    found = routes(service({"match": match, "split": {"v2": 30, "v1": 70, "v0": 0}}))
+    weights = [(c.name, c.weight.value) for c in found[-1].route.weighted_clusters.clusters]
+    assert [r.name for r in found] == ["a.routes[0]"]
+    assert weights == [("a/v1", 70), ("a/v2", 30)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], (None,)),
+        ([{"split": {"v1": 90, "v2": 10}}], ("v1", "v2")),
+        ([{"split": {"v1": 100, "v2": 0}}], ("v1",)),
+        ([{"match": {"path": "/x"}, "split": {"v1": 100}}], (None, "v1")),
+        ([{"match": {"path": "/x"}}, {"split": {"v1": 100}}], (None, "v1")),
+    ],
+)
+def test_targets_are_the_versions_that_get_requests(rows, expected):
+    given = service(*rows)
+    assert targets(given) == expected
+    used = {r.route.cluster for r in routes(given) if r.route.cluster}
+    used |= {c.name for r in routes(given) for c in r.route.weighted_clusters.clusters}
+    assert used == {f"a/{version}" if version else "a" for version in expected}
+
+
+RETRY = {"retry_on": ["5xx"], "num_retries": 2}
+
+
+@pytest.mark.parametrize(
+    ("match", "method", "retried"),
+    [
+        ({}, "GET", True),
+        ({}, "DELETE", True),
+        ({}, "POST", False),
+        ({}, "PATCH", False),
+        ({"methods": ["GET", "POST"]}, "GET", True),
+        ({"methods": ["GET", "POST"]}, "POST", False),
+        ({"methods": ["POST"]}, "POST", False),
+        ({"methods": ["PUT", "GET"]}, "PUT", True),
+    ],
+)
+def test_only_methods_that_may_be_repeated_are(match, method, retried):
+    found = routes(service({"match": match, "retry": RETRY}))
+    first = next(r for r in found if takes(r, method, "/"))
+    assert first.name == "a.routes[0]"
+    assert ("5xx" in first.route.retry_policy.retry_on.split(",")) is retried
+
+
+@pytest.mark.parametrize("methods", [["GET", "POST"], ["POST"], ["GET"]])
+def test_a_row_takes_no_method_that_it_does_not_name(methods):
+    found = routes(service({"match": {"methods": methods}, "retry": RETRY}))
+    by_method = {m: next(r.name for r in found if takes(r, m, "/")) for m in ("GET", "POST", "PUT", "PATCH")}
+    assert by_method == {m: "a.routes[0]" if m in methods else "a.default" for m in by_method}
+
+
+def test_headers_and_path_must_all_hold():
+    found = routes(service({"match": {"path": "/x", "headers": {"b": "2", "a": "1"}}}))
+    assert takes(found[0], "GET", "/x", {"a": "1", "b": "2"})
+    for path, headers in (("/x", {"a": "1"}), ("/y", {"a": "1", "b": "2"}), ("/x", {"a": "1", "b": "3"})):
+        assert not takes(found[0], "GET", path, headers)
+
+
+def test_timeout_0_means_no_limit_for_idle_streams_either():
+    endless, usual = routes(service({"match": {"path": "/x"}, "timeout": "0s"}))
+    assert (endless.route.timeout.ToSeconds(), endless.route.HasField("idle_timeout")) == (0, True)
+    assert endless.route.HasField("timeout")
+    assert not usual.route.HasField("idle_timeout")
+
+
+def test_a_hash_header_is_on_every_route():
+    balancing = {"policy": "ring_hash", "hash_header": "x-user"}
+    found = routes(service({"match": {"path": "/x"}}, load_balancing=balancing))
+    assert [[p.header.header_name for p in r.route.hash_policy] for r in found] == [["x-user"]] * 2
