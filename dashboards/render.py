@@ -28,8 +28,8 @@ _VARIABLE = ("name", "label", "type", "hide", "multi", "includeAll", "options", 
 def render_grafana(mesh: Mesh) -> Mapping[str, str]:
     """Return `dashboards/<uid>.json` for each dashboard; InvalidQuery when one of its queries does not parse."""
     made = dashboards(mesh)
-    for _, expr in queries(mesh):
-        promql.parse("dashboards", expr)
+    for where, expr in queries(mesh):
+        promql.parse(where, expr)
     return {
         f"dashboards/{board['uid']}.json": json.dumps(board, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         for board in made

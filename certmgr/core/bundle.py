@@ -65,4 +65,7 @@ def parse(content: bytes) -> Bundle:
         raise Damaged("it is not a key followed by at least two certificates") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise Damaged("its key is not an elliptic curve's")
-    return Bundle(key, leaf, tuple(chain), root)
+    bundle = Bundle(key, leaf, tuple(chain), root)
+    if render(bundle) != content:  # PEM parsers skip what they do not understand, such as a block that was cut off
+        raise Damaged("it is not as it was written")
+    return bundle

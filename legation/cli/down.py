@@ -7,6 +7,7 @@ import httpx
 
 from legation.cli.output import Exit, chatter
 from legation.host.layout import HostFile
+from legation.runtime.control import unix_client
 from legation.runtime.state import StateFolder
 from legation.runtime.tasks import until
 
@@ -22,8 +23,7 @@ def down(state: StateFolder, limit: float) -> Exit:
 
 async def _down(state: StateFolder, host: HostFile, limit: float) -> Exit:
     chatter(f"ending {host.mesh}: every instance finishes the requests that it has")
-    transport = httpx.AsyncHTTPTransport(uds=str(state.control("host")))
-    async with httpx.AsyncClient(transport=transport, base_url="http://legation", timeout=10) as client:
+    async with unix_client(state.control("host"), 10) as client:
         try:
             await client.post("/down")
         except httpx.HTTPError as error:

@@ -50,6 +50,8 @@ class Host:
             await self.stopping.wait()
             await self._stop(keepers)
         await self.xds.close()
+        for name in self.state.run.glob("*.sock"):
+            name.unlink(missing_ok=True)
 
     def touch(self) -> None:
         """Tell whoever watches that something has changed."""

@@ -105,15 +105,22 @@ class _Server(uvicorn.Server):
         self.up.set()
 
 
+def unix_client(path: Path | str, limit: float) -> httpx.AsyncClient:
+    """Return an HTTP client for a unix socket.
+
+    Without TLS settings, which cost more to load than a request, and without the environment's proxies.
+    """
+    transport = httpx.AsyncHTTPTransport(uds=str(path), verify=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://legation", timeout=limit, trust_env=False)
+
+
 class ControlClient:
     """Asks one service's control API; each call has its own limit."""
 
     def __init__(self, path: Path, limit: float = 10.0) -> None:
         """Talk to the service behind a unix socket."""
         self._path = path
-        self._http = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(path)), base_url="http://legation", timeout=limit
-        )
+        self._http = unix_client(path, limit)
 
     async def get(self, path: str, answer: type[M], limit: float | None = None) -> M:
         """Return what `GET path` says; ControlError when it does not."""

@@ -114,7 +114,7 @@ def _take(
         answer.error_detail.code = grpc.StatusCode.INVALID_ARGUMENT.value[0]
         answer.error_detail.message = str(error)
         return answer
-    pass
+    secrets.update(given)
     if identity is not None and identity != latest.value:
         latest.set(identity)
         log.info("identity is new", serial=identity.serial, not_after=identity.not_after)

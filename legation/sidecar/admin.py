@@ -6,6 +6,8 @@ from pathlib import Path
 
 import httpx
 
+from legation.runtime.control import unix_client
+
 
 @dataclass(frozen=True, slots=True)
 class LeafCertificate:
@@ -20,9 +22,7 @@ class Admin:
 
     def __init__(self, socket: Path | str, limit: float = 2.0) -> None:
         """Talk to the Envoy behind a socket."""
-        self._http = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(socket)), base_url="http://envoy", timeout=limit
-        )
+        self._http = unix_client(socket, limit)
 
     async def is_ready(self, listener: str) -> bool:
         """Say whether Envoy is live and a listener of that name is up."""

@@ -10,7 +10,8 @@ from legation.mesh.types import format_duration
 from telemetry.rules import promql
 from telemetry.rules.alerting import alert_group
 from telemetry.rules.conventions import INSTANCE, MESH, PART, RUNBOOKS, SERVICE, dashboard_uid
-from telemetry.rules.promtool import render_case
+from telemetry.rules.promtool import STEP, render_case
+from telemetry.rules.recorded_tests import recorded_test
 from telemetry.rules.recording import recording_groups
 from telemetry.rules.rule import Alert, Group, Recording
 from telemetry.rules.tests import cases
@@ -140,17 +141,26 @@ def _rule(mesh: Mesh, rule: Recording | Alert) -> dict[str, Any]:
 
 
 def _tests(mesh: Mesh, groups: tuple[Group, ...]) -> Mapping[str, str]:
-    """Return one file an alert: `promtool test rules` resolves its rule_files from where the test stands."""
+    """Return one file an alert, and one for all recorded series."""
     alerts = {rule.name: rule for group in groups for rule in group.rules if isinstance(rule, Alert)}
+    stories = {
+        name: (told[0].step, [render_case(alerts[name], annotations(mesh, alerts[name]), case) for case in told])
+        for name, told in cases(mesh).items()
+    }
+    stories["recorded"] = (STEP, [recorded_test(mesh)])
+    order = [group.name for group in groups]
     return {
-        f"tests/{mesh.mesh}.{name}.test.yaml": dump(
-            {
-                "rule_files": [f"../rules/{mesh.mesh}.rules.yaml"],
-                "group_eval_order": [group.name for group in groups],
-                "evaluation_interval": format_duration(stories[0].step),
-                "tests": [render_case(alerts[name], annotations(mesh, alerts[name]), case) for case in stories],
-            },
-            HEAD,
-        )
-        for name, stories in cases(mesh).items()
+        f"tests/{mesh.mesh}.{name}.test.yaml": dump(_test_file(mesh, order, step, entries), HEAD)
+        for name, (step, entries) in stories.items()
+    }
+
+
+def _test_file(mesh: Mesh, order: list[str], step: timedelta, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a promtool test file; promtool resolves `rule_files` from where the file stands."""
+    return {
+        "rule_files": [f"../rules/{mesh.mesh}.rules.yaml"],
+        # Without an order promtool evaluates alerts before, or after, what they read.
+        "group_eval_order": order,
+        "evaluation_interval": format_duration(step),
+        "tests": entries,
     }

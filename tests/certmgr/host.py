@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 
+import httpx
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from legation.mesh.control import CertmgrStatus, Identity, MeshDocument
-from legation.runtime import control
+from certmgr.store import app_role
+from legation.runtime import control, openbao
 from legation.runtime.control import ControlClient, ControlError
 from legation.runtime.identity import Identity as Presented
 from legation.runtime.identity import follow
@@ -91,6 +93,11 @@ class Certmgr:
         assert found is not None
         return found
 
+    async def metrics(self) -> str:
+        transport = httpx.AsyncHTTPTransport(uds=str(self.folder.control("certmgr")))
+        async with httpx.AsyncClient(transport=transport) as http:
+            return (await http.get("http://certmgr/metrics")).text
+
     async def renew(self, name: str) -> Identity:
         return await self.client.send("POST", f"/identities/{name}/renew", None, Identity, limit=40)
 
@@ -118,12 +125,11 @@ class Host:
         self.certmgr = Certmgr(self.folder)
 
     def secrets(self) -> list[bytes]:
-        """Every secret on disk: keys, secret ids."""
-        files = [*self.folder.certmgr.rglob("*.json"), *self.folder.openbao.glob("operator.*")]
-        texts = [file.read_text() for file in files]
-        ids = [text.split('"secret_id": "')[1].split('"')[0] for text in texts if "secret_id" in text]
-        keys = [file.read_text().splitlines()[1] for file in self.folder.certmgr.rglob("*.pem") if "root" not in file.name]
-        return [text.encode() for text in (*ids, *keys)]
+        """Every secret on disk that is text: secret ids, and the first line of each key."""
+        approles = [*(self.folder.certmgr / "approle").glob("*.json"), openbao.operator_file(self.folder.openbao)]
+        keys = [*(self.folder.certmgr / "identities").glob("*.pem"), self.folder.openbao / "door.key"]
+        ids = [app_role(path).secret_id for path in approles]
+        return [text.encode() for text in (*ids, *(path.read_text().splitlines()[1] for path in keys))]
 
 
 @asynccontextmanager

@@ -1,14 +1,17 @@
 """certmgr as a process, on a real OpenBao: what it does when it starts, and when what it needs dies."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cryptography import x509
+from prometheus_client.parser import text_string_to_metric_families
 
 from legation.mesh.control import CertmgrStatus
-from legation.runtime.tasks import until
+from legation.runtime.tasks import pause, until
 from tests.certmgr.host import NAMES, Host, document, host, mesh
 
 
@@ -104,8 +107,8 @@ def test_certmgr_killed_while_it_starts_completes_later(state):
 
     async def main():
         async with host(state, mesh()) as (here, _):
-            for milliseconds in (900, 1800, 2500, 3000):
-                await until(never, milliseconds / 1000)
+            for seconds in (0.9, 1.8, 2.5, 3.0):
+                await pause(seconds)
                 here.certmgr.kill()
                 here.certmgr.start()
             await here.certmgr.ready()
@@ -115,17 +118,13 @@ def test_certmgr_killed_while_it_starts_completes_later(state):
     asyncio.run(main())
 
 
-async def never() -> bool:
-    return False
-
-
 def test_openbao_killed_while_it_initialises_starts_anew(state):
     """Its own half-done initialisation cannot be resumed; nobody has used it yet, so it is thrown away."""
 
     async def main():
         async with host(state, mesh()) as (here, _):
-            for milliseconds in (700, 1300, 1700):
-                await until(never, milliseconds / 1000)
+            for seconds in (0.7, 1.3, 1.7):
+                await pause(seconds)
                 here.bao.kill()
                 here.bao.start()
             await here.certmgr.ready()
@@ -204,18 +203,85 @@ def test_no_secret_gets_out(state):
             here.bao.kill()
             await here.certmgr.renew("orders")
             here.bao.start()
-            await until(lambda: vault_is(here, "ok"), 20)
-            (here.folder.certmgr / "approle" / "web.json").write_text('{"role_id": "x", "secret_id": "canary-secret"}')
-            await here.certmgr.renew("web")
-            secrets = [*here.secrets(), b"canary-secret", b"PRIVATE KEY", b"hvs.", b'"s.', b" s."]
-            argv = open(f"/proc/{here.certmgr.process.pid}/cmdline", "rb").read()
-            metrics = (await here.certmgr._metrics()) if hasattr(here.certmgr, "_metrics") else b""
-            said = here.certmgr.log.read_bytes() + here.bao.log.read_bytes() + argv + metrics
+            assert await until(lambda: vault_is(here, "ok"), 20)
+            await here.certmgr.ready()
+            secrets = [*here.secrets(), b"PRIVATE KEY", b"hvs.", b'"s.', b" s.", b'"b.', b" b."]
+            said = here.certmgr.log.read_bytes() + here.bao.log.read_bytes()
+            said += (await here.certmgr.metrics()).encode()
             said += (await here.certmgr.status()).model_dump_json().encode()
-            assert len(secrets) >= 9
+            for process in (here.certmgr.process, here.bao.process):
+                said += Path(f"/proc/{process.pid}/cmdline").read_bytes()
+            assert len(here.secrets()) == 2 + 4 + 4
             assert [] == [secret for secret in secrets if secret in said]
-            loose = [p for p in here.folder.root.rglob("*") if p.is_file() and p.stat().st_mode & 0o077]
-            assert [] == [p.name for p in loose if p.suffix != ".log" and "data" not in p.parts]
+            files = [p for p in here.folder.root.rglob("*") if p.is_file() and p.suffix != ".log"]
+            assert [] == [p.name for p in files if p.stat().st_mode & 0o077 and "data" not in p.parts]
+
+    asyncio.run(main())
+
+
+def test_refused_credentials_are_replaced(state):
+    """Someone destroyed the secret id, or the file holds rubbish: set-up delivers a new one."""
+
+    async def main():
+        async with host(state, mesh()) as (here, _):
+            before = serials(await here.certmgr.ready())
+            assert await here.certmgr.stop() == 0
+            for name in ("orders", "web"):
+                file = here.folder.certmgr / "approle" / f"{name}.json"
+                text = file.read_text()
+                file.write_text(text.replace('"secret_id": "', '"secret_id": "canary') if name == "web" else "{")
+            here.certmgr.start()
+            await here.certmgr.ready()
+            for name in ("orders", "web"):
+
+                async def renewed(name=name):
+                    return (await here.certmgr.renew(name)).serial != before[name]
+
+                assert await until(renewed, 20), here.certmgr.log.read_text()[-2000:]
+            assert b"canary" not in here.certmgr.log.read_bytes()
+
+    asyncio.run(main())
+
+
+def test_wiped_openbao_is_refused_until_its_root_is_meant(state):
+    """A CA with another root is not slipped in under a running mesh."""
+
+    async def main():
+        async with host(state, mesh()) as (here, _):
+            before = serials(await here.certmgr.ready())
+            here.bao.kill()
+            shutil.rmtree(here.bao.folder)
+            here.bao.start()
+
+            async def said():
+                answer = await here.certmgr.renew("orders")
+                assert answer.serial == before["orders"]
+                return answer.error is not None
+
+            assert await until(said, 20)
+            assert await until(lambda: logged(here, "is not the one that this host trusts"), 20), here.certmgr.log.read_text()
+            assert before["orders"] == (await here.certmgr.presented("orders")).serial
+
+    asyncio.run(main())
+
+
+async def logged(here: Host, text: str) -> bool:
+    return text in here.certmgr.log.read_text()
+
+
+def test_metrics_say_what_is(state):
+    async def main():
+        async with host(state, mesh()) as (here, _):
+            await here.certmgr.ready()
+            text = await here.certmgr.metrics()
+            values = {family.name: family.samples for family in text_string_to_metric_families(text)}
+            assert values["certmgr_vault_up"][0].value == 1
+            assert 0 < values["certmgr_seconds_to_outage"][0].value <= 600
+            expiry = {sample.labels["identity"] for sample in values["certmgr_certificate_expiry_timestamp_seconds"]}
+            assert expiry == set(NAMES)
+            issued = [s for s in values["certmgr_renewals"] if s.labels == {"identity": "web", "outcome": "issued"}]
+            assert issued[0].value == 1
+            assert {sample.value for sample in values["certmgr_sds_streams"]} == {0}
 
     asyncio.run(main())
 
@@ -229,7 +295,10 @@ def test_second_certmgr_on_a_folder_exits(state):
             argv = [sys.executable, "-m", "certmgr", "--state", str(state)]
             second = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, timeout=20)
             assert second.returncode == 1
-            assert second.stderr == f"certmgr: another certmgr runs on {here.folder.certmgr}: stop it first, or use another folder\n"
+            assert (
+                second.stderr
+                == f"certmgr: another certmgr runs on {here.folder.certmgr}: stop it first, or use another folder\n"
+            )
             await here.certmgr.ready()
 
     asyncio.run(main())

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from legation.mesh.model.mesh import Mesh
+from legation.mesh.load import load
 from legation.runtime.binaries import node
 
 SHOP = Path(__file__).parents[2] / "examples" / "shop"
@@ -225,9 +225,7 @@ def test_the_lock_file_names_no_registry():
 
 
 def test_mesh_yaml_is_a_mesh():
-    from ruamel.yaml import YAML
-
-    mesh = Mesh.model_validate(YAML(typ="safe").load(SHOP / "mesh.yaml"))
+    mesh = load((SHOP / "mesh.yaml").read_text(), "mesh.yaml").mesh
     assert {(w.service, w.version): w.instances for w in mesh.workloads} == {
         ("web", "v1"): 1,
         ("catalog", "v1"): 1,

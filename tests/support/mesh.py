@@ -4,40 +4,48 @@ import asyncio
 import json
 import os
 import shutil
+import signal
+import ssl
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
+
+from legation.mesh.control import HostStatus
+from legation.runtime.control import ControlClient
 
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples" / "shop"
 LEGATION = (sys.executable, "-m", "legation.cli.main")
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Never used, as everything here is plain HTTP; making one a request costs more than the request."""
+T = TypeVar("T")
 
 
-def legation(*words: str, check: bool = True, timeout: float = 240) -> "subprocess.CompletedProcess[str]":
+def legation(*words: str, check: bool = True, limit: float = 240) -> "subprocess.CompletedProcess[str]":
     """Run the command; its output is kept."""
-    done = subprocess.run([*LEGATION, *words], capture_output=True, text=True, timeout=timeout, cwd=ROOT)
+    done = subprocess.run([*LEGATION, *words], capture_output=True, text=True, timeout=limit, cwd=ROOT, check=False)
     if check and done.returncode != 0:
         raise AssertionError(f"legation {' '.join(words)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
 
 
-def wait_for[T](ask: "Callable[[], T | None]", limit: float, what: str) -> T:
-    """Ask until there is an answer (not None, not False); an error that names `what` after `limit` seconds."""
+def wait_for(what: str, ask: Callable[[], T | None], limit: float = 30) -> T:
+    """Return the first answer that is neither None nor False; an error that names `what` after `limit` seconds."""
     deadline = time.monotonic() + limit
-    pause = 0.02
+    pacing = threading.Event()
     while time.monotonic() < deadline:
         answer = ask()
         if answer is not None and answer is not False:
             return answer
-        _ = _tick.wait(pause)
-        pause = min(0.25, pause * 1.5)
+        pacing.wait(0.05)
     raise AssertionError(f"not within {limit:.0f} s: {what}")
 
 
@@ -53,8 +61,125 @@ class Mesh:
         """Its mesh.yaml, which may be edited."""
         return self.folder / "mesh.yaml"
 
-    def status(self) -> dict[str, Any]:
-        """What `legation status -o json` says."""
-        done = legation("status", "--state", str(self.state), "-o", "json", check=False)
-        assert done.returncode in (0, 3), done.stderr
-        return json.loads(done.stdout)  # type: ignore[no-any-return]
+    def status(self) -> HostStatus:
+        """What the host says (`legation status -o json`, without a process for it)."""
+
+        async def ask() -> HostStatus:
+            client = ControlClient(self.state / "run" / "host.sock", 10)
+            try:
+                return await client.get("/status", HostStatus)
+            finally:
+                await client.close()
+
+        return asyncio.run(ask())
+
+    @property
+    def gateway(self) -> str:
+        """The gateway's URL, without the last slash."""
+        ports = json.loads((self.state / "host.json").read_text())["gateway_ports"]
+        return f"http://127.0.0.1:{ports['web']}"
+
+    def instances(self, service: str) -> dict[str, Any]:
+        """A service's instances, by id."""
+        return {i.id: i for s in self.status().services if s.name == service for i in s.instances}
+
+    def instance(self, instance: str) -> Any:
+        """One instance's status."""
+        status = self.status()
+        everything = [*status.gateways, *(i for s in status.services for i in s.instances)]
+        return next(i for i in everything if i.id == instance)
+
+    def troubles(self) -> list[str]:
+        """What is not in order; empty when everything is."""
+        status = self.status()
+        everything = [*status.gateways, *(i for s in status.services for i in s.instances)]
+        parts = [status.openbao, status.xds_server, status.certmgr, status.telemetry]
+        stopped = [p.control for p in parts if p.state != "running"]
+        return [*status.problems, *stopped, *(i.id for i in everything if not (i.healthy and i.synced))]
+
+    def settle(self, limit: float = 60) -> None:
+        """Wait until everything is in order."""
+        try:
+            wait_for("the mesh is in order", lambda: not self.troubles() or None, limit)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.troubles()}") from None
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        """GET through the gateway."""
+        return self.request("GET", path, **more)
+
+    def request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Send one request through the gateway, on a connection of its own."""
+        return httpx.request(method, self.gateway + path, timeout=20, trust_env=False, verify=PLAIN, **more)
+
+    @contextmanager
+    def edited(self, change: Callable[[str], str]) -> Iterator[None]:
+        """Have another mesh.yaml applied while the block runs, then the old one again."""
+        before = self.file.read_text()
+        self.write(change(before))
+        try:
+            yield
+        finally:
+            self.write(before)
+
+    def write(self, text: str) -> None:
+        """Save a mesh.yaml as an editor does, and wait until every proxy has followed it."""
+        version = self.version()
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.replace(self.file)
+        wait_for("the change is applied", lambda: self.version() != version or None, 20)
+        self.settle()
+
+    def version(self) -> str:
+        """The version of the mesh that is applied."""
+        transport = httpx.HTTPTransport(uds=str(self.state / "run" / "xds_server.sock"), verify=PLAIN)
+        with httpx.Client(transport=transport, base_url="http://xds") as client:
+            return str(client.get("/status").json()["version"])
+
+    def stat(self, instance: str, name: str) -> int:
+        """A counter or gauge of an instance's Envoy; 0 while there is none."""
+        socket = str(self.state / "run" / f"admin-{instance}.sock")
+        transport = httpx.HTTPTransport(uds=socket, verify=PLAIN)
+        with httpx.Client(transport=transport, base_url="http://envoy", trust_env=False) as client:
+            _, _, value = client.get("/stats", params={"filter": f"^{name}$"}).text.strip().partition(": ")
+        return int(value) if value else 0
+
+    def log(self, name: str) -> str:
+        """The log of one of our services."""
+        return (self.state / "logs" / f"{name}.log").read_text()
+
+
+@contextmanager
+def running(root: Path, *, change: Callable[[str], str] = lambda text: text) -> Iterator[Mesh]:
+    """Run the shop from a folder of its own; its end must leave no process, socket or held file behind."""
+    folder, state = root / "shop", root / "state"
+    shutil.copytree(SHOP, folder, ignore=shutil.ignore_patterns("node_modules"))
+    (folder / "node_modules").symlink_to(SHOP / "node_modules")
+    (folder / "mesh.yaml").write_text(change((folder / "mesh.yaml").read_text()))
+    words = ("-f", str(folder / "mesh.yaml"), "--state", str(state))
+    legation("up", "-d", "--wait", "120", "--gateway-port", "0", *words)
+    try:
+        yield Mesh(folder, state)
+    finally:
+        legation("down", "--state", str(state), check=False)
+        left = processes_of(state)
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+    assert left == {}, "legation down left processes behind"
+    assert list((state / "run").glob("*.sock")) == [], "legation down left sockets behind"
+
+
+def processes_of(state: Path) -> dict[int, str]:
+    """The processes whose arguments name a state folder, by pid."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            argv = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(state) in argv and "pytest" not in argv:
+            found[int(entry.name)] = argv.strip()
+    return found

@@ -4,11 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
+from certmgr.metrics import Metrics as CertmgrMetrics
 from legation.mesh.load import load
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from telemetry.discovery import target_groups
 from telemetry.inventory import Inventory
 from telemetry.metrics import Metrics
+from telemetry.rules.recording import recording_groups
+from xds_server.metrics import Metrics as XdsMetrics
 
 from tests.telemetry.registry import MESH, instance
 
@@ -69,7 +73,7 @@ def test_targets_are_counted():
     assert exported(inventory)["telemetry_targets"] == {(): 1}
 
 
-def test_the_docs_list_exactly_what_is_exported():
+def test_the_docs_list_exactly_what_telemetry_exports():
     inventory = Inventory(SHOP, (instance(),), frozenset({"mesh"}), {"mesh": 1.0})
     metrics = Metrics(lambda: inventory, lambda: ())
     families = {}
@@ -79,6 +83,23 @@ def test_the_docs_list_exactly_what_is_exported():
         if not name.endswith("_created"):
             families[name] = (family.type, labels)
     assert documented("telemetry") == families
+
+
+@pytest.mark.parametrize(("section", "declare"), [("xds_server", XdsMetrics), ("certmgr", CertmgrMetrics)])
+def test_the_docs_list_exactly_what_our_other_services_export(section, declare):
+    registry = CollectorRegistry()
+    declare(registry)
+    families = {}
+    for metric in registry._collector_to_names:
+        name = f"{metric._name}_total" if metric._type == "counter" else metric._name
+        families[name] = (metric._type, set(metric._labelnames))
+    assert documented(section) == families
+
+
+def test_the_docs_list_every_recorded_series():
+    recorded = [rule.record for group in recording_groups("shop") for rule in group.rules]
+    section = DOCS.read_text().split("## Recorded by Prometheus\n")[1]
+    assert re.findall(r"^\| `(\S+)`", section, re.MULTILINE) == recorded
 
 
 def documented(service: str) -> dict[str, tuple[str, set[str]]]:

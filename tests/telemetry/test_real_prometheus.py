@@ -128,7 +128,9 @@ async def labels(url: str, query: str) -> list[dict[str, str]]:
 
 def sent_by(fleet: Fleet, service: str) -> str:
     """The query of the panel of what a service sends, as Grafana sends it."""
-    (found,) = [q for where, q in dashboards.render.queries(fleet.mesh) if where.endswith(f"/Requests sent of {service}")]
+    (found,) = [
+        q for where, q in dashboards.render.queries(fleet.mesh) if where.endswith(f"/Requests sent of {service}")
+    ]
     return found
 
 
@@ -164,7 +166,9 @@ def test_every_query_that_we_ship_has_data(tmp_path):
 
             assert await until(all_have_data, LIMIT, every=0.5), "\n".join(map(str, empty))
             assert await asyncio.to_thread(empty_queries, url, queries) == []
-            assert await asyncio.to_thread(empty_queries, url, [("none", 'up{mesh="none"}'), ("nan", "vector(0)/0")]) == [
+            assert await asyncio.to_thread(
+                empty_queries, url, [("none", 'up{mesh="none"}'), ("nan", "vector(0)/0")]
+            ) == [
                 ("none", 'up{mesh="none"}'),
                 ("nan", "vector(0)/0"),
             ]

@@ -34,7 +34,9 @@ def test_admin_is_a_socket_for_its_owner_alone():
     assert admin == {"pipe": {"path": "/run/admin.sock", "mode": 0o600}}
 
 
-@pytest.mark.parametrize(("host", "kind"), [("127.64.255.1", "STATIC"), ("::1", "STATIC"), ("xds.example", "STRICT_DNS")])
+@pytest.mark.parametrize(
+    ("host", "kind"), [("127.64.255.1", "STATIC"), ("::1", "STATIC"), ("xds.example", "STRICT_DNS")]
+)
 def test_xds_server_is_found_by_address_or_by_name(host, kind):
     clusters = made(replace(GIVEN, xds_host=host))["static_resources"]["clusters"]
     assert next(c for c in clusters if c["name"] == "xds")["type"] == kind

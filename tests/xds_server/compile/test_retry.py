@@ -37,6 +37,11 @@ def rules(retry: RetryPolicy | None, protocol: str = "http") -> list[tuple]:
         ),
         ({"num_retries": 2, "retry_on": ["5xx"], "methods": []}, "http", [((), (SAFE, 2))]),
         ({"num_retries": 2, "retry_on": ["unavailable"]}, "grpc", [((), (SAFE | {"unavailable"}, 2))]),
+        (
+            {"num_retries": 2, "retry_on": ["unavailable"], "methods": ["GET"]},
+            "grpc",
+            [(("GET",), (SAFE | {"unavailable"}, 2)), ((), (SAFE, 2))],
+        ),
     ],
 )
 def test_rules(retry, protocol, expected):

@@ -1,0 +1,155 @@
+"""The dashboards: golden JSON, and the rules that every panel keeps."""
+
+import json
+import re
+
+import pytest
+from dashboards import render, service
+from dashboards.panels import Panel, Query, Row
+from dashboards.render import SCHEMA_VERSION, dashboards, queries, render_grafana
+from legation.mesh.load import load
+from telemetry.rules import promql
+from telemetry.rules.promql import InvalidQuery
+from telemetry.rules.recording import recording_groups
+
+TEXT = """
+mesh: shop
+trust_domain: shop.local
+services:
+  web: {protocol: http, port: 8080, calls: [orders], expose: {port: 8080}}
+  orders: {protocol: grpc, port: 9090}
+"""
+SHOP = load(TEXT, "mesh.yaml").mesh
+SOLO = load("mesh: solo\ntrust_domain: solo.local\nservices: {only: {protocol: http, port: 80}}\n", "mesh.yaml").mesh
+(BOARD,) = dashboards(SHOP)
+PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
+VARIABLE = {"type": "prometheus", "uid": "${datasource}"}
+
+
+def title(panel) -> str:
+    return panel["title"]
+
+
+def test_the_dashboard_is_as_expected(golden):
+    golden("dashboards/shop", dict(render_grafana(SHOP)))
+
+
+def test_equal_meshes_give_equal_text():
+    assert render_grafana(SHOP) == render_grafana(load(TEXT, "mesh.yaml").mesh)
+
+
+def test_a_file_is_named_after_its_uid():
+    assert {name: json.loads(text)["uid"] for name, text in render_grafana(SHOP).items()} == {
+        "dashboards/shop-service.json": "shop-service"
+    }
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=title)
+def test_every_panel_has_a_unit_and_says_what_it_means(panel):
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert len(panel["description"]) > 40
+    assert panel["description"].endswith(".")
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=title)
+def test_every_panel_asks_the_chosen_prometheus(panel):
+    assert panel["datasource"] == VARIABLE
+    assert panel["targets"]
+    assert all(target["datasource"] == VARIABLE for target in panel["targets"])
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=title)
+def test_every_query_is_about_the_chosen_service_of_this_mesh(panel):
+    for target in panel["targets"]:
+        filled = target["expr"].replace("$__rate_interval", "1m")
+        for text in promql.selectors(title(panel), filled):
+            assert '{mesh="shop"' in text
+            assert 'service="$service"' in text
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=title)
+def test_windows_follow_grafanas_rate_interval(panel):
+    for target in panel["targets"]:
+        assert set(re.findall(r"\[(.*?)\]", target["expr"].replace('"([^_]+).*"', ""))) <= {"$__rate_interval"}
+
+
+def test_panels_do_not_overlap_and_stay_in_the_grid():
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in BOARD["panels"])
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) == 23
+
+
+def test_ids_are_unique():
+    ids = [panel["id"] for panel in BOARD["panels"]]
+    assert len(ids) == len(set(ids))
+
+
+def test_links_lead_by_uid_with_the_time_range():
+    links = [link for panel in PANELS for link in panel["fieldConfig"]["defaults"]["links"]]
+    uids = {board["uid"] for board in dashboards(SHOP)}
+    assert links
+    for link in links:
+        assert link["url"].split("?")[0] in {f"/d/{uid}" for uid in uids}
+        assert link["url"].endswith("&${__url_time_range}")
+
+
+def test_the_schema_is_todays():
+    assert BOARD["schemaVersion"] == SCHEMA_VERSION >= 36
+    assert not {"__inputs", "rows", "style", "sharedCrosshair", "hideControls", "gnetId"} & set(BOARD)
+    for panel in PANELS:
+        assert not {"span", "minSpan", "height", "editable", "error", "transparent"} & set(panel)
+
+
+def test_variables_choose_a_prometheus_and_a_service_that_may_be_idle():
+    source, chosen = BOARD["templating"]["list"]
+    assert (source["name"], source["type"], source["query"]) == ("datasource", "datasource", "prometheus")
+    assert chosen["query"]["query"] == 'label_values(mesh_service_info{mesh="shop"}, service)'
+    assert chosen["datasource"] == VARIABLE
+
+
+def test_recorded_series_that_are_shown_are_recorded():
+    recorded = {rule.record for group in recording_groups("shop") for rule in group.rules}
+    shown = {name for where, query in queries(SHOP) for name in promql.metrics(where, query) if ":" in name}
+    assert shown
+    assert shown <= recorded
+
+
+def test_queries_are_those_of_every_panel_for_every_service():
+    found = [where for where, _ in queries(SHOP)]
+    for name in ("web", "orders", "legation-gateway"):
+        assert f"shop-service/Requests of {name}" in found
+    assert not [query for _, query in queries(SHOP) if "$service" in query or "$__" in query]
+
+
+def test_queries_hold_each_selector_by_itself_for_any_service():
+    wanted = 'envoy_cluster_upstream_rq_retry{mesh="shop",envoy_cluster_name!~"local_app|xds|sds|admin",service=~".+"}'
+    assert ("shop-service/Retries", wanted) in queries(SHOP)
+
+
+def test_a_mesh_without_calls_shows_no_dependencies():
+    rows = [panel["title"] for board in dashboards(SOLO) for panel in board["panels"] if panel["type"] == "row"]
+    assert rows == ["Is it well?", "What arrives", "Its proxies"]
+
+
+def test_limits_of_the_certificate_follow_the_life_in_the_mesh():
+    mesh = load(TEXT + "certificates: {ttl: 30m}\n", "mesh.yaml").mesh
+    (panel,) = [p for p in dashboards(mesh)[0]["panels"] if p["title"] == "Certificate"]
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [(step["color"], step["value"]) for step in steps] == [("red", None), ("orange", 300), ("green", 600)]
+
+
+def test_a_query_that_does_not_parse_is_refused_before_it_is_written(monkeypatch):
+    broken = Row("Broken", (Panel("Broken", "It is broken.", "short", (Query("sum(", "x"),)),))
+    monkeypatch.setattr(service, "rows", lambda _: (broken,))
+    with pytest.raises(InvalidQuery, match="shop-service/Broken"):
+        render.render_grafana(SHOP)
+
+
+def test_a_long_line_of_panels_is_broken():
+    places = [panel["gridPos"]["y"] for panel in PANELS if panel["type"] == "timeseries"][:6]
+    assert places == [6, 6, 6, 14, 14, 14]

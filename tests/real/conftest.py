@@ -1,0 +1,22 @@
+"""One shop for all tests that talk to a running mesh; each leaves it in order."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.mesh import Mesh, running
+
+
+@pytest.fixture(scope="session")
+def shop_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    with running(Path(tmp_path_factory.mktemp("mesh"))) as mesh:
+        yield mesh
+
+
+@pytest.fixture
+def shop(shop_mesh: Mesh) -> Iterator[Mesh]:
+    """The running shop, in order before and after."""
+    shop_mesh.settle()
+    yield shop_mesh
+    shop_mesh.settle()

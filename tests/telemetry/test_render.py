@@ -1,0 +1,140 @@
+"""The rendered files: equal to the golden ones, and accepted by the real promtool."""
+
+import os
+import shutil
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from legation.mesh.load import load
+from ruamel.yaml import YAML
+from telemetry.rules.render import Target, render_prometheus
+
+from tests.telemetry.registry import MESH
+
+PROMTOOL = shutil.which("promtool")
+PARTS = {"telemetry": "127.0.0.1:15080", "certmgr": "127.0.0.1:15012"}
+TARGET = Target("http://127.0.0.1:15080/sd", PARTS)
+SOLO = "mesh: solo\ntrust_domain: solo.local\nservices: {only: {protocol: http, port: 80}}\ncertificates: {ttl: %s}\n"
+real = pytest.mark.skipif(PROMTOOL is None, reason="no promtool on the PATH: apt-get install prometheus")
+
+
+def rendered(text: str = MESH, target: Target = TARGET) -> dict[str, str]:
+    return dict(render_prometheus(load(text, "mesh.yaml").mesh, target))
+
+
+def written(folder: Path, text: str, target: Target = TARGET) -> Path:
+    for name, content in rendered(text, target).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return folder
+
+
+def promtool(*arguments: object) -> None:
+    done = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rules_tests_and_configuration_are_as_expected(golden):
+    golden("telemetry/shop", rendered())
+
+
+def test_equal_meshes_give_equal_text():
+    assert rendered() == rendered()
+
+
+def test_all_parsed_yaml_is_as_written(tmp_path):
+    for name, text in rendered().items():
+        assert isinstance(YAML(typ="safe").load(text), dict), name
+        assert text.startswith("# Written by legation"), name
+
+
+@real
+@pytest.mark.parametrize(
+    "text", [MESH, (SOLO % "1m").replace("solo\n", "'1e3'\n", 1)], ids=["shop", "a name like a number"]
+)
+def test_promtool_takes_the_rules_and_their_tests_pass(tmp_path, text):
+    folder = written(tmp_path, text)
+    promtool("check", "rules", "--lint=all", "--lint-fatal", *folder.glob("rules/*.rules.yaml"))
+    promtool("test", "rules", *folder.glob("tests/*.test.yaml"))
+
+
+@real
+@pytest.mark.parametrize("ttl", ["100s", "10m", "24h"])
+def test_the_tests_of_certificates_hold_for_every_life(tmp_path, ttl):
+    promtool("test", "rules", *written(tmp_path, SOLO % ttl).glob("tests/*Certificate*.test.yaml"))
+
+
+@real
+@pytest.mark.parametrize("target", [TARGET, Target("http://127.0.0.1:1/sd")], ids=["parts", "no parts"])
+def test_promtool_takes_the_configuration(tmp_path, target):
+    promtool("check", "config", written(tmp_path, MESH, target) / "prometheus.yaml")
+
+
+@real
+@pytest.mark.parametrize(
+    ("file", "written_so", "broken"),
+    [
+        ("MeshHighErrorRatio", "> 0.05", "> 0.6"),
+        ("MeshHighErrorRatio", "> 0.05", "> 0.01"),
+        ("MeshHighErrorRatio", "* 300) >= 10", "* 300) >= 0"),
+        ("MeshHighErrorRatio", "severity: page", "severity: ticket"),
+        ("MeshHighErrorRatio", "/d/shop-service?", "/d/other?"),
+        ("MeshNoHealthyInstance", "for: 1m\n", "for: 30m\n"),
+        ("MeshNoHealthyInstance", " or 0 * group", " and 0 * group"),
+        ("MeshCertificateExpiresSoon", "< 1200", "< 100"),
+        ("MeshCertificateExpiresSoon", 'envoy_tls_certificate="mesh_cert"', 'envoy_tls_certificate=~"mesh_c.*"'),
+        ("MeshCertificateAboutToExpire", "< 600", "< 3000"),
+        ("MeshControlPlaneDisconnected", 'connected_state{mesh="shop"})) == 0', 'connected_state{mesh="shop"})) == 1'),
+        ("MeshConfigRefused", "[10m]", "[2h]"),
+        ("MeshTargetDown", 'up{mesh="shop"}) == 0', "up) == 0"),
+        ("MeshMetricsAbsent", "for: 10m\n", "for: 1h\n"),
+        (
+            "MetricsAbsent",
+            'on (mesh, service) (service:mesh_instances_healthy:sum{mesh="shop"}) > 0',
+            "on () vector(1)",
+        ),
+        ("MeshRegistryUnreachable", "min by (mesh) (telem", "max by (mesh) (telem"),
+        ("MeshTelemetryDown", "for: 5m\n", "for: 0s\n"),
+        ("recorded", "> 0), 1) or 0 *", "> 0), 1) or 1 *"),
+        ("recorded", "/ 1000", "/ 100"),
+        ("recorded", "(0.95,", "(0.9,"),
+        ("recorded", 'envoy_response_code_class="5"', 'envoy_response_code_class="2"'),
+        ("recorded", '"type", "rds"', '"type", "lds"'),
+        ("recorded", " or 0 * group", " and 0 * group"),
+    ],
+)
+def test_the_rendered_tests_find_a_broken_rule(tmp_path, file, written_so, broken):
+    folder = written(tmp_path, MESH)
+    (rules,) = folder.glob("rules/*.rules.yaml")
+    text = rules.read_text()
+    assert written_so in text
+    rules.write_text(text.replace(written_so, broken))
+    command = [PROMTOOL, "test", "rules", folder / f"tests/shop.{file}.test.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "exp:[" in done.stdout + done.stderr) == (1, True), done.stdout + done.stderr
+
+
+def test_a_part_that_is_scraped_by_itself_is_dropped_from_discovery():
+    config = YAML(typ="safe").load(rendered()["prometheus.yaml"])
+    sidecars, parts = config["scrape_configs"]
+    assert sidecars["relabel_configs"] == [{"source_labels": ["part"], "regex": "certmgr|telemetry", "action": "drop"}]
+    assert [c["labels"]["part"] for c in parts["static_configs"]] == ["certmgr", "telemetry"]
+
+
+def test_intervals_are_the_targets_own():
+    target = Target(
+        "http://127.0.0.1:1/sd", scrape_interval=timedelta(seconds=1), evaluation_interval=timedelta(minutes=1)
+    )
+    config = YAML(typ="safe").load(rendered(target=target)["prometheus.yaml"])
+    assert config["global"] == {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1m"}
+    assert config["scrape_configs"][0]["http_sd_configs"] == [
+        {"url": "http://127.0.0.1:1/sd", "refresh_interval": "1s"}
+    ]
+
+
+def test_names_of_files_carry_the_mesh():
+    names = {os.path.basename(name) for name in rendered()}  # noqa: PTH119 - relative paths of a mapping
+    assert "shop.rules.yaml" in names
+    assert "shop.MeshTargetDown.test.yaml" in names

@@ -1,0 +1,107 @@
+"""The rules as values: conventions that every one of them keeps."""
+
+import re
+from pathlib import Path
+
+import pytest
+from legation.mesh.load import load
+from telemetry.rules import promql
+from telemetry.rules.conventions import dashboard_uid, inbound, outbound
+from telemetry.rules.render import all_groups, annotations, queries
+from telemetry.rules.rule import Alert, Recording, Term
+from telemetry.rules.tests import cases, duration
+
+from tests.telemetry.registry import MESH
+
+DOCS = Path(__file__).parents[2] / "docs" / "telemetry.md"
+SHOP = load(MESH, "mesh.yaml").mesh
+RULES = [rule for group in all_groups(SHOP) for rule in group.rules]
+ALERTS = [rule for rule in RULES if isinstance(rule, Alert)]
+
+
+def name(rule) -> str:
+    return rule.record if isinstance(rule, Recording) else rule.name
+
+
+@pytest.mark.parametrize("rule", RULES, ids=name)
+def test_every_selector_asks_for_its_own_mesh(rule):
+    assert all('{mesh="shop"' in text for text in promql.selectors(name(rule), rule.expr))
+
+
+@pytest.mark.parametrize("rule", [r for r in RULES if isinstance(r, Recording)], ids=name)
+def test_recorded_names_are_level_metric_operations(rule):
+    assert re.fullmatch(r"(service|instance):mesh_[a-z_]+:[a-z0-9_]+", rule.record)
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=name)
+def test_every_alert_has_a_runbook_in_the_docs(alert):
+    page, _, anchor = annotations(SHOP, alert)["runbook_url"].partition("#")
+    headings = re.findall(r"^### (\w+)$", DOCS.read_text(), re.MULTILINE)
+    assert (page, [h for h in headings if h.lower() == anchor]) == ("docs/telemetry.md", [alert.name])
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=name)
+def test_a_runbook_says_how_urgent_it_is(alert):
+    text = DOCS.read_text().split(f"### {alert.name}\n")[1]
+    assert text.startswith(f"{alert.severity.capitalize()}. ")
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=name)
+def test_every_alert_is_tested_firing_and_silent(alert):
+    moments = [moment for case in cases(SHOP)[alert.name] for moment in case.moments]
+    assert {bool(moment.firing) for moment in moments} == {True, False}
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=name)
+def test_every_alert_is_tested_resolving(alert):
+    stories = [[bool(m.firing) for m in case.moments] for case in cases(SHOP)[alert.name]]
+    assert [False, True, False] in stories
+
+
+def test_the_docs_have_no_runbook_of_an_alert_that_is_not_there():
+    assert set(re.findall(r"^### (\w+)$", DOCS.read_text(), re.MULTILINE)) == {alert.name for alert in ALERTS}
+
+
+def test_limits_of_certificate_alerts_follow_the_life_in_the_mesh():
+    mesh = load(MESH + "certificates: {ttl: 30m}\n", "mesh.yaml").mesh
+    found = {r.name: r.terms[0].condition for g in all_groups(mesh) for r in g.rules if isinstance(r, Alert)}
+    assert found["MeshCertificateExpiresSoon"] == "< 600"
+    assert found["MeshCertificateAboutToExpire"] == "< 300"
+
+
+def test_queries_hold_what_alerts_measure_and_not_their_comparisons():
+    found = [query for where, query in queries(SHOP) if where == "MeshControlPlaneDisconnected"]
+    connected = 'envoy_control_plane_connected_state{mesh="shop"}'
+    assert found == [f"min by (mesh, service, instance) ({connected})", connected]
+
+
+def test_a_query_is_there_once():
+    found = [query for _, query in queries(SHOP)]
+    assert len(found) == len(set(found))
+
+
+def test_terms_of_an_alert_are_matched_by_its_labels():
+    alert = Alert("A", (Term("a", "> 1"), Term("b", "> 2")), "page", "", "", on=("x", "y"))
+    assert alert.expr == "(a) > 1 and on (x, y) (b) > 2"
+
+
+def test_outbound_leaves_out_the_proxys_own_clusters():
+    assert outbound("m", "shop") == 'm{mesh="shop",envoy_cluster_name!~"local_app|xds|sds|admin"}'
+
+
+def test_inbound_is_what_reaches_a_sidecar_or_the_gateway():
+    assert inbound("m", "shop", 'a="b"') == 'm{mesh="shop",envoy_http_conn_manager_prefix=~"inbound|gateway_.*",a="b"}'
+
+
+def test_a_dashboards_uid_fits_grafana_and_differs_between_long_names():
+    assert dashboard_uid("shop", "service") == "shop-service"
+    long, other = "m" * 60 + "a", "m" * 60 + "b"
+    assert len(dashboard_uid(long, "service")) == 40
+    assert dashboard_uid(long, "service") != dashboard_uid(other, "service")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0s"), (50, "50s"), (-60, "-1m 0s"), (3600, "1h 0m 0s"), (90061, "1d 1h 1m 1s")]
+)
+def test_durations_are_written_as_prometheus_writes_them(seconds, text):
+    assert duration(seconds) == text
