@@ -63,10 +63,10 @@ class Enrolment:
         self._asked.set()
 
     def renew_credentials(self, name: str) -> None:
-        """Get new credentials for an identity, as its old ones were refused; once in a while only."""
+        """Get new credentials for an identity, as its old ones were refused; not over and over."""
         if self._clock.now() - self._delivered.get(name, 0.0) > _DELIVERY_PAUSE:
             self._refused.add(name)
-            self.ask()
+        self.ask()
 
     async def run(self, done: Callable[[], None]) -> None:
         """Set up whenever it is asked for, until it works; `done` is called after each time that changed something."""

@@ -33,6 +33,7 @@ class Host:
         self.applied = Latest(source)
         self.changes = Latest(0)
         self.registry = Latest(InstanceList(instances=()))
+        self.registry_live = False
         self.file_problems: tuple[str, ...] = ()
         self.stopping = asyncio.Event()
         self.parts = {name: self._part(name) for name in PARTS}
@@ -90,10 +91,13 @@ class Host:
             async for _ in backoff(0.1, 1.0):
                 try:
                     async for instances in self.xds.watch("/instances/watch", InstanceList):
+                        self.registry_live = True
                         self.registry.set(instances)
                         self.touch()
                 except ControlError:
                     continue
+                finally:
+                    self.registry_live = False
                 break
 
     async def _stop(self, keepers: list[asyncio.Task[None]]) -> None:

@@ -69,7 +69,7 @@ async def _instance(host: Host, wanted: Wanted, known: Instance | None) -> Insta
         version=wanted.version,
         inbound=f"{said.address}:{said.port}" if said else "-",
         admin=f"unix:{host.state.admin(wanted.id)}",
-        synced=alive and current is not None and current.connected and current.synced,
+        synced=alive and host.registry_live and current is not None and current.connected and current.synced,
         healthy=alive and current is not None and _healthy(wanted, current, pids),
         state=current.state if current is not None else "starting",
         spiffe_id=spiffe,

@@ -68,7 +68,7 @@ def selector(metric: str, mesh: str, *more: str) -> str:
 
 def inbound(metric: str, mesh: str, *more: str) -> str:
     """Return the selector of what arrives for a service: at its sidecars, or at the gateway."""
-    return selector(metric, mesh, f'{PREFIX}=~"{names.INBOUND}|{names.GATEWAY_LISTENERS}_.*"', *more)
+    return selector(metric, mesh, f'{PREFIX}=~"{names.INBOUND}|{names.GATEWAY_LISTENERS}"', *more)
 
 
 def outbound(metric: str, mesh: str, *more: str) -> str:

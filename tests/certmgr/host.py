@@ -102,17 +102,21 @@ class Certmgr:
         return await self.client.send("POST", f"/identities/{name}/renew", None, Identity, limit=40)
 
     async def presented(self, name: str) -> Presented:
-        """What an SDS client gets for an identity."""
-        latest: Latest[Presented | None] = Latest(None)
-        task = asyncio.ensure_future(follow(self.folder.sds(name), "test", latest))
-        try:
-            async with asyncio.timeout(10):
-                async for found in latest.watch():
-                    if found is not None:
-                        return found
-        finally:
-            task.cancel()
-        raise AssertionError
+        return await presented(self.folder.sds(name))
+
+
+async def presented(sock: Path) -> Presented:
+    """What an SDS client gets on a socket."""
+    latest: Latest[Presented | None] = Latest(None)
+    task = asyncio.ensure_future(follow(sock, "test", latest))
+    try:
+        async with asyncio.timeout(10):
+            async for found in latest.watch():
+                if found is not None:
+                    return found
+    finally:
+        task.cancel()
+    raise AssertionError
 
 
 class Host:

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+
 from dashboards import render, service
 from dashboards.panels import Panel, Query, Row
 from dashboards.render import SCHEMA_VERSION, dashboards, queries, render_grafana

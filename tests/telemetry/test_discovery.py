@@ -2,7 +2,6 @@
 
 from legation.mesh.control import Instance
 from telemetry.discovery import TargetGroup, target_groups
-
 from tests.telemetry.registry import instance
 
 

@@ -4,17 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
-from certmgr.metrics import Metrics as CertmgrMetrics
-from legation.mesh.load import load
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+
+from certmgr.metrics import Metrics as CertmgrMetrics
+from legation.mesh.load import load
 from telemetry.discovery import target_groups
 from telemetry.inventory import Inventory
 from telemetry.metrics import Metrics
 from telemetry.rules.recording import recording_groups
-from xds_server.metrics import Metrics as XdsMetrics
-
 from tests.telemetry.registry import MESH, instance
+from xds_server.metrics import Metrics as XdsMetrics
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 SHOP = load(MESH, "mesh.yaml").mesh

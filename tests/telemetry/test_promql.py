@@ -1,6 +1,7 @@
 """PromQL as a language."""
 
 import pytest
+
 from telemetry.rules.promql import InvalidQuery, metrics, parse, selectors
 
 

@@ -7,9 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-import dashboards.render
 import httpx
 import pytest
+
+import dashboards.render
 import telemetry.rules.render
 from legation.mesh import names
 from legation.mesh.control import TelemetryStatus
@@ -19,13 +20,12 @@ from legation.runtime.tasks import until
 from telemetry.rules.render import Target, render_prometheus
 from telemetry.service import run
 from telemetry.settings import Settings
-from xds_server.node import Node
-
 from tests.support.promql import empty_queries
 from tests.telemetry.fleet import Fleet
 from tests.telemetry.registry import Registry
 from tests.xds_server.compile.fleet import address
 from tests.xds_server.serve.envoy import app, free_port
+from xds_server.node import Node
 
 PROMETHEUS = shutil.which("prometheus")
 LIMIT = 60.0
@@ -90,10 +90,19 @@ async def prometheus(folder: Path, fleet: Fleet, discovery_url: str) -> AsyncIte
     with (folder / "prometheus.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
     try:
+        assert await until(lambda: answers(f"http://{at}/-/ready"), LIMIT), (folder / "prometheus.log").read_text()
         yield f"http://{at}"
     finally:
         process.kill()
         await process.wait()
+
+
+async def answers(url: str) -> bool:
+    async with httpx.AsyncClient() as client:
+        try:
+            return (await client.get(url)).status_code == 200
+        except httpx.TransportError:
+            return False
 
 
 async def send(client: httpx.AsyncClient) -> None:
@@ -158,10 +167,7 @@ def test_every_query_that_we_ship_has_data(tmp_path):
             async def all_have_data() -> bool:
                 nonlocal empty
                 await send(client)
-                try:
-                    empty = await asyncio.to_thread(empty_queries, url, empty)
-                except httpx.TransportError:
-                    return False
+                empty = await asyncio.to_thread(empty_queries, url, empty)
                 return not empty
 
             assert await until(all_have_data, LIMIT, every=0.5), "\n".join(map(str, empty))

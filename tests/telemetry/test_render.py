@@ -7,10 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from legation.mesh.load import load
 from ruamel.yaml import YAML
-from telemetry.rules.render import Target, render_prometheus
 
+from legation.mesh.load import load
+from telemetry.rules.render import Target, render_prometheus
 from tests.telemetry.registry import MESH
 
 PROMTOOL = shutil.which("promtool")
@@ -91,9 +91,9 @@ def test_promtool_takes_the_configuration(tmp_path, target):
         ("MeshTargetDown", 'up{mesh="shop"}) == 0', "up) == 0"),
         ("MeshMetricsAbsent", "for: 10m\n", "for: 1h\n"),
         (
-            "MetricsAbsent",
-            'on (mesh, service) (service:mesh_instances_healthy:sum{mesh="shop"}) > 0',
-            "on () vector(1)",
+            "MeshMetricsAbsent",
+            '(service:mesh_instances_healthy:sum{mesh="shop"}) > 0',
+            '(service:mesh_instances_healthy:sum{mesh="shop"}) >= 0',
         ),
         ("MeshRegistryUnreachable", "min by (mesh) (telem", "max by (mesh) (telem"),
         ("MeshTelemetryDown", "for: 5m\n", "for: 0s\n"),

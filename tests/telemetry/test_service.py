@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
 from legation.mesh.control import InstanceList, MeshDocument, TelemetryStatus
 from legation.runtime.control import ControlClient
 from legation.runtime.tasks import until
-from prometheus_client.parser import text_string_to_metric_families
 from telemetry.service import run
 from telemetry.settings import Settings
-
 from tests.telemetry.registry import Registry, instance
 
 LIMIT = 10.0

@@ -1,6 +1,7 @@
 """Settings of telemetry."""
 
 import pytest
+
 from legation.runtime import settings
 from telemetry.settings import Settings
 

@@ -13,6 +13,7 @@ from xds_server.compile.health_check import specifier
 from xds_server.compile.inbound import inbound_listener
 from xds_server.compile.outbound import outbound_listener
 from xds_server.compile.pack import resource, serialize
+from xds_server.compile.rbac import callers
 from xds_server.compile.route import inbound_routes, service_routes, targets
 from xds_server.node import Endpoint, Node
 from xds_server.snapshot import Resource, Snapshot
@@ -32,6 +33,7 @@ class Compiler:
         self._source = mesh
         self._mesh = mesh.mesh
         self._connection_life = self._mesh.certificates.ttl / _CONNECTIONS_PER_LIFE
+        self._callers = callers(self._mesh)
         self._called: dict[str, Snapshot] = {}
         self._own: dict[str, tuple[Node, Snapshot]] = {}
         self._assigned: dict[str, tuple[tuple[Endpoint, ...], Mapping[str, Resource]]] = {}
@@ -53,8 +55,7 @@ class Compiler:
 
     def interested(self, service: str) -> frozenset[str]:
         """Return the services (and the gateway) whose snapshots hold the endpoints of a service."""
-        callers = {name for name, _ in self._mesh.callers(service)}
-        return frozenset(callers | ({names.GATEWAY} if service in self._mesh.exposed() else set()))
+        return frozenset(self._callers.get(service, ()))
 
     def _callees(self, service: str) -> tuple[str, ...]:
         """Return the services whose clusters a service's proxies get, in the order of the file."""
@@ -85,7 +86,7 @@ class Compiler:
         """Return what brings requests to the node's own app."""
         position = self._source.position("services", node.service)
         app = app_cluster(node.app_address, node.app_port, service.protocol)
-        front = inbound_listener(self._mesh, node, self._connection_life)
+        front = inbound_listener(node, self._mesh.trust_domain, self._callers[node.service], self._connection_life)
         return [
             resource(kinds.CLUSTER, names.LOCAL_APP, app, position),
             resource(kinds.LISTENER, names.INBOUND, front, position),

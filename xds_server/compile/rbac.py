@@ -1,6 +1,6 @@
 """`calls` to access control: who may ask a service for what. Deny by default; the callee's own proxy enforces it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy, Principal
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
@@ -12,30 +12,33 @@ from legation.mesh import names
 from legation.mesh.model.call import Allow
 from legation.mesh.model.mesh import Mesh
 
+Callers = Mapping[str, tuple[Allow, ...]]
+"""The callers of one service and what each may do; an empty tuple is everything."""
 
-def access(mesh: Mesh, service: str) -> RbacFilter:
+
+def callers(mesh: Mesh) -> Mapping[str, Callers]:
+    """Return who may call each service, the gateway among them."""
+    found: dict[str, dict[str, tuple[Allow, ...]]] = {name: {} for name in mesh.services}
+    for name, caller in mesh.services.items():
+        for call in caller.calls:
+            found[call.service][name] = call.allow
+    for name in mesh.exposed():
+        found[name][names.GATEWAY] = ()
+    return found
+
+
+def access(trust_domain: str, allowed: Callers) -> RbacFilter:
     """Return the filter in front of a service: one policy for each caller, by its exact SPIFFE ID.
 
     A service that nobody calls has no policy, which denies everything.
     """
-    policies = {
-        caller: _policy(names.spiffe_id(mesh.trust_domain, caller), allow)
-        for caller, allow in _callers(mesh, service).items()
-    }
+    policies = {caller: _policy(names.spiffe_id(trust_domain, caller), allow) for caller, allow in allowed.items()}
     return RbacFilter(rules=RBAC(action=RBAC.Action.ALLOW, policies=policies))
 
 
-def restricts_paths(mesh: Mesh, service: str) -> bool:
+def restricts_paths(allowed: Callers) -> bool:
     """Say whether some caller may ask for some paths only."""
-    return any(rule.paths for allow in _callers(mesh, service).values() for rule in allow)
-
-
-def _callers(mesh: Mesh, service: str) -> dict[str, tuple[Allow, ...]]:
-    """Return what each caller may do; an empty tuple is everything."""
-    callers = {
-        name: call.allow for name, caller in mesh.callers(service) for call in caller.calls if call.service == service
-    }
-    return callers | ({names.GATEWAY: ()} if service in mesh.exposed() else {})
+    return any(rule.paths for allow in allowed.values() for rule in allow)
 
 
 def _policy(spiffe_id: str, allow: tuple[Allow, ...]) -> Policy:

@@ -333,7 +333,8 @@ def test_mtls_proves_the_peer_and_follows_a_rotated_identity():
 
     async def main():
         consumer = Consumer(Latest(snapshot("c:web")))
-        identity = Latest(authority.issue("spiffe://shop.local/legation/xds-server", 0x111))
+        first = authority.issue("spiffe://shop.local/legation/xds-server", 0x111)
+        identity = Latest(first)
         web = client_credentials(authority.issue("spiffe://shop.local/web", 0xABC))
         async with serve(consumer, address="127.0.0.1:0", identity=identity, grace=0.1) as address:
             async with dial(address, web) as channel:
@@ -344,6 +345,8 @@ def test_mtls_proves_the_peer_and_follows_a_rotated_identity():
                 assert await served_serial(address, authority) == 0x111
                 identity.set(authority.issue("spiffe://shop.local/legation/xds-server", 0x222))
                 assert await served_serial(address, authority) == 0x222
+                identity.set(first)
+                assert await served_serial(address, authority) == 0x111
                 consumer.snapshots.set(snapshot("c:web=2"))
                 assert (await call.read()).resources[0].resource.value == b"2"
             other = stranger.issue("spiffe://shop.local/web", 1)

@@ -1,0 +1,80 @@
+"""The embedded OpenBao's own start: idempotent, private, and with one working door."""
+
+import ssl
+import subprocess
+from http.client import HTTPSConnection
+from pathlib import Path
+
+import psutil
+import pytest
+
+from certmgr.issue.vault import Denied, VaultError
+from legation.runtime import openbao
+from tests.certmgr.bao import Bao
+
+
+def test_second_preparation_keeps_every_secret(tmp_path):
+    folder = tmp_path / "openbao"
+    argv = openbao.prepare(folder, tmp_path / "b.sock", "127.0.0.1:1")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    openbao.used_mark(folder).touch()
+    (folder / "data" / "x").touch()
+    assert argv == openbao.prepare(folder, tmp_path / "b.sock", "127.0.0.1:1")
+    assert before == {name: (folder / name).read_bytes() for name in before}
+    assert (folder / "data" / "x").exists()
+    assert len((folder / "seal.key").read_bytes()) == 32
+    assert [] == [path.name for path in folder.rglob("*") if path.stat().st_mode & 0o077 and path.name not in ("x", "used")]
+
+
+def test_data_that_nobody_has_used_is_thrown_away(tmp_path):
+    folder = tmp_path / "openbao"
+    openbao.prepare(folder, tmp_path / "b.sock", "127.0.0.1:1")
+    (folder / "data" / "half-initialised").touch()
+    openbao.prepare(folder, tmp_path / "b.sock", "127.0.0.1:1")
+    assert [] == list((folder / "data").iterdir())
+
+
+def test_configuration_holds_no_secret(tmp_path):
+    folder = tmp_path / "openbao"
+    openbao.prepare(folder, tmp_path / "b.sock", "127.0.0.1:1")
+    text = (folder / "config.hcl").read_bytes()
+    secrets = [(folder / name).read_bytes() for name in ("seal.key", "operator.secret", "door.key")]
+    assert [] == [secret for secret in secrets if secret in text]
+
+
+@pytest.mark.parametrize("name", ["a b", 'quote"d', "dollar${x}", "per%{cent}"])
+def test_odd_folders_are_quoted(tmp_path, name):
+    folder = tmp_path / name
+    text = openbao.config(folder, Path("/s"), "127.0.0.1:1")
+    (tmp_path / "c.hcl").write_text(text)
+    argv = [openbao.prepare(tmp_path / "o", tmp_path / "s", "127.0.0.1:1")[0], "operator", "validate-config"]
+    assert name.replace('"', '\\"').replace("${", "$${").replace("%{", "%%{") in text
+    done = subprocess.run([*argv, str(tmp_path / "c.hcl")], capture_output=True, text=True, check=False)
+    assert "arse" not in done.stderr + done.stdout
+
+
+def test_no_token_is_root_and_the_operator_rules_nothing_else(bao: Bao):
+    operator = bao.operator()
+    for path in ("sys/mounts/other", "sys/policies/acl/root", "sys/seal", "auth/token/create", "sys/raw/x"):
+        with pytest.raises(VaultError):
+            bao.vault.call(operator, "post", path, {"type": "pki", "policy": ""})
+    with pytest.raises(Denied):
+        bao.vault.call(operator, "post", f"auth/approle/role/{openbao.OPERATOR}", {"token_policies": ["root"]})
+
+
+def test_tcp_door_is_shut(bao: Bao):
+    """Raft needs the listener; not even its own certificate opens it."""
+    assert bao.process is not None
+    ports = [c.laddr.port for c in psutil.Process(bao.process.pid).net_connections("tcp") if c.status == "LISTEN"]
+    assert len(ports) == 2
+    for port in ports:
+        context = ssl._create_unverified_context()
+        context.load_cert_chain(bao.folder / "door.pem", bao.folder / "door.key")
+        connection = HTTPSConnection("127.0.0.1", port, context=context, timeout=5)
+        with pytest.raises(OSError):  # noqa: PT011 - which one depends on when the kernel tells
+            connection.request("GET", "/v1/sys/health")
+            connection.getresponse()
+
+
+def test_socket_is_private(bao: Bao):
+    assert bao.socket.stat().st_mode & 0o777 == 0o600
