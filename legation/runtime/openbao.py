@@ -78,7 +78,10 @@ seal "static" {{
 
 listener "unix" {{
   address = {socket}
+  # it takes the three together or none
   socket_mode = "0600"
+  socket_user = "{user}"
+  socket_group = "{group}"
 }}
 
 # raft's cluster address needs a TCP listener; nobody holds a client certificate that this one takes
@@ -172,6 +175,8 @@ def config(folder: Path, socket: Path, cluster_address: str) -> str:
         data=_quoted(str(folder / "data")),
         seal_key=_quoted(f"file://{folder / 'seal.key'}"),
         socket=_quoted(str(socket)),
+        user=os.getuid(),
+        group=os.getgid(),
         door_certificate=_quoted(str(folder / "door.pem")),
         door_key=_quoted(str(folder / "door.key")),
         operator=OPERATOR,
@@ -181,8 +186,8 @@ def config(folder: Path, socket: Path, cluster_address: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a string literal of HCL: as JSON's, but with `${` and `%{` kept from being templates."""
-    return json.dumps(text).replace("${", "$${").replace("%{", "%%{")
+    """Return a string literal of HCL 1: as JSON's, but for the letters that it does not escape."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _door(folder: Path) -> None:

@@ -13,7 +13,7 @@ from legation.sidecar.sockets import all_listening, inodes_of
 
 log = structlog.get_logger()
 
-_LOOK_EVERY = 0.2
+_LOOK_EVERY = 0.4
 """Seconds between looks at the app's sockets: an app that is open to all is stopped within a second of its bind."""
 
 _STEADY = 10.0
@@ -98,9 +98,8 @@ class AppProcess:
         listens = False
         while True:
             now = all_listening()
-            if now - seen:
-                seen = now
-                self._refuse_exposed(now)
+            self._refuse_exposed(now - seen)
+            seen = now
             if not listens and await until(self._accepts, limit=_LOOK_EVERY, every=0.02):
                 listens = True
                 self.problem = None

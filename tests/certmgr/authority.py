@@ -23,7 +23,9 @@ def usage(*, sign: bool = False) -> x509.KeyUsage:
 class Authority:
     """A root and an intermediate, valid for ten years around `now`."""
 
-    def __init__(self, now: float, domain: str = "shop.local", *, constrained: bool = True, path_length: int = 0) -> None:
+    def __init__(
+        self, now: float, domain: str = "shop.local", *, constrained: bool = True, path_length: int = 0
+    ) -> None:
         self.now = now
         self.root_key, self.key = new_key(), new_key()
         self.root = self._ca("root", self.root_key, "root", self.root_key, ())
@@ -65,7 +67,9 @@ def new_key() -> Key:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def sign(key: Key, name: str, issuer: str, signer: Key, life: tuple[float, float], extensions: tuple) -> x509.Certificate:
+def sign(
+    key: Key, name: str, issuer: str, signer: Key, life: tuple[float, float], extensions: tuple
+) -> x509.Certificate:
     builder = x509.CertificateBuilder(called(issuer), called(name), key.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(when(life[0])).not_valid_after(when(life[1]))
     for extension, critical in extensions:

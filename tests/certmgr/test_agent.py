@@ -14,6 +14,7 @@ from tests.certmgr.authority import Authority
 from tests.certmgr.host import presented
 from tests.certmgr.world import NOW, ORDERS, WEB, Clock, Issuer, world
 
+
 def kept(folder, name="orders"):
     return parse((folder / "identities" / f"{name}.pem").read_bytes())
 
@@ -195,6 +196,7 @@ def test_identity_that_leaves_and_returns_is_a_new_one(tmp_path):
 
 def test_open_stream_sees_the_rotation_and_is_counted(tmp_path):
     """One stream over several renewals, each secret as it is issued."""
+
     async def main():
         async with world(tmp_path) as here:
             await here.ready()
@@ -220,6 +222,7 @@ def test_open_stream_sees_the_rotation_and_is_counted(tmp_path):
 
 def test_client_waits_until_there_is_an_identity(tmp_path):
     """No empty answer before: it would take from a proxy what it has."""
+
     async def main():
         clock = Clock()
         issuer = Issuer(clock)

@@ -1,9 +1,7 @@
 """The embedded OpenBao's own start: idempotent, private, and with one working door."""
 
 import ssl
-import subprocess
 from http.client import HTTPSConnection
-from pathlib import Path
 
 import psutil
 import pytest
@@ -23,7 +21,9 @@ def test_second_preparation_keeps_every_secret(tmp_path):
     assert before == {name: (folder / name).read_bytes() for name in before}
     assert (folder / "data" / "x").exists()
     assert len((folder / "seal.key").read_bytes()) == 32
-    assert [] == [path.name for path in folder.rglob("*") if path.stat().st_mode & 0o077 and path.name not in ("x", "used")]
+    assert [] == [
+        path.name for path in folder.rglob("*") if path.stat().st_mode & 0o077 and path.name not in ("x", "used")
+    ]
 
 
 def test_data_that_nobody_has_used_is_thrown_away(tmp_path):
@@ -42,15 +42,15 @@ def test_configuration_holds_no_secret(tmp_path):
     assert [] == [secret for secret in secrets if secret in text]
 
 
-@pytest.mark.parametrize("name", ["a b", 'quote"d', "dollar${x}", "per%{cent}"])
-def test_odd_folders_are_quoted(tmp_path, name):
-    folder = tmp_path / name
-    text = openbao.config(folder, Path("/s"), "127.0.0.1:1")
-    (tmp_path / "c.hcl").write_text(text)
-    argv = [openbao.prepare(tmp_path / "o", tmp_path / "s", "127.0.0.1:1")[0], "operator", "validate-config"]
-    assert name.replace('"', '\\"').replace("${", "$${").replace("%{", "%%{") in text
-    done = subprocess.run([*argv, str(tmp_path / "c.hcl")], capture_output=True, text=True, check=False)
-    assert "arse" not in done.stderr + done.stdout
+def test_odd_folders_are_quoted(tmp_path):
+    server = Bao(tmp_path / 'a b"c\\d é${x}' / "openbao", tmp_path / "b.sock")
+    server.folder.parent.mkdir()
+    try:
+        server.start()
+        server.wait()
+        assert (server.folder / "data" / "vault.db").exists()
+    finally:
+        server.kill()
 
 
 def test_no_token_is_root_and_the_operator_rules_nothing_else(bao: Bao):

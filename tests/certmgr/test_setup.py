@@ -135,7 +135,9 @@ def test_token_of_a_service_may_ask_for_nothing_more(ca, more):
         sign(ca, token, "orders", ORDERS.spiffe_id, **more)
 
 
-@pytest.mark.parametrize("path", [f"{INT_MOUNT}/sign/orders", f"{INT_MOUNT}/sign-verbatim", f"{ROOT_MOUNT}/sign-verbatim"])
+@pytest.mark.parametrize(
+    "path", [f"{INT_MOUNT}/sign/orders", f"{INT_MOUNT}/sign-verbatim", f"{ROOT_MOUNT}/sign-verbatim"]
+)
 def test_operator_signs_no_leaf(ca, path):
     body = {"csr": leaf_request(new_key()), "uri_sans": ORDERS.spiffe_id}
     with pytest.raises(Denied):
@@ -218,5 +220,3 @@ def test_wrapped_credentials_are_unwrapped_once(ca):
     assert "secret_id" in ca.vault.unwrap(wrapped)
     with pytest.raises((Rejected, Denied)):
         ca.vault.unwrap(wrapped)
-
-

@@ -96,8 +96,10 @@ def test_root_is_pinned(store):
 
 
 def test_second_holder_is_told_and_a_dead_one_lets_go(tmp_path):
-    held = "from certmgr.store import Store; import sys; from pathlib import Path\n" \
+    held = (
+        "from certmgr.store import Store; import sys; from pathlib import Path\n"
         "with Store(Path(sys.argv[1])).lock(): print('held', flush=True); sys.stdin.read()"
+    )
     argv = [sys.executable, "-c", held, str(tmp_path)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"

@@ -131,7 +131,11 @@ def test_names_that_reach_elsewhere_are_refused(name):
 
 def test_answers_without_what_is_needed_are_broken():
     with server((200, {"data": None, "auth": {}})) as (vault, _):
-        for work in (lambda: vault.login(AppRole("r", "s")), lambda: vault.unwrap("t"), lambda: vault.keys(CANARY, "x")):
+        for work in (
+            lambda: vault.login(AppRole("r", "s")),
+            lambda: vault.unwrap("t"),
+            lambda: vault.keys(CANARY, "x"),
+        ):
             with pytest.raises(Broken, match="the answer has no"):
                 work()
     assert pick({"a": {"b": 1}}, "a", "b") == 1

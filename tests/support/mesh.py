@@ -125,11 +125,15 @@ class Mesh:
     def write(self, text: str) -> None:
         """Save a mesh.yaml as an editor does, and wait until every proxy has followed it."""
         version = self.version()
+        self.save(text)
+        wait_for("the change is applied", lambda: self.version() != version or None, 20)
+        self.settle()
+
+    def save(self, text: str) -> None:
+        """Save a mesh.yaml as an editor does."""
         fresh = self.file.with_suffix(".new")
         fresh.write_text(text)
         fresh.replace(self.file)
-        wait_for("the change is applied", lambda: self.version() != version or None, 20)
-        self.settle()
 
     def version(self) -> str:
         """The version of the mesh that is applied."""

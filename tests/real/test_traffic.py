@@ -1,0 +1,273 @@
+"""What mesh.yaml says of traffic, seen through the Envoys of a running mesh."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import httpx
+import pytest
+
+from legation.sidecar.sockets import all_listening
+from tests.support.echo import Echo, answers, app, asked, echo_in, free_port, hits, shares
+from tests.support.mesh import PLAIN, Mesh, wait_for
+
+pytestmark = pytest.mark.timeout(180)
+
+ROUTES = """
+    routes:
+      - match: {path: /whole}
+        split: {v2: 100}
+      - match: {prefix: /begins/so}
+        split: {v2: 100}
+      - match: {path: /all-of-it, methods: [PUT], headers: {x-a: "1", x-b: "2"}}
+        split: {v2: 100}
+      - match: {prefix: /methods, methods: [DELETE, OPTIONS]}
+        split: {v2: 100}
+      - match: {headers: {x-case: v1}}
+        split: {v1: 100}
+      - match: {headers: {x-case: four-more}}
+        retry: {retry_on: [5xx], num_retries: 4}
+      - match: {headers: {x-case: other-failures}}
+        retry: {retry_on: [gateway-error], num_retries: 4}
+      - match: {headers: {x-case: pauses}}
+        retry: {retry_on: [5xx], num_retries: 5, base_interval: 600ms, max_interval: 600ms}
+      - match: {headers: {x-case: posts-too}}
+        retry: {retry_on: [5xx], num_retries: 2, methods: [POST]}
+      - match: {headers: {x-case: limited}}
+        timeout: 500ms
+        retry: {retry_on: [5xx], num_retries: 10}
+      - match: {headers: {x-case: limited-tries}}
+        timeout: 10s
+        retry: {retry_on: [5xx], num_retries: 2, per_try_timeout: 300ms}
+"""
+
+
+@pytest.fixture(scope="module")
+def echo_mesh(shop_mesh: Mesh) -> Iterator[Echo]:
+    shop_mesh.settle()
+    with echo_in(shop_mesh, ROUTES) as echo:
+        yield echo
+
+
+@pytest.fixture
+def echo(echo_mesh: Echo, shop: Mesh) -> Echo:
+    """The shop with echo, three instances of it, and all of `ROUTES`."""
+    echo_mesh.apply(ROUTES)
+    return echo_mesh
+
+
+def outbound(shop: Mesh, instance: str, port: int = 15100) -> str:
+    """The listener through which an instance's app calls the first service in its `calls`."""
+    address, _, _ = shop.instance(instance).inbound.partition(":")
+    return f"http://{address}:{port}"
+
+
+def test_weights_split_90_10(shop: Mesh) -> None:
+    """P(outside of 55 to 150 | n = 1000, p = 0.1) is 6e-7: more than 4.9 standard deviations of 9.5."""
+    answered = asked(1000, f"{outbound(shop, 'web-v1-0')}/items")
+    assert {a.status_code for a in answered} == {200}
+    counts = Counter(a.headers["x-instance"] for a in answered)
+    assert set(counts) == {"catalog-v1-0", "catalog-v2-0"}
+    assert 55 <= counts["catalog-v2-0"] <= 150, counts
+
+
+def test_header_match_goes_to_v2(shop: Mesh) -> None:
+    """The exact value alone: another one goes the way of all others, where v1 answers 9 of 10."""
+    url = f"{shop.gateway}/proxy/catalog/items"
+    with_header = Counter(a.headers["x-catalog-instance"] for a in asked(50, url, x_canary="1"))
+    assert with_header == {"catalog-v2-0": 50}
+    for other in ("0", "11", ""):
+        seen = {a.headers["x-catalog-instance"] for a in asked(20, url, x_canary=other)}
+        assert "catalog-v1-0" in seen, other
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "matches"),
+    [
+        ("GET", "/whole", {}, True),
+        ("GET", "/whole?and=a-query", {}, True),
+        ("GET", "/whole/not", {}, False),
+        ("GET", "/Whole", {}, False),
+        ("POST", "/begins/so", {}, True),
+        ("GET", "/begins/so/and/goes/on", {}, True),
+        ("GET", "/begins", {}, False),
+        ("GET", "/not/begins/so", {}, False),
+        ("PUT", "/all-of-it", {"x_a": "1", "x_b": "2"}, True),
+        ("GET", "/all-of-it", {"x_a": "1", "x_b": "2"}, False),
+        ("PUT", "/all-of-it", {"x_a": "1"}, False),
+        ("PUT", "/all-of-it", {"x_a": "1", "x_b": "3"}, False),
+        ("PUT", "/other", {"x_a": "1", "x_b": "2"}, False),
+        ("DELETE", "/methods", {}, True),
+        ("OPTIONS", "/methods/x", {}, True),
+        ("GET", "/methods", {}, False),
+        ("DELETE", "/", {}, False),
+        ("GET", "/whole", {"x_case": "v1"}, True),
+    ],
+)
+def test_route_match_by_path_prefix_method(
+    echo: Echo, method: str, path: str, headers: dict[str, str], matches: bool
+) -> None:
+    """The first row that matches wins; what matches none goes to the last row here, to v1."""
+    sent = {"x_case": "v1", **headers}
+    answer = echo.request(method, path, **sent)
+    assert answer.status_code == 200
+    assert answer.headers["x-instance"].startswith("echo-v2" if matches else "echo-v1")
+
+
+def test_failing_upstream_is_tried_num_retries_more_times(echo: Echo, shop: Mesh) -> None:
+    assert echo.request("GET", "/fail?code=503&key=all", x_case="four-more").status_code == 503
+    assert hits(shop, "echo", "all") == 5
+    assert echo.request("GET", "/fail?code=503&key=other", x_case="other-failures").status_code == 503
+    assert hits(shop, "echo", "other") == 5
+    assert echo.request("GET", "/fail?code=500&key=not-that", x_case="other-failures").status_code == 500
+    assert hits(shop, "echo", "not-that") == 1, "500 is no gateway-error"
+    assert echo.request("GET", "/fail?code=404&key=mine", x_case="four-more").status_code == 404
+    assert hits(shop, "echo", "mine") == 1, "the caller's own mistake"
+
+
+def test_a_success_ends_the_tries(shop: Mesh) -> None:
+    """Both instances of orders fail their first attempt, so that the third one succeeds at the latest."""
+    assert shop.get("/proxy/orders/fail?code=500&times=1&key=once").status_code == 200
+    assert 2 <= hits(shop, "orders", "once") <= 3
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x_envoy_max_retries": "9"},
+        {"x_envoy_retry_on": "5xx,retriable-status-codes", "x_envoy_retriable_status_codes": "503"},
+        {"x_envoy_max_retries": "9", "x_envoy_retry_on": "5xx", "x_envoy_hedge_on_per_try_timeout": "true"},
+    ],
+)
+def test_no_request_can_change_its_retries(echo: Echo, shop: Mesh, headers: dict[str, str]) -> None:
+    """Neither from outside, nor an app's own through its sidecar."""
+    key = "-".join(headers)
+    echo.request("GET", f"/fail?code=503&key={key}", x_case="four-more", **headers)
+    assert hits(shop, "echo", key) == 5
+    echo.request("GET", f"/fail?code=503&key={key}-none", **headers)
+    assert hits(shop, "echo", f"{key}-none") == 1
+    asked(1, f"{outbound(shop, 'web-v1-0')}/fail?code=503&key={key}", **headers)
+    assert hits(shop, "catalog", key) == 1
+
+
+def test_pauses_between_tries_are_as_long_as_asked(echo: Echo) -> None:
+    """Five pauses, each anywhere from 0 to 600 ms: 1.5 s in the mean, whose deviation over 20 requests is 0.09 s.
+
+    With the default first pause it would be 0.6 s, without a longest one more than 6 s.
+    """
+
+    def seconds(number: int) -> float:
+        started = time.monotonic()
+        assert echo.request("GET", f"/fail?code=503&key=pause-{number}", x_case="pauses").status_code == 503
+        return time.monotonic() - started
+
+    with ThreadPoolExecutor(20) as pool:
+        took = list(pool.map(seconds, range(20)))
+    assert 1.05 < sum(took) / len(took) < 4.5, took
+
+
+def test_post_is_never_repeated_unless_asked(echo: Echo, shop: Mesh) -> None:
+    assert shop.request("POST", "/proxy/orders/fail?code=500&key=post").status_code == 500
+    assert hits(shop, "orders", "post") == 1, "the shop's own route: retry_on 5xx, without methods"
+    for method, times in (("PUT", 5), ("POST", 1), ("PATCH", 1)):
+        echo.request(method, f"/fail?code=500&key=4-{method}", x_case="four-more")
+        assert hits(shop, "echo", f"4-{method}") == times, method
+    for method, times in (("POST", 3), ("GET", 1)):
+        echo.request(method, f"/fail?code=500&key=2-{method}", x_case="posts-too")
+        assert hits(shop, "echo", f"2-{method}") == times, method
+
+
+def test_route_timeout(echo: Echo, shop: Mesh) -> None:
+    """`timeout` bounds the whole request, `per_try_timeout` each try."""
+    started = time.monotonic()
+    answer = echo.request("GET", "/slow?ms=8000&key=whole", x_case="limited")
+    assert answer.status_code == 504
+    assert "echo did not answer in time" in answer.text
+    assert 0.5 <= time.monotonic() - started < 5
+    assert hits(shop, "echo", "whole") == 1
+
+    started = time.monotonic()
+    assert echo.request("GET", "/slow?ms=8000&key=tries", x_case="limited-tries").status_code == 504
+    assert 0.9 <= time.monotonic() - started < 6
+    assert hits(shop, "echo", "tries") == 3
+    assert echo.request("GET", "/slow?ms=1&key=fast", x_case="limited").status_code == 200
+
+
+def test_no_request_can_change_its_timeout(echo: Echo) -> None:
+    short = {"x_envoy_upstream_rq_timeout_ms": "1", "x_envoy_expected_rq_timeout_ms": "1"}
+    assert echo.request("GET", "/slow?ms=200&key=short", **short).status_code == 200
+    long = {"x_envoy_upstream_rq_timeout_ms": "20000", "x_envoy_upstream_rq_per_try_timeout_ms": "20000"}
+    assert echo.request("GET", "/slow?ms=8000&key=long", x_case="limited", **long).status_code == 504
+
+
+def test_load_balancing_policies(echo: Echo) -> None:
+    """Seen at the three instances of echo, one of which is slow for least_request."""
+    everybody = {"echo-v1-0", "echo-v1-1", "echo-v2-0"}
+    echo.apply("    load_balancing: {policy: round_robin}\n")
+    seen = echo.answered(60)
+    assert Counter(seen) == dict.fromkeys(everybody, 20)
+
+    echo.apply("    load_balancing: {policy: random}\n")
+    seen = echo.answered(300)
+    assert set(seen) == everybody
+    assert min(shares(seen).values()) > 0.18, "less than 1e-7 of all times"
+    assert any(a == b for a, b in pairwise(seen)), "round robin never does this"
+
+    echo.apply("    load_balancing: {policy: least_request}\n")
+    app(echo.mesh, "echo-v2-0", "POST", "/become?delay=400")
+    seen = [a.headers["x-instance"] for a in asked(200, echo.url, workers=8)]
+    app(echo.mesh, "echo-v2-0", "POST", "/become")
+    assert set(seen) == everybody
+    assert shares(seen)["echo-v2-0"] < 0.2, f"others have it at 0.33: {shares(seen)}"
+
+    for policy in ("ring_hash", "maglev"):
+        echo.apply(f"    load_balancing: {{policy: {policy}, hash_header: x-user}}\n")
+        by_user = {user: set(echo.answered(5, x_user=f"user-{user}")) for user in range(30)}
+        assert all(len(instances) == 1 for instances in by_user.values()), f"{policy}: a user stays where it is"
+        assert set().union(*by_user.values()) == everybody, f"{policy}: users are spread"
+
+
+def test_health_check_takes_an_instance_out(echo: Echo, shop: Mesh) -> None:
+    """It runs, and would answer; its sidecar has found it ill, so nobody asks it."""
+    app(shop, "echo-v1-0", "POST", "/become?status=503")
+    wait_for("the instance is known to be ill", lambda: not shop.instance("echo-v1-0").healthy, 20)
+    wait_for("requests go to the others alone", lambda: "echo-v1-0" not in set(echo.answered(10)), 10)
+    assert set(echo.answered(60)) == {"echo-v1-1", "echo-v2-0"}
+    app(shop, "echo-v1-0", "POST", "/become?status=200")
+    wait_for("the instance is well again", lambda: shop.instance("echo-v1-0").healthy, 20)
+    wait_for("it gets requests again", lambda: "echo-v1-0" in set(echo.answered(10)), 10)
+
+
+def test_gateway_listens_where_exposed(echo: Echo) -> None:
+    """On loopback, or on the address that is named; it follows a change while it runs, and leaves nothing open."""
+    assert {s.address for s in all_listening() if s.port == echo.port} == {"127.0.0.1"}
+    port = free_port("127.0.0.2")
+    elsewhere = echo.text(ROUTES).replace(f"expose: {{port: {echo.port}}}", f"expose: {{port: {port}, address: 127.0.0.2}}")
+    with echo.mesh.edited(lambda _: elsewhere):
+        wait_for("the new address answers", lambda: answers(f"http://127.0.0.2:{port}/"), 10)
+        assert {s.address for s in all_listening() if s.port == port} == {"127.0.0.2"}
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, verify=PLAIN)
+        wait_for("the old address is closed", lambda: not listens(echo.port), 20)
+    wait_for("the first address answers again", lambda: answers(echo.url), 10)
+    wait_for("the other address is closed", lambda: not listens(port), 20)
+
+
+def listens(port: int) -> bool:
+    return any(s.port == port for s in all_listening())
+
+
+def test_workload_env_reaches_the_app(echo: Echo, shop: Mesh) -> None:
+    """Its own variables, beside those by which every app knows where to listen and whom to call."""
+    mine = "  - {service: echo, command: [node, echo.js], env: {GREETING: 'hello, you', EMPTY: ''}}\n"
+    echo.apply("    calls: [catalog]\n", mine)
+    seen = echo.request("GET", "/environment").json()["environment"]
+    assert seen["GREETING"] == "hello, you"
+    assert seen["EMPTY"] == ""
+    address, _, _ = shop.instance("echo-v1-0").inbound.partition(":")
+    assert (seen["HOST"], seen["INSTANCE"], seen["VERSION"]) == ("127.0.0.1", "echo-v1-0", "v1")
+    assert (seen["CATALOG_URL"], seen["CATALOG_HOST"]) == (f"http://{address}:{seen['CATALOG_PORT']}", address)
+    assert httpx.get(f"{seen['CATALOG_URL']}/items", trust_env=False, verify=PLAIN).status_code == 200
+    assert "ORDERS_URL" not in seen, "a service that it does not call"

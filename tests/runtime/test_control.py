@@ -1,0 +1,95 @@
+"""Both ends of the control API, over a real unix socket."""
+
+import asyncio
+import stat
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from legation.mesh.control import MeshDocument
+from legation.runtime.control import ControlClient, ControlError, bind_unix, events, reply, serve
+from legation.runtime.tasks import Latest
+
+DOCUMENT = MeshDocument(file="mesh.yaml", text="mesh: shop", version="1")
+
+
+def routes(latest: Latest[MeshDocument]) -> list[Route]:
+    async def get(_: Request) -> Response:
+        return reply(latest.value)
+
+    async def put(request: Request) -> Response:
+        latest.set(MeshDocument.model_validate_json(await request.body()))
+        return reply(latest.value, 422 if latest.value.text == "bad" else 200)
+
+    async def watch(_: Request) -> Response:
+        return events(latest)
+
+    return [Route("/mesh", get), Route("/mesh", put, methods=["PUT"]), Route("/watch", watch)]
+
+
+def test_a_socket_is_its_owners_alone_and_answers(tmp_path: Path) -> None:
+    async def run() -> None:
+        path = tmp_path / "x.sock"
+        async with serve([bind_unix(path)], routes(Latest(DOCUMENT))):
+            assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+            client = ControlClient(path)
+            assert await client.get("/mesh", MeshDocument) == DOCUMENT
+            bad = DOCUMENT.model_copy(update={"text": "bad"})
+            assert await client.send("PUT", "/mesh", bad, MeshDocument) == bad, "422 carries an answer"
+            with pytest.raises(ControlError, match="404"):
+                await client.get("/nowhere", MeshDocument)
+            await client.close()
+
+    asyncio.run(run())
+
+
+def test_a_watcher_sees_the_value_now_and_each_newer_one(tmp_path: Path) -> None:
+    async def run() -> None:
+        latest = Latest(DOCUMENT)
+        async with serve([bind_unix(tmp_path / "x.sock")], routes(latest)):
+            client = ControlClient(tmp_path / "x.sock")
+            watch = client.watch("/watch", MeshDocument)
+            assert (await asyncio.wait_for(anext(watch), 5)).version == "1"
+            latest.set(DOCUMENT.model_copy(update={"version": "2"}))
+            assert (await asyncio.wait_for(anext(watch), 5)).version == "2"
+            await client.close()
+
+    asyncio.run(run())
+
+
+def test_a_server_that_ends_ends_its_watches(tmp_path: Path) -> None:
+    async def run() -> list[str]:
+        seen = []
+        async with serve([bind_unix(tmp_path / "x.sock")], routes(Latest(DOCUMENT))):
+            client = ControlClient(tmp_path / "x.sock")
+            watch = client.watch("/watch", MeshDocument)
+            seen.append((await anext(watch)).version)
+        async with asyncio.timeout(3):
+            seen += [document.version async for document in watch]
+        await client.close()
+        return seen
+
+    assert asyncio.run(run()) == ["1"]
+
+
+def test_a_live_socket_is_not_taken_over_and_a_dead_one_is(tmp_path: Path) -> None:
+    path = tmp_path / "x.sock"
+    live = bind_unix(path)
+    with pytest.raises(OSError, match="served by another process"):
+        bind_unix(path)
+    live.close()
+    bind_unix(path).close()
+
+
+def test_nobody_there_is_said_with_the_path(tmp_path: Path) -> None:
+    async def run() -> None:
+        client = ControlClient(tmp_path / "none.sock")
+        with pytest.raises(ControlError, match=r"none\.sock does not answer") as caught:
+            await client.get("/mesh", MeshDocument)
+        assert caught.value.status == 0
+        await client.close()
+
+    asyncio.run(run())

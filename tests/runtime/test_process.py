@@ -1,0 +1,73 @@
+"""Child processes: they die with us, and their logs are bounded."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from legation.runtime import process
+from tests.support.mesh import wait_for
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from legation.runtime import process
+async def main():
+    child = await process.start(["/bin/sleep", "60"], Path(sys.argv[1]))
+    print(child.pid, flush=True)
+    await child.wait()
+asyncio.run(main())
+"""
+DEAF = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(1, flush=True)
+signal.sigwait([signal.SIGUSR1])
+"""
+
+
+def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    wait_for("the child's end", lambda: not runs(child) or None, 5)
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    async def run() -> tuple[bool, int | None]:
+        log = tmp_path / "log"
+        child = await process.start([sys.executable, "-c", DEAF], log)
+        await asyncio.to_thread(wait_for, "the program runs", lambda: log.read_text() or None, 10)
+        return await process.stop(child, 0.2), child.returncode
+
+    assert asyncio.run(run()) == (False, -signal.SIGKILL)
+
+
+def test_a_log_is_cut_while_its_writer_goes_on(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"a" * 100)
+        process.bound(log, 99)
+        writer.write(b"b")
+    assert log.read_bytes() == b"b"
+    assert (tmp_path / "x.log.1").read_bytes() == b"a" * 100
+    process.bound(log, 99)
+    assert log.stat().st_size == 1
+
+
+def test_last_words_of_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    assert process.tail(log) == ""
+    log.write_text("1\n2\n3\n")
+    assert process.tail(log, 2) == "2\n3"

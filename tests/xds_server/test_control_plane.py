@@ -1,0 +1,181 @@
+"""What follows from a change of the mesh, the registry or a stream, with a real store."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from legation.mesh.control import MeshDocument
+from xds_server.admission import Admission
+from xds_server.compile.bootstrap import metadata
+from xds_server.control_plane import ControlPlane
+from xds_server.metrics import Metrics
+from xds_server.node import Node
+from xds_server.protocol.types import Settled
+from xds_server.registry.registry import GRACE, UnknownInstance
+from xds_server.registry.store import SqliteStore
+from xds_server.serve.session import Hello, Refused
+from xds_server.snapshot import ENDPOINT
+
+MESH = """
+mesh: shop
+trust_domain: shop.local
+services:
+  web: {protocol: http, port: 8080, calls: [orders]}
+  orders: {protocol: http, port: 8080}
+"""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def now(self) -> float:
+        return self.time
+
+
+class World:
+    """A control plane with its store, and streams that say hello."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = Clock()
+        self.store = SqliteStore(folder / "registry.sqlite")
+        self.plane = ControlPlane(self.store, self.clock, Metrics(CollectorRegistry()))
+        self.plane.restore()
+        self.admission = Admission(self.plane)
+
+    async def connect(self, instance: str, service: str, peer: str | None = None):
+        node = Node(instance, service, "v1", "1", "127.64.1.1", 15006, app_port=20000)
+        identity = peer or f"spiffe://shop.local/{service}"
+        return await self.admission.admit(Hello("ads", instance, metadata(node), identity, "00"))
+
+    def settle(self, stream) -> None:
+        self.admission.observe(stream, Settled(stream.snapshots.value, {}))
+
+    def apply(self, text: str = MESH):
+        return self.plane.apply(MeshDocument(file="mesh.yaml", text=text))
+
+
+def addresses(stream) -> int:
+    body = stream.snapshots.value.of_type(ENDPOINT)["orders"].body
+    return body.count(b"127.64.1.1")
+
+
+def test_a_bad_mesh_changes_nothing_and_says_why(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        good = await world.apply()
+        bad = await world.apply(MESH.replace("calls: [orders]", "calls: [order]"))
+        assert good.changed
+        assert bad.version == good.version
+        assert [f.path for f in bad.faults] == ["services.web.calls[0]"]
+        assert world.plane.document.value.version == good.version
+        assert (await world.apply()).changed is False
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("change", ["trust_domain: shop.local", "mesh: shop"])
+def test_a_running_mesh_keeps_its_name_and_trust_domain(tmp_path: Path, change: str) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        refused = await world.apply(MESH.replace(change, change + "x"))
+        assert "legation down" in refused.faults[0].message
+
+    asyncio.run(run())
+
+
+def test_a_ready_instance_reaches_its_callers_and_outlives_us(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        web = await world.connect("web-v1-0", "web")
+        await world.connect("orders-v1-0", "orders")
+        assert addresses(web) == 0
+        await world.plane.transition("orders-v1-0", "1", "ready", 0)
+        assert addresses(web) == 1
+        world.store.close()
+        after = World(tmp_path)
+        again = await after.connect("web-v1-0", "web")
+        assert addresses(again) == 1, "a restart loses no endpoint"
+
+    asyncio.run(run())
+
+
+def test_a_withdrawal_waits_for_the_callers_and_names_laggards(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        web = await world.connect("web-v1-0", "web")
+        await world.connect("orders-v1-0", "orders")
+        await world.plane.transition("orders-v1-0", "1", "ready", 0)
+        world.settle(web)
+        assert await world.plane.transition("orders-v1-0", "1", "draining", 0.05) == ("web-v1-0",)
+        assert addresses(web) == 0
+        world.settle(web)
+        assert await world.plane.transition("orders-v1-0", "1", "draining", 0.05) == ()
+        with pytest.raises(UnknownInstance):
+            await world.plane.transition("orders-v1-9", "1", "ready", 0)
+
+    asyncio.run(run())
+
+
+def test_a_stranger_gets_no_stream(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        with pytest.raises(Refused, match="no mesh"):
+            await world.connect("web-v1-0", "web")
+        await world.apply()
+        with pytest.raises(Refused, match=r"its certificate is for spiffe://shop\.local/orders"):
+            await world.connect("web-v1-0", "web", peer="spiffe://shop.local/orders")
+        with pytest.raises(Refused, match="no service 'mail'"):
+            await world.connect("mail-v1-0", "mail")
+        assert world.plane.registry.entries == {}
+        assert world.plane.fleet.streams == {}
+
+    asyncio.run(run())
+
+
+def test_the_end_of_a_stream_withdraws_its_instance_after_the_grace(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        web = await world.connect("web-v1-0", "web")
+        orders = [await world.connect(f"orders-v1-{n}", "orders") for n in range(2)]
+        for number in range(2):
+            await world.plane.transition(f"orders-v1-{number}", "1", "ready", 0)
+        world.admission.closed(orders[0])
+        await world.plane.tick()
+        assert addresses(web) == 2
+        world.clock.time += GRACE
+        await world.plane.tick()
+        assert addresses(web) == 1
+        assert [i.id for i in world.plane.instances.value.instances] == ["web-v1-0", "orders-v1-1"]
+
+    asyncio.run(run())
+
+
+def test_health_reaches_callers_once_it_changes(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        web = await world.connect("web-v1-0", "web")
+        for number in range(2):
+            await world.connect(f"orders-v1-{number}", "orders")
+            await world.plane.transition(f"orders-v1-{number}", "1", "ready", 0)
+        node = world.plane.registry.entries["orders-v1-0"].node
+        hello = Hello("hds", node.id, metadata(node), "spiffe://shop.local/orders", "00")
+        stream = await world.admission.admit_health(hello)
+        before = web.snapshots.value
+        world.admission.health(stream, healthy=False)
+        async with asyncio.timeout(5):
+            async for snapshot in web.snapshots.watch():
+                if snapshot is not before:
+                    break
+        assert world.plane.registry.entries["orders-v1-0"].healthy is False
+        world.admission.health_closed(stream)
+        assert world.plane.registry.entries["orders-v1-0"].healthy is False, "the last result stays"
+
+    asyncio.run(run())
