@@ -11,7 +11,7 @@ from xds_server.control_plane import ControlPlane
 from xds_server.identify import BadNode, node_of, refusal
 from xds_server.node import Node
 from xds_server.protocol.types import Effect, Nacked, Settled
-from xds_server.registry.registry import StaleBoot
+from xds_server.registry.registry import ForeignId, StaleBoot
 from xds_server.serve.hds import AdmittedHealth
 from xds_server.serve.session import Hello, Refused
 from xds_server.serve.stream import Admitted
@@ -25,7 +25,7 @@ class Admission:
     def __init__(self, plane: ControlPlane) -> None:
         """Speak for a control plane."""
         self._plane = plane
-        self._health: dict[int, str] = {}
+        self._health: dict[int, Node] = {}
         self._last = 0
         self._following: set[asyncio.Task[None]] = set()
 
@@ -38,6 +38,9 @@ class Admission:
         except StaleBoot:
             self._plane.fleet.closed(key)
             self._refuse(f"node {node.id!r}: a newer life of this instance is connected")
+        except ForeignId as owner:
+            self._plane.fleet.closed(key)
+            self._refuse(f"node {node.id!r}: this is the id of an instance of {owner}")
         await self._plane.changed(services)
         stream.snapshots.set(self._plane.snapshot(node))
         self._plane.metrics.streams.inc()
@@ -75,18 +78,19 @@ class Admission:
         """Take an Envoy's health stream."""
         node = self._node(hello)
         self._last += 1
-        self._health[self._last] = node.id
+        self._health[self._last] = node
         specifier = self._plane.specifiers.setdefault(node.id, Latest(b""))
         specifier.set(self._plane.specifier(node))
         return AdmittedHealth(self._last, specifier)
 
     def health(self, stream: AdmittedHealth, healthy: bool | None) -> None:
         """Take a report; only a change goes further."""
-        instance = self._health[stream.key]
-        entry = self._plane.registry.entries.get(instance)
-        if entry is not None and healthy is not None and entry.healthy != healthy:
-            log.info("health changed", instance=instance, healthy=healthy)
-            self._follow(self._plane.registry.health(instance, healthy))
+        node = self._health[stream.key]
+        entry = self._plane.registry.entries.get(node.id)
+        own = entry is not None and entry.node.service == node.service
+        if entry is not None and own and healthy is not None and entry.healthy != healthy:
+            log.info("health changed", instance=node.id, healthy=healthy)
+            self._follow(self._plane.registry.health(node.id, healthy))
 
     def health_closed(self, stream: AdmittedHealth) -> None:
         """Take the end of a health stream: the last result stays, the instance's life is its ADS stream's business."""

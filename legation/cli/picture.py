@@ -15,7 +15,7 @@ _STYLES = {True: "green", False: "yellow"}
 def picture(status: HostStatus, now: datetime) -> RenderableType:
     """Return a mesh's picture at a time (UTC)."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
-    for column in ("SERVICE", "INSTANCE", "STATE", "CONFIG", "CERTIFICATE", "ADDRESS"):
+    for column in ("SERVICE", "INSTANCE", "STATE", "CONFIG", "CERTIFICATE", "REQUESTS", "ADDRESS"):
         table.add_column(column, no_wrap=True)
     for row in _rows(status, now):
         table.add_row(*row)
@@ -55,8 +55,17 @@ def _row(service: str, instance: InstanceStatus, now: datetime) -> tuple[str | T
         Text(state, _STYLES[instance.healthy]),
         Text("synced" if instance.synced else "-", _STYLES[instance.synced]),
         _certificate(instance, now),
+        _requests(instance),
         instance.inbound,
     )
+
+
+def _requests(instance: InstanceStatus) -> Text:
+    """Return how many requests an instance's Envoy has answered, and how many of them badly."""
+    if instance.requests is None:
+        return Text("-")
+    failed = f", {instance.failures:,} failed" if instance.failures else ""
+    return Text(f"{instance.requests:,}{failed}", "yellow" if failed else "")
 
 
 def _certificate(instance: InstanceStatus, now: datetime) -> Text:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dashboards.render import render_grafana
-from legation.cli.find import read_mesh, running
+from legation.cli.find import read_mesh, running, state_of
 from legation.cli.output import Exit, chatter, fail
 from legation.host.layout import HostFile
 from legation.mesh.control import MeshDocument
@@ -27,8 +27,6 @@ def mesh_for(file: Path | None, state: Path | None) -> tuple[Mesh, HostFile | No
 
 
 def _host(mesh: str, state: Path | None) -> HostFile | None:
-    from legation.cli.find import state_of  # noqa: PLC0415
-
     return HostFile.read(state_of(mesh, state).host_file)
 
 
@@ -45,8 +43,10 @@ async def _document(folder: StateFolder) -> MeshDocument:
 def prometheus(folder: Path, mesh: Mesh, host: HostFile | None) -> None:
     """Write what Prometheus needs."""
     where = host or HostFile(mesh=mesh.mesh, file="", pid=0, block=0)
-    target = Target(discovery_url=f"http://{where.telemetry}/sd")
-    _write(folder, render_prometheus(mesh, target))
+    parts = {"xds_server": where.xds_metrics, "certmgr": where.certmgr_metrics, "telemetry": where.telemetry}
+    _write(folder, render_prometheus(mesh, Target(f"http://{where.telemetry}/sd", parts)))
+    if host is None:
+        chatter(f"mesh {mesh.mesh} does not run here: discovery_url in prometheus.yaml is where it would by default")
     chatter(f"start Prometheus with --config.file={folder / 'prometheus.yaml'}")
 
 

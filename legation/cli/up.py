@@ -18,7 +18,7 @@ from legation.cli.picture import picture
 from legation.host import control, probe, start, watch
 from legation.host.host import Host
 from legation.host.status import collect
-from legation.mesh.control import HostStatus
+from legation.mesh.control import HostStatus, InstanceStatus
 from legation.mesh.source import SourcedMesh
 from legation.runtime import control as wire
 from legation.runtime import log as logs
@@ -118,14 +118,19 @@ async def _ask(state: StateFolder) -> HostStatus | None:
 
 def welcome(status: HostStatus) -> str:
     """Return what a newcomer is told when the mesh is up: the URL and three things to try."""
-    if status.gateway is None:
-        return f"{status.mesh} is up. Look at it: legation status"
-    return (
-        f"\n{status.mesh} is up: {status.gateway}\n\n"
-        f"  curl -s {status.gateway}            one request through every service, over mTLS\n"
-        f"  legation status                     every instance, its certificate and its processes\n"
-        f"  kill -9 an app of `legation status -o json`, and watch it come back\n"
-    )
+    things = [("legation status", "every instance, its certificate and its requests")]
+    if status.gateway is not None:
+        things.insert(0, (f"curl -s {status.gateway}", "one request, each hop of it over mTLS"))
+    if (victim := _victim(status)) is not None:
+        things.append((f"kill -9 {victim.pids.app}", f"the app of {victim.id}: it comes back by itself"))
+    lines = [f"  {command:<36} {what}" for command, what in things]
+    return "\n".join([f"\n{status.mesh} is up: {status.gateway or 'no service is exposed'}\n", *lines, ""])
+
+
+def _victim(status: HostStatus) -> InstanceStatus | None:
+    """Return an instance to kill for show: one of several of a service, where there are such."""
+    services = sorted(status.services, key=lambda service: len(service.instances), reverse=True)
+    return next((i for s in services for i in s.instances if i.pids.app), None)
 
 
 async def _live(host: Host, file: Path) -> None:
@@ -140,6 +145,7 @@ async def _live(host: Host, file: Path) -> None:
         await host.run()
         shown.cancel()
         watched.cancel()
+    chatter(f"{host.applied.value.mesh.mesh} is down")
     host.state.control("host").unlink(missing_ok=True)
 
 
@@ -151,6 +157,7 @@ async def _show(host: Host) -> None:
         await _show_table(host)
     else:
         await _show_lines(host)
+    chatter(f"ending {host.applied.value.mesh.mesh}: every instance finishes the requests that it has")
 
 
 async def _show_table(host: Host) -> None:
@@ -190,4 +197,6 @@ def _lines(status: HostStatus) -> dict[str, str]:
 async def _statuses(host: Host) -> AsyncIterator[HostStatus]:
     while not host.stopping.is_set():
         yield await collect(host)
-        await pause(_REFRESH)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REFRESH):
+                await host.stopping.wait()

@@ -104,8 +104,7 @@ class Host:
         """End the instances while the control plane still serves them, then the parts."""
         keepers[-1].cancel()
         await self.instances.end_all()
-        for name in ("telemetry", "certmgr", "xds_server", "openbao"):
-            await self.parts[name].stop(_PART_LIMIT)
+        await asyncio.gather(*(self.parts[name].stop(_PART_LIMIT) for name in PARTS))
         for task in keepers:
             task.cancel()
 

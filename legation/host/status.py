@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Iterable
 from datetime import UTC
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -63,11 +64,11 @@ async def _instance(host: Host, wanted: Wanted, known: Instance | None) -> Insta
     alive = pids.run is not None and pids.envoy is not None and _runs(pids.envoy)
     current = known if known is not None and said is not None and known.boot == said.boot else None
     spiffe = names.spiffe_id(host.applied.value.mesh.trust_domain, wanted.service)
-    leaf = await _leaf(host, wanted.id, spiffe) if alive else None
+    leaf, counts = await _ask(host, wanted, spiffe) if alive else (None, {})
     return InstanceStatus(
         id=wanted.id,
         version=wanted.version,
-        inbound=f"{said.address}:{said.port}" if said else "-",
+        inbound=_inbound(host, wanted, said),
         admin=f"unix:{host.state.admin(wanted.id)}",
         synced=alive and host.registry_live and current is not None and current.connected and current.synced,
         healthy=alive and current is not None and _healthy(wanted, current, pids),
@@ -75,6 +76,8 @@ async def _instance(host: Host, wanted: Wanted, known: Instance | None) -> Insta
         spiffe_id=spiffe,
         certificate_expires=leaf.expires.astimezone(UTC).isoformat().replace("+00:00", "Z") if leaf else None,
         certificate_serial=leaf.serial if leaf else None,
+        requests=counts.get("rq_completed"),
+        failures=counts.get("rq_5xx"),
         pids=pids,
         restarts=part.restarts,
         problem=host.instances.problem(wanted.id) or (current.nacks[0] if current and current.nacks else None),
@@ -95,15 +98,25 @@ def _runs(pid: int) -> bool:
     return True
 
 
-async def _leaf(host: Host, instance: str, spiffe_id: str) -> LeafCertificate | None:
-    """Return the certificate that an instance's Envoy itself says it presents."""
-    admin = Admin(host.state.admin(instance), limit=1.0)
+async def _ask(host: Host, wanted: Wanted, spiffe_id: str) -> tuple[LeafCertificate | None, dict[str, int]]:
+    """Return what an instance's Envoy itself says: the certificate that it presents, and its counts."""
+    admin = Admin(host.state.admin(wanted.id), limit=1.0)
+    prefix = f"http.{names.GATEWAY_LISTENERS if wanted.service == names.GATEWAY else names.INBOUND}.downstream_"
     try:
-        return await admin.leaf(spiffe_id)
+        counts = await admin.stats(f"{prefix}rq_completed", f"{prefix}rq_5xx")
+        return await admin.leaf(spiffe_id), {name.removeprefix(prefix): value for name, value in counts.items()}
     except (httpx.HTTPError, ValueError, KeyError):
-        return None
+        return None, {}
     finally:
         await admin.close()
+
+
+def _inbound(host: Host, wanted: Wanted, said: report.Report | None) -> str:
+    """Return where requests to an instance go: for a gateway, where the world reaches it."""
+    if wanted.service == names.GATEWAY:
+        url = gateway_url(host.applied.value.mesh, host.host.gateway_ports)
+        return urlsplit(url).netloc if url else "-"
+    return f"{said.address}:{said.port}" if said else "-"
 
 
 async def _problems(host: Host, instances: Iterable[InstanceStatus]) -> list[str]:

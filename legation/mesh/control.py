@@ -171,6 +171,10 @@ class InstanceStatus(Message):
     spiffe_id: str
     certificate_expires: Annotated[str | None, Field(description="RFC 3339")] = None
     certificate_serial: str | None = None
+    requests: Annotated[int | None, Field(description="that its Envoy has answered since its start; None: unknown")] = (
+        None
+    )
+    failures: Annotated[int | None, Field(description="of those, how many with 5xx")] = None
     pids: Pids = Pids()
     restarts: int = 0
     problem: Annotated[str | None, Field(description="what is wrong and how to mend it")] = None

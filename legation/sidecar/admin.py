@@ -40,9 +40,14 @@ class Admin:
 
     async def stat(self, name: str) -> int:
         """Return a counter or gauge; 0 when Envoy does not have it (yet)."""
-        answer = await self._http.get("/stats", params={"filter": f"^{name}$"})
-        _, _, value = answer.text.strip().partition(": ")
-        return int(value) if value else 0
+        return (await self.stats(name)).get(name, 0)
+
+    async def stats(self, *names: str) -> dict[str, int]:
+        """Return those counters and gauges that Envoy has."""
+        wanted = "|".join(names).replace(".", r"\.")
+        answer = await self._http.get("/stats", params={"filter": f"^({wanted})$"})
+        rows = (line.partition(": ") for line in answer.text.splitlines())
+        return {name: int(value) for name, _, value in rows}
 
     async def leaf(self, spiffe_id: str) -> LeafCertificate | None:
         """Return the certificate with a SPIFFE ID that Envoy presents, or None before it has one."""

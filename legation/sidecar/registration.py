@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
@@ -34,10 +35,10 @@ class Registration:
         while True:
             self._changed.clear()
             said = await self._say(self._state())
-            try:
-                await asyncio.wait_for(self._changed.wait(), _SAY_AGAIN if said else 0.1)
-            except TimeoutError:
-                continue
+            # not wait_for: before Python 3.12 it loses a cancellation that comes together with the change
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SAY_AGAIN if said else 0.1):
+                    await self._changed.wait()
 
     async def withdraw(self, limit: float) -> tuple[str, ...]:
         """Have the instance withdrawn; return the proxies that have not ACKed that within `limit` seconds."""

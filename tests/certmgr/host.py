@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from legation.mesh.control import CertmgrStatus, Identity, MeshDocument
 from certmgr.store import app_role
+from legation.mesh.control import CertmgrStatus, Identity, MeshDocument
 from legation.runtime import control, openbao
 from legation.runtime.control import ControlClient, ControlError
 from legation.runtime.identity import Identity as Presented
@@ -57,7 +57,6 @@ class Certmgr:
         self.folder = folder
         self.log = folder.root / "certmgr.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self.client = ControlClient(folder.control("certmgr"))
 
     def start(self, *more: str) -> None:
         argv = [sys.executable, "-m", "certmgr", "--state", str(self.folder.root), *more]
@@ -77,11 +76,20 @@ class Certmgr:
         self.process = None
         return code
 
-    async def status(self) -> CertmgrStatus | None:
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[ControlClient]:
+        client = ControlClient(self.folder.control("certmgr"))
         try:
-            return await self.client.get("/status", CertmgrStatus)
-        except ControlError:
-            return None
+            yield client
+        finally:
+            await client.close()
+
+    async def status(self) -> CertmgrStatus | None:
+        async with self.client() as client:
+            try:
+                return await client.get("/status", CertmgrStatus)
+            except ControlError:
+                return None
 
     async def ready(self, limit: float = 30.0, names: tuple[str, ...] = NAMES) -> CertmgrStatus:
         async def all_valid() -> bool:
@@ -99,7 +107,8 @@ class Certmgr:
             return (await http.get("http://certmgr/metrics")).text
 
     async def renew(self, name: str) -> Identity:
-        return await self.client.send("POST", f"/identities/{name}/renew", None, Identity, limit=40)
+        async with self.client() as client:
+            return await client.send("POST", f"/identities/{name}/renew", None, Identity, limit=40)
 
     async def presented(self, name: str) -> Presented:
         return await presented(self.folder.sds(name))
@@ -148,4 +157,3 @@ async def host(root: Path, text: str) -> AsyncIterator[tuple[Host, Latest[MeshDo
     finally:
         this.certmgr.kill()
         this.bao.kill()
-        await this.certmgr.client.close()

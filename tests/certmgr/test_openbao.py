@@ -71,7 +71,7 @@ def test_tcp_door_is_shut(bao: Bao):
         context = ssl._create_unverified_context()
         context.load_cert_chain(bao.folder / "door.pem", bao.folder / "door.key")
         connection = HTTPSConnection("127.0.0.1", port, context=context, timeout=5)
-        with pytest.raises(OSError):  # noqa: PT011 - which one depends on when the kernel tells
+        with pytest.raises(OSError):  # noqa: PT011, PT012 - which one, and when, is up to the kernel
             connection.request("GET", "/v1/sys/health")
             connection.getresponse()
 

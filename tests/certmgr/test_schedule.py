@@ -122,6 +122,16 @@ def test_recovery_brings_retries_forward_and_spreads_them():
     assert schedule.get("fine").due == 1800
 
 
+def test_recovery_leaves_attempts_under_way_alone():
+    schedule = Schedule(300)
+    schedule.add("orders", HOUR, 0)
+    schedule.tick(0)
+    schedule.failed("orders", "no", 0, 1)
+    assert schedule.tick(1) == ("orders",)
+    schedule.recovered(1, lambda: 0)
+    assert schedule.tick(1e6) == ()
+
+
 def test_forgotten_identity_takes_nothing_back():
     schedule = Schedule(300)
     schedule.add("orders", HOUR, 0)

@@ -71,6 +71,7 @@ def test_intermediate_is_bound_to_the_domain():
     ("authority", "root", "now", "said"),
     [
         (Authority(NOW, constrained=False), None, NOW, "not bound to the trust domain shop.local"),
+        (Authority(NOW, critical=False), None, NOW, "not bound to the trust domain shop.local"),
         (Authority(NOW, "local"), None, NOW, "not bound to the trust domain shop.local"),
         (Authority(NOW, path_length=1), None, NOW, "not a CA for leaves only"),
         (CA, OTHER.root, NOW, "not signed by the root"),

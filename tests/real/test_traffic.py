@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -52,7 +53,7 @@ def echo_mesh(shop_mesh: Mesh) -> Iterator[Echo]:
 
 
 @pytest.fixture
-def echo(echo_mesh: Echo, shop: Mesh) -> Echo:
+def echo(echo_mesh: Echo) -> Echo:
     """The shop with echo, three instances of it, and all of `ROUTES`."""
     echo_mesh.apply(ROUTES)
     return echo_mesh
@@ -83,54 +84,58 @@ def test_header_match_goes_to_v2(shop: Mesh) -> None:
         assert "catalog-v1-0" in seen, other
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "headers", "matches"),
-    [
-        ("GET", "/whole", {}, True),
-        ("GET", "/whole?and=a-query", {}, True),
-        ("GET", "/whole/not", {}, False),
-        ("GET", "/Whole", {}, False),
-        ("POST", "/begins/so", {}, True),
-        ("GET", "/begins/so/and/goes/on", {}, True),
-        ("GET", "/begins", {}, False),
-        ("GET", "/not/begins/so", {}, False),
-        ("PUT", "/all-of-it", {"x_a": "1", "x_b": "2"}, True),
-        ("GET", "/all-of-it", {"x_a": "1", "x_b": "2"}, False),
-        ("PUT", "/all-of-it", {"x_a": "1"}, False),
-        ("PUT", "/all-of-it", {"x_a": "1", "x_b": "3"}, False),
-        ("PUT", "/other", {"x_a": "1", "x_b": "2"}, False),
-        ("DELETE", "/methods", {}, True),
-        ("OPTIONS", "/methods/x", {}, True),
-        ("GET", "/methods", {}, False),
-        ("DELETE", "/", {}, False),
-        ("GET", "/whole", {"x_case": "v1"}, True),
-    ],
+MATCHES = (
+    ("GET", "/whole", {}, True),
+    ("GET", "/whole?and=a-query", {}, True),
+    ("GET", "/whole/not", {}, False),
+    ("GET", "/Whole", {}, False),
+    ("POST", "/begins/so", {}, True),
+    ("GET", "/begins/so/and/goes/on", {}, True),
+    ("GET", "/begins", {}, False),
+    ("GET", "/not/begins/so", {}, False),
+    ("PUT", "/all-of-it", {"x_a": "1", "x_b": "2"}, True),
+    ("GET", "/all-of-it", {"x_a": "1", "x_b": "2"}, False),
+    ("PUT", "/all-of-it", {"x_a": "1"}, False),
+    ("PUT", "/all-of-it", {"x_a": "1", "x_b": "3"}, False),
+    ("PUT", "/other", {"x_a": "1", "x_b": "2"}, False),
+    ("DELETE", "/methods", {}, True),
+    ("OPTIONS", "/methods/x", {}, True),
+    ("GET", "/methods", {}, False),
+    ("DELETE", "/", {}, False),
 )
-def test_route_match_by_path_prefix_method(
-    echo: Echo, method: str, path: str, headers: dict[str, str], matches: bool
-) -> None:
-    """The first row that matches wins; what matches none goes to the last row here, to v1."""
-    sent = {"x_case": "v1", **headers}
-    answer = echo.request(method, path, **sent)
-    assert answer.status_code == 200
-    assert answer.headers["x-instance"].startswith("echo-v2" if matches else "echo-v1")
 
 
-def test_failing_upstream_is_tried_num_retries_more_times(echo: Echo, shop: Mesh) -> None:
-    assert echo.request("GET", "/fail?code=503&key=all", x_case="four-more").status_code == 503
-    assert hits(shop, "echo", "all") == 5
-    assert echo.request("GET", "/fail?code=503&key=other", x_case="other-failures").status_code == 503
-    assert hits(shop, "echo", "other") == 5
-    assert echo.request("GET", "/fail?code=500&key=not-that", x_case="other-failures").status_code == 500
-    assert hits(shop, "echo", "not-that") == 1, "500 is no gateway-error"
-    assert echo.request("GET", "/fail?code=404&key=mine", x_case="four-more").status_code == 404
-    assert hits(shop, "echo", "mine") == 1, "the caller's own mistake"
+def test_route_match_by_path_prefix_method(echo: Echo) -> None:
+    """The first row that matches wins, which sends to v2; what matches none goes to a later row, to v1."""
+    for method, path, headers, matches in MATCHES:
+        answer = echo.request(method, path, x_case="v1", **headers)
+        expected = "echo-v2" if matches else "echo-v1"
+        assert answer.headers["x-instance"].startswith(expected), (method, path, headers)
+
+
+def fresh(name: str) -> str:
+    """A key for /fail and /slow that no test has used."""
+    return f"{name}-{uuid4().hex}"
+
+
+def test_failing_upstream_is_tried_num_retries_more_times(echo: Echo) -> None:
+    """And not once more; and only for the failures that `retry_on` names."""
+    for case, code, times in (
+        ("four-more", 503, 5),
+        ("four-more", 404, 1),
+        ("other-failures", 503, 5),
+        ("other-failures", 500, 1),
+    ):
+        key = fresh(case)
+        assert echo.request("GET", f"/fail?code={code}&key={key}", x_case=case).status_code == code
+        assert hits(echo.mesh, "echo", key) == times, (case, code)
 
 
 def test_a_success_ends_the_tries(shop: Mesh) -> None:
-    """Both instances of orders fail their first attempt, so that the third one succeeds at the latest."""
-    assert shop.get("/proxy/orders/fail?code=500&times=1&key=once").status_code == 200
-    assert 2 <= hits(shop, "orders", "once") <= 3
+    """Each instance of orders fails its first attempt, so that the third one succeeds at the latest."""
+    key = fresh("once")
+    assert shop.get(f"/proxy/orders/fail?code=500&times=1&key={key}").status_code == 200
+    assert 2 <= hits(shop, "orders", key) <= 3
 
 
 @pytest.mark.parametrize(
@@ -141,15 +146,15 @@ def test_a_success_ends_the_tries(shop: Mesh) -> None:
         {"x_envoy_max_retries": "9", "x_envoy_retry_on": "5xx", "x_envoy_hedge_on_per_try_timeout": "true"},
     ],
 )
-def test_no_request_can_change_its_retries(echo: Echo, shop: Mesh, headers: dict[str, str]) -> None:
+def test_no_request_can_change_its_retries(echo: Echo, headers: dict[str, str]) -> None:
     """Neither from outside, nor an app's own through its sidecar."""
-    key = "-".join(headers)
-    echo.request("GET", f"/fail?code=503&key={key}", x_case="four-more", **headers)
-    assert hits(shop, "echo", key) == 5
-    echo.request("GET", f"/fail?code=503&key={key}-none", **headers)
-    assert hits(shop, "echo", f"{key}-none") == 1
-    asked(1, f"{outbound(shop, 'web-v1-0')}/fail?code=503&key={key}", **headers)
-    assert hits(shop, "catalog", key) == 1
+    asked_for, none, own = fresh("asked-for"), fresh("none"), fresh("own")
+    echo.request("GET", f"/fail?code=503&key={asked_for}", x_case="four-more", **headers)
+    assert hits(echo.mesh, "echo", asked_for) == 5
+    echo.request("GET", f"/fail?code=503&key={none}", **headers)
+    assert hits(echo.mesh, "echo", none) == 1
+    asked(1, f"{outbound(echo.mesh, 'web-v1-0')}/fail?code=503&key={own}", **headers)
+    assert hits(echo.mesh, "catalog", own) == 1
 
 
 def test_pauses_between_tries_are_as_long_as_asked(echo: Echo) -> None:
@@ -160,7 +165,7 @@ def test_pauses_between_tries_are_as_long_as_asked(echo: Echo) -> None:
 
     def seconds(number: int) -> float:
         started = time.monotonic()
-        assert echo.request("GET", f"/fail?code=503&key=pause-{number}", x_case="pauses").status_code == 503
+        assert echo.request("GET", f"/fail?code=503&key={fresh('pause')}", x_case="pauses").status_code == 503
         return time.monotonic() - started
 
     with ThreadPoolExecutor(20) as pool:
@@ -168,31 +173,37 @@ def test_pauses_between_tries_are_as_long_as_asked(echo: Echo) -> None:
     assert 1.05 < sum(took) / len(took) < 4.5, took
 
 
-def test_post_is_never_repeated_unless_asked(echo: Echo, shop: Mesh) -> None:
-    assert shop.request("POST", "/proxy/orders/fail?code=500&key=post").status_code == 500
-    assert hits(shop, "orders", "post") == 1, "the shop's own route: retry_on 5xx, without methods"
-    for method, times in (("PUT", 5), ("POST", 1), ("PATCH", 1)):
-        echo.request(method, f"/fail?code=500&key=4-{method}", x_case="four-more")
-        assert hits(shop, "echo", f"4-{method}") == times, method
-    for method, times in (("POST", 3), ("GET", 1)):
-        echo.request(method, f"/fail?code=500&key=2-{method}", x_case="posts-too")
-        assert hits(shop, "echo", f"2-{method}") == times, method
+def test_post_is_never_repeated_unless_asked(echo: Echo) -> None:
+    """Where `methods` is not given, only what is idempotent is repeated after the app had it."""
+    for case, method, times in (
+        ("four-more", "PUT", 5),
+        ("four-more", "POST", 1),
+        ("four-more", "PATCH", 1),
+        ("posts-too", "POST", 3),
+        ("posts-too", "GET", 1),
+    ):
+        key = fresh(method)
+        assert echo.request(method, f"/fail?code=500&key={key}", x_case=case).status_code == 500
+        assert hits(echo.mesh, "echo", key) == times, (case, method)
+    key = fresh("shop")
+    assert echo.mesh.request("POST", f"/proxy/orders/fail?code=500&key={key}").status_code == 500
+    assert hits(echo.mesh, "orders", key) == 1, "the shop's own route"
 
 
-def test_route_timeout(echo: Echo, shop: Mesh) -> None:
+def test_route_timeout(echo: Echo) -> None:
     """`timeout` bounds the whole request, `per_try_timeout` each try."""
-    started = time.monotonic()
-    answer = echo.request("GET", "/slow?ms=8000&key=whole", x_case="limited")
+    started, key = time.monotonic(), fresh("whole")
+    answer = echo.request("GET", f"/slow?ms=8000&key={key}", x_case="limited")
     assert answer.status_code == 504
     assert "echo did not answer in time" in answer.text
     assert 0.5 <= time.monotonic() - started < 5
-    assert hits(shop, "echo", "whole") == 1
+    assert hits(echo.mesh, "echo", key) == 1
 
-    started = time.monotonic()
-    assert echo.request("GET", "/slow?ms=8000&key=tries", x_case="limited-tries").status_code == 504
+    started, key = time.monotonic(), fresh("tries")
+    assert echo.request("GET", f"/slow?ms=8000&key={key}", x_case="limited-tries").status_code == 504
     assert 0.9 <= time.monotonic() - started < 6
-    assert hits(shop, "echo", "tries") == 3
-    assert echo.request("GET", "/slow?ms=1&key=fast", x_case="limited").status_code == 200
+    assert hits(echo.mesh, "echo", key) == 3
+    assert echo.request("GET", f"/slow?ms=1&key={key}", x_case="limited").status_code == 200
 
 
 def test_no_request_can_change_its_timeout(echo: Echo) -> None:
@@ -244,7 +255,9 @@ def test_gateway_listens_where_exposed(echo: Echo) -> None:
     """On loopback, or on the address that is named; it follows a change while it runs, and leaves nothing open."""
     assert {s.address for s in all_listening() if s.port == echo.port} == {"127.0.0.1"}
     port = free_port("127.0.0.2")
-    elsewhere = echo.text(ROUTES).replace(f"expose: {{port: {echo.port}}}", f"expose: {{port: {port}, address: 127.0.0.2}}")
+    elsewhere = echo.text(ROUTES).replace(
+        f"expose: {{port: {echo.port}}}", f"expose: {{port: {port}, address: 127.0.0.2}}"
+    )
     with echo.mesh.edited(lambda _: elsewhere):
         wait_for("the new address answers", lambda: answers(f"http://127.0.0.2:{port}/"), 10)
         assert {s.address for s in all_listening() if s.port == port} == {"127.0.0.2"}
@@ -259,14 +272,14 @@ def listens(port: int) -> bool:
     return any(s.port == port for s in all_listening())
 
 
-def test_workload_env_reaches_the_app(echo: Echo, shop: Mesh) -> None:
+def test_workload_env_reaches_the_app(echo: Echo) -> None:
     """Its own variables, beside those by which every app knows where to listen and whom to call."""
     mine = "  - {service: echo, command: [node, echo.js], env: {GREETING: 'hello, you', EMPTY: ''}}\n"
     echo.apply("    calls: [catalog]\n", mine)
     seen = echo.request("GET", "/environment").json()["environment"]
     assert seen["GREETING"] == "hello, you"
     assert seen["EMPTY"] == ""
-    address, _, _ = shop.instance("echo-v1-0").inbound.partition(":")
+    address, _, _ = echo.mesh.instance("echo-v1-0").inbound.partition(":")
     assert (seen["HOST"], seen["INSTANCE"], seen["VERSION"]) == ("127.0.0.1", "echo-v1-0", "v1")
     assert (seen["CATALOG_URL"], seen["CATALOG_HOST"]) == (f"http://{address}:{seen['CATALOG_PORT']}", address)
     assert httpx.get(f"{seen['CATALOG_URL']}/items", trust_env=False, verify=PLAIN).status_code == 200

@@ -78,9 +78,9 @@ async def is_ready(client: ControlClient) -> bool:
 @asynccontextmanager
 async def prometheus(folder: Path, fleet: Fleet, discovery_url: str) -> AsyncIterator[str]:
     """Run a Prometheus on what we render; yields its URL."""
-    second = timedelta(seconds=1)
+    interval = timedelta(seconds=2)  # also a scrape's time limit, on a machine that is busy with other tests
     parts = {"telemetry": httpx.URL(discovery_url).netloc.decode()}
-    target = Target(discovery_url, parts, scrape_interval=second, evaluation_interval=second)
+    target = Target(discovery_url, parts, scrape_interval=interval, evaluation_interval=timedelta(seconds=1))
     for name, text in render_prometheus(fleet.mesh, target).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
@@ -143,10 +143,10 @@ def sent_by(fleet: Fleet, service: str) -> str:
     return found
 
 
-async def alerts(url: str) -> list[str]:
+async def firing(url: str) -> list[str]:
     async with httpx.AsyncClient(base_url=url) as client:
         found = (await client.get("/api/v1/alerts")).json()["data"]["alerts"]
-    return [f"{alert['labels']} {alert['state']}" for alert in found]
+    return [str(alert["labels"]) for alert in found if alert["state"] == "firing"]
 
 
 def test_every_query_that_we_ship_has_data(tmp_path):
@@ -162,23 +162,18 @@ def test_every_query_that_we_ship_has_data(tmp_path):
             url = await stack.enter_async_context(prometheus(tmp_path, fleet, discovery))
             queries = telemetry.rules.render.queries(fleet.mesh) + dashboards.render.queries(fleet.mesh)
             assert len(queries) > 100
-            empty: list[tuple[str, str]] = queries
+            empty: list[tuple[str, str]] = []
 
             async def all_have_data() -> bool:
                 nonlocal empty
                 await send(client)
-                empty = await asyncio.to_thread(empty_queries, url, empty)
+                empty = await asyncio.to_thread(empty_queries, url, queries)
                 return not empty
 
             assert await until(all_have_data, LIMIT, every=0.5), "\n".join(map(str, empty))
-            assert await asyncio.to_thread(empty_queries, url, queries) == []
-            assert await asyncio.to_thread(
-                empty_queries, url, [("none", 'up{mesh="none"}'), ("nan", "vector(0)/0")]
-            ) == [
-                ("none", 'up{mesh="none"}'),
-                ("nan", "vector(0)/0"),
-            ]
-            assert await alerts(url) == []
+            nothing = [("none", 'up{mesh="none"}'), ("nan", "vector(0)/0")]
+            assert await asyncio.to_thread(empty_queries, url, nothing) == nothing
+            assert await firing(url) == []
             assert await one(url, 'count(up{part="telemetry"})') == 1, "telemetry is scraped twice"
             assert await one(url, 'service:mesh_requests:rate5m{service="legation-gateway"}') > 0
             assert {label["dependency"] for label in await labels(url, sent_by(fleet, "web"))} == {"orders"}

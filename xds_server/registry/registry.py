@@ -30,6 +30,10 @@ class StaleBoot(Exception):
     """A stream of an older life of an instance: the newest boot wins."""
 
 
+class ForeignId(Exception):
+    """A stream under the id of another service's instance, which it would put out of service."""
+
+
 class Registry:
     """The instances of the mesh. Each change returns the services whose endpoints it changed."""
 
@@ -47,8 +51,10 @@ class Registry:
         return self._put(replace(e, streams=frozenset(), lost_at=now, grace=RESTORED_GRACE) for e in entries)
 
     def connected(self, node: Node, spiffe_id: str, stream: int) -> frozenset[str]:
-        """Take a stream of an instance; StaleBoot when a newer life of it is known."""
+        """Take a stream of an instance; StaleBoot when a newer life of it is known, ForeignId when it is another's."""
         known = self._entries.get(node.id)
+        if known is not None and known.spiffe_id != spiffe_id:
+            raise ForeignId(known.spiffe_id)
         if known is not None and known.node.boot > node.boot:
             raise StaleBoot(node.id)
         same = known is not None and known.node.boot == node.boot

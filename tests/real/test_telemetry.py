@@ -1,0 +1,89 @@
+"""Every rule and panel of the running shop, through a real Prometheus and promtool."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+import dashboards.render
+import telemetry.rules.render
+from legation.mesh.load import load
+from tests.support.mesh import Mesh, legation, wait_for
+from tests.support.promql import empty_queries
+from tests.xds_server.serve.envoy import free_port
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here: apt-get install prometheus"),
+    pytest.mark.timeout(240),
+]
+
+
+def rendered(shop: Mesh, folder: Path) -> Path:
+    words = ("-f", str(shop.file), "--state", str(shop.state))
+    legation("render", "prometheus", str(folder), *words)
+    legation("render", "grafana", str(folder), *words)
+    return folder
+
+
+def test_promtool_takes_what_the_command_renders(shop: Mesh, tmp_path: Path) -> None:
+    folder = rendered(shop, tmp_path)
+    rules = [str(f) for f in sorted(folder.glob("rules/*.rules.yaml"))]
+    tests = [str(f) for f in sorted(folder.glob("tests/*.test.yaml"))]
+    assert rules
+    assert tests
+    for words in (["check", "rules", "--lint=all", "--lint-fatal", *rules], ["test", "rules", *tests]):
+        done = subprocess.run(["promtool", *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    subprocess.run(["promtool", "check", "config", str(folder / "prometheus.yaml")], check=True, capture_output=True)
+    assert len(list(folder.glob("dashboards/*.json"))) >= 1
+
+
+@contextmanager
+def prometheus(folder: Path) -> Iterator[str]:
+    """A Prometheus on the rendered files, at a pace for tests."""
+    config = folder / "prometheus.yaml"
+    config.write_text(config.read_text().replace("15s", "2s"))
+    at = f"127.0.0.1:{free_port()}"
+    words = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address={at}"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(["prometheus", *words], stdout=log, stderr=log)
+    try:
+        yield f"http://{at}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_every_query_returns_data_from_the_running_shop(shop: Mesh, tmp_path: Path) -> None:
+    mesh = load(shop.file.read_text(), "mesh.yaml").mesh
+    queries = telemetry.rules.render.queries(mesh) + dashboards.render.queries(mesh)
+    assert len(queries) > 100
+    with prometheus(rendered(shop, tmp_path)) as url:
+        empty: list[tuple[str, str]] = []
+
+        def all_have_data() -> bool:
+            shop.get("/", headers={"x-canary": "1"})
+            shop.get("/")
+            empty[:] = empty_queries(url, queries) if ready(url) else [("prometheus", "is not ready")]
+            return not empty
+
+        try:
+            wait_for("every query has data", lambda: all_have_data() or None, 150)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n" + "\n".join(map(str, empty))) from None
+        targets = httpx.get(f"{url}/api/v1/targets", trust_env=False).json()["data"]["activeTargets"]
+    health = {t["labels"].get("instance", t["scrapeUrl"]): t["health"] for t in targets}
+    assert set(health.values()) == {"up"}, health
+    for instance in ("web-v1-0", "orders-v1-0", "orders-v1-1", "legation-gateway-0"):
+        assert instance in health
+
+
+def ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/-/ready", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
