@@ -17,7 +17,7 @@ from cryptography import x509
 
 from certmgr.core.bundle import Bundle, Damaged
 from certmgr.core.plan import Wanted
-from certmgr.core.schedule import Schedule
+from certmgr.core.schedule import Entry, Schedule
 from certmgr.core.verify import misuse
 from certmgr.issue.issuer import IssueError, NotEnrolled
 from certmgr.issue.login import LoginRefused
@@ -279,8 +279,15 @@ class Agent:
             not_after=life[1],
             renew_at=None if entry is None else entry.due,
             streams=held.secrets.streams,
-            error=None if entry is None else entry.error,
+            error=_error(entry, held.secrets.refused),
         )
+
+
+def _error(entry: Entry | None, refused: str | None) -> str | None:
+    """Return what is wrong with an identity: its last attempt failed, or a proxy does not take it."""
+    if entry is not None and entry.error is not None:
+        return entry.error
+    return None if refused is None else f"a proxy refuses it: {refused}"
 
 
 def _jitter() -> float:

@@ -52,6 +52,7 @@ class Secrets:
 
     def show(self, bundle: Bundle) -> None:
         """Give an identity to everyone who asks, now and later."""
+        self.refused = None
         self._snapshots.set(snapshot(bundle))
         self._present.set()
 

@@ -24,12 +24,20 @@ class Authority:
     """A root and an intermediate, valid for ten years around `now`."""
 
     def __init__(
-        self, now: float, domain: str = "shop.local", *, constrained: bool = True, path_length: int = 0, critical: bool = True
+        self,
+        now: float,
+        domain: str = "shop.local",
+        *,
+        constrained: bool = True,
+        path_length: int = 0,
+        critical: bool = True,
     ) -> None:
         self.now = now
         self.root_key, self.key = new_key(), new_key()
         self.root = self._ca("root", self.root_key, "root", self.root_key, ())
-        bound = ((x509.NameConstraints([x509.UniformResourceIdentifier(domain)], None), critical),) if constrained else ()
+        bound = (
+            ((x509.NameConstraints([x509.UniformResourceIdentifier(domain)], None), critical),) if constrained else ()
+        )
         self.intermediate = self._ca("int", self.key, "root", self.root_key, bound, path_length)
 
     def _ca(self, name: str, key: Key, issuer: str, signer: Key, more: tuple, path_length: int | None = 1):

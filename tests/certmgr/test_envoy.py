@@ -112,7 +112,7 @@ def test_envoy_serves_what_certmgr_holds(tmp_path):
     asyncio.run(main())
 
 
-def test_envoy_refusal_is_seen(tmp_path, caplog):
+def test_envoy_refusal_is_seen(tmp_path):
     """A key that does not fit (no check of ours would let it through) is NACKed; the old secret goes on."""
 
     async def main():
@@ -133,5 +133,7 @@ def test_envoy_refusal_is_seen(tmp_path, caplog):
 
             assert await until(refused, 10)
             assert await serves()
+            assert "a proxy refuses it" in here.of("orders").error
+            assert (await here.agent.renew("orders")).error is None
 
     asyncio.run(main())
