@@ -1,6 +1,7 @@
 """A whole mesh on one host: its parts, its instances, and the mesh file that says what they are."""
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from legation.mesh.source import SourcedMesh
 from legation.runtime.control import ControlClient, ControlError
 from legation.runtime.state import StateFolder
 from legation.runtime.tasks import Latest, backoff, spawn
+from legation.sidecar import report
 
 log = structlog.get_logger()
 
 PARTS = ("openbao", "xds_server", "certmgr", "telemetry")
 _PART_LIMIT = 8.0
+_READY_LIMIT = 30.0
 
 
 class Host:
@@ -83,7 +86,16 @@ class Host:
 
     async def _follow_applied(self, group: asyncio.TaskGroup) -> None:
         async for source in self.applied.watch():
-            await self.instances.align(wanted(source.mesh), group, self.touch)
+            await self.instances.align(wanted(source.mesh), group, self.touch, self._until_ready)
+
+    async def _until_ready(self, instance: str) -> None:
+        """Wait until an instance that was started anew takes requests; one that does not is not waited for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_READY_LIMIT):
+                async for registry in self.registry.watch():
+                    said = report.read(self.state.instance(instance))
+                    if said and any(i.boot == said.boot and i.state == "ready" for i in registry.instances):
+                        return
 
     async def _watch_registry(self) -> None:
         """Keep the newest registry; what was known stays while xds_server is away."""
@@ -115,4 +127,4 @@ class Host:
             "certmgr": commands.certmgr_command,
             "telemetry": commands.telemetry_command,
         }[name]
-        return Part(name, make(self.state, self.host), self.state.logs / f"{name}.log")
+        return Part(name, lambda: make(self.state, self.host), self.state.logs / f"{name}.log")

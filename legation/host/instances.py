@@ -1,7 +1,7 @@
 """The instances that run here: brought in line with what a mesh file wants, one `legation run` each."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
@@ -32,8 +32,17 @@ class Instances:
         self.parts: dict[str, Part] = {}
         self.wanted: dict[str, Wanted] = {}
 
-    async def align(self, wanted: tuple[Wanted, ...], group: asyncio.TaskGroup, changed: Callable[[], None]) -> None:
-        """Start what is new, end what is gone, restart what is started differently now, one at a time."""
+    async def align(
+        self,
+        wanted: tuple[Wanted, ...],
+        group: asyncio.TaskGroup,
+        changed: Callable[[], None],
+        ready: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """Start what is new, end what is gone, restart what is started differently now.
+
+        Restarts go one at a time, each followed by `ready(instance)`, so that the others serve meanwhile.
+        """
         fresh = {w.id: w for w in wanted}
         self._slots = slots(wanted, self._slots)
         for instance in [i for i in self.wanted if i not in fresh]:
@@ -46,6 +55,8 @@ class Instances:
             if old is not None:
                 await self._end(instance)
             self._start(new, group, changed)
+            if old is not None:
+                await ready(instance)
 
     async def end_all(self) -> None:
         """End every instance, the gateway first, so that no new request comes in."""
@@ -72,7 +83,7 @@ class Instances:
         argv = run_command(self._state, self._host, wanted, self._slots[wanted.id], self._folder)
         part = Part(
             wanted.id,
-            argv,
+            lambda: argv,
             folder / "run.log",
             env={**self._environ, **dict(wanted.env)},
             final=frozenset({EXIT_REFUSED}),

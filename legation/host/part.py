@@ -24,15 +24,18 @@ class Part:
     def __init__(
         self,
         name: str,
-        argv: Sequence[str],
+        command: Callable[[], Sequence[str]],
         log: Path,
         *,
         env: Mapping[str, str] | None = None,
         folder: Path | None = None,
         final: frozenset[int] = frozenset(),
     ) -> None:
-        """Prepare a program; an exit code in `final` is not followed by another start."""
-        self.name, self._argv, self._log = name, tuple(argv), log
+        """Prepare a program: `command` is asked for its arguments before each start.
+
+        An exit code in `final` is not followed by another start.
+        """
+        self.name, self._command, self._log = name, command, log
         self._env, self._folder, self._final = env, folder, final
         self.restarts = 0
         self.state: State = "starting"
@@ -52,7 +55,7 @@ class Part:
         while not self._stopping.is_set():
             started = loop.time()
             process.bound(self._log, _LOG_LIMIT)
-            self._process = await process.start(self._argv, self._log, env=self._env, folder=self._folder)
+            self._process = await process.start(self._command(), self._log, env=self._env, folder=self._folder)
             self.state = "running"
             changed()
             self.exit_code = await self._process.wait()

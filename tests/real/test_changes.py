@@ -2,19 +2,17 @@
 
 import asyncio
 import re
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from legation.mesh.control import ApplyResult, MeshDocument
 from legation.runtime.control import ControlClient
-from tests.support.echo import APP, SERVICE, added, answers, asked, echo_in, free_port
+from tests.support.echo import answers, asked, echo_in
 from tests.support.load import Load, Mixed, Report, Request
-from tests.support.mesh import PLAIN, SHOP, Mesh, legation, running, wait_for
+from tests.support.mesh import SHOP, Mesh, legation, running, wait_for
 from tests.support.peer import REFUSED, peer_of
 
 pytestmark = pytest.mark.timeout(240)
@@ -36,7 +34,11 @@ def status(mesh: Mesh) -> tuple[int, str]:
 
 BAD = (
     ("num_retries: 3", "num_retries: 33", r"mesh\.yaml:\d+:\d+: services\.orders\.routes\[0\]\.retry\.num_retries: "),
-    ("trust_domain: shop.local ", "trust_domain: elsewhere.local ", r"mesh\.yaml:\d+:\d+: trust_domain: .*legation down"),
+    (
+        "trust_domain: shop.local ",
+        "trust_domain: elsewhere.local ",
+        r"mesh\.yaml:\d+:\d+: trust_domain: .*legation down",
+    ),
     ("mesh: shop ", "mesh: other ", r"mesh\.yaml:\d+:\d+: mesh: .*legation down"),
 )
 
@@ -98,7 +100,11 @@ def test_a_route_and_a_weight_are_live_without_a_restart(shop: Mesh) -> None:
 
     def change(text: str) -> str:
         text = text.replace("split: {v1: 90, v2: 10} ", "split: {v1: 0, v2: 100} ")
-        return text.replace("    routes:\n      - match", '    routes:\n      - {match: {headers: {x-old: "1"}}, split: {v1: 100}}\n      - match', 1)
+        return text.replace(
+            "    routes:\n      - match",
+            '    routes:\n      - {match: {headers: {x-old: "1"}}, split: {v1: 100}}\n      - match',
+            1,
+        )
 
     with shop.edited(change):
         assert Counter(a.headers["x-catalog-instance"] for a in asked(40, url)) == {"catalog-v2-0": 40}
@@ -174,7 +180,7 @@ def test_100_changes_in_a_row_cost_no_request(shop: Mesh) -> None:
     mix = Mixed((Request(), Request("POST", "/orders", b'{"item": "tea"}', {"content-type": "application/json"})))
 
     async def main() -> Report:
-        client = ControlClient(shop.state / "run" / "xds_server.sock", 30)
+        client = ControlClient(shop.run / "xds_server.sock", 30)
 
         async def apply(text: str) -> ApplyResult:
             document = MeshDocument(file=str(shop.file), text=text)

@@ -276,11 +276,16 @@ def test_workload_env_reaches_the_app(echo: Echo) -> None:
     """Its own variables, beside those by which every app knows where to listen and whom to call."""
     mine = "  - {service: echo, command: [node, echo.js], env: {GREETING: 'hello, you', EMPTY: ''}}\n"
     echo.apply("    calls: [catalog]\n", mine)
-    seen = echo.request("GET", "/environment").json()["environment"]
-    assert seen["GREETING"] == "hello, you"
+    wait_for("the app is the new one", lambda: environment(echo).get("GREETING") == "hello, you", 30)
+    seen = environment(echo)
     assert seen["EMPTY"] == ""
     address, _, _ = echo.mesh.instance("echo-v1-0").inbound.partition(":")
     assert (seen["HOST"], seen["INSTANCE"], seen["VERSION"]) == ("127.0.0.1", "echo-v1-0", "v1")
     assert (seen["CATALOG_URL"], seen["CATALOG_HOST"]) == (f"http://{address}:{seen['CATALOG_PORT']}", address)
     assert httpx.get(f"{seen['CATALOG_URL']}/items", trust_env=False, verify=PLAIN).status_code == 200
     assert "ORDERS_URL" not in seen, "a service that it does not call"
+
+
+def environment(echo: Echo) -> dict[str, str]:
+    answer = echo.request("GET", "/environment")
+    return dict(answer.json()["environment"]) if answer.status_code == 200 else {}

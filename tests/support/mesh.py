@@ -18,8 +18,11 @@ from typing import Any, TypeVar
 
 import httpx
 
+from legation.host.wanted import wanted
 from legation.mesh.control import HostStatus
+from legation.mesh.load import load
 from legation.runtime.control import ControlClient
+from legation.runtime.state import StateFolder
 
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples" / "shop"
@@ -65,13 +68,18 @@ class Mesh:
         """What the host says (`legation status -o json`, without a process for it)."""
 
         async def ask() -> HostStatus:
-            client = ControlClient(self.state / "run" / "host.sock", 10)
+            client = ControlClient(self.run / "host.sock", 10)
             try:
                 return await client.get("/status", HostStatus)
             finally:
                 await client.close()
 
         return asyncio.run(ask())
+
+    @property
+    def run(self) -> Path:
+        """The folder of its sockets, which is elsewhere when the state folder's path is long."""
+        return StateFolder(self.state).run
 
     @property
     def gateway(self) -> str:
@@ -88,6 +96,11 @@ class Mesh:
         status = self.status()
         everything = [*status.gateways, *(i for s in status.services for i in s.instances)]
         return next(i for i in everything if i.id == instance)
+
+    def ids(self) -> set[str]:
+        """The ids of all instances, the gateway's among them."""
+        status = self.status()
+        return {i.id for i in (*status.gateways, *(i for s in status.services for i in s.instances))}
 
     def troubles(self) -> list[str]:
         """What is not in order; empty when everything is."""
@@ -127,6 +140,8 @@ class Mesh:
         version = self.version()
         self.save(text)
         wait_for("the change is applied", lambda: self.version() != version or None, 20)
+        ids = {instance.id for instance in wanted(load(text, str(self.file)).mesh)}
+        wait_for(f"the instances are {sorted(ids)}", lambda: self.ids() == ids, 60)
         self.settle()
 
     def save(self, text: str) -> None:
@@ -137,13 +152,13 @@ class Mesh:
 
     def version(self) -> str:
         """The version of the mesh that is applied."""
-        transport = httpx.HTTPTransport(uds=str(self.state / "run" / "xds_server.sock"), verify=PLAIN)
+        transport = httpx.HTTPTransport(uds=str(self.run / "xds_server.sock"), verify=PLAIN)
         with httpx.Client(transport=transport, base_url="http://xds") as client:
             return str(client.get("/status").json()["version"])
 
     def stat(self, instance: str, name: str) -> int:
         """A counter or gauge of an instance's Envoy; 0 while there is none."""
-        socket = str(self.state / "run" / f"admin-{instance}.sock")
+        socket = str(self.run / f"admin-{instance}.sock")
         transport = httpx.HTTPTransport(uds=socket, verify=PLAIN)
         with httpx.Client(transport=transport, base_url="http://envoy", trust_env=False) as client:
             _, _, value = client.get("/stats", params={"filter": f"^{name}$"}).text.strip().partition(": ")
@@ -171,7 +186,7 @@ def running(root: Path, *, change: Callable[[str], str] = lambda text: text) -> 
         for pid in left:
             os.kill(pid, signal.SIGKILL)
     assert left == {}, "legation down left processes behind"
-    assert list((state / "run").glob("*.sock")) == [], "legation down left sockets behind"
+    assert list(StateFolder(state).run.glob("*.sock")) == [], "legation down left sockets behind"
 
 
 def processes_of(state: Path) -> dict[int, str]:

@@ -59,7 +59,7 @@ def peer(folder: Path, trusted: bytes, pair: bytes | None = None) -> Peer:
 
 def peer_of(mesh: Mesh, service: str, folder: Path) -> Peer:
     """Return a peer with a service's own identity, taken over SDS as its Envoy takes it."""
-    identity = asyncio.run(_identity(mesh.state / "run" / f"sds-{service}.sock"))
+    identity = asyncio.run(_identity(mesh.run / f"sds-{service}.sock"))
     return peer(folder, identity.trust_bundle, identity.private_key + b"\n" + identity.certificate_chain)
 
 
