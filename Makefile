@@ -27,7 +27,7 @@ golden: sync ## write what the generators now make into tests/golden
 	$(BIN)/pytest --update-golden $(ARGS)
 
 picture: sync ## make docs/up.svg from the running program
-	$(BIN)/python -m legation.cli.picture
+	$(BIN)/python docs/picture.py
 
 LOCK = "$$uv" pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml

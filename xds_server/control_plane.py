@@ -59,7 +59,7 @@ class ControlPlane:
             mesh = await asyncio.to_thread(load, document.text, document.file)
             self._check_same_mesh(mesh)
         except InvalidMesh as invalid:
-            self.faults = tuple(_message(fault) for fault in invalid.faults)
+            self.faults = tuple(FaultMessage.of(fault) for fault in invalid.faults)
             self.metrics.applies.labels("refused").inc()
             log.warning("mesh refused, the last good one stays", faults=[str(f) for f in invalid.faults])
             return ApplyResult(version=self.document.value.version, faults=self.faults)
@@ -213,8 +213,3 @@ class ControlPlane:
 def _lasting(entry: Entry | None) -> tuple[object, ...] | None:
     """Return what of an entry outlives us."""
     return (entry.node, entry.spiffe_id, entry.state, entry.healthy) if entry else None
-
-
-def _message(fault: Fault) -> FaultMessage:
-    at = fault.position
-    return FaultMessage(file=at.file, line=at.line, column=at.column, path=fault.path, message=fault.message)

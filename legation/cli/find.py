@@ -14,13 +14,18 @@ from legation.runtime.control import ControlClient, ControlError
 from legation.runtime.state import StateFolder, default_root
 
 
-def read_mesh(file: Path) -> SourcedMesh:
-    """Return a mesh file's content; leaves with all its faults when it has some."""
+def read_text(file: Path) -> str:
+    """Return a mesh file's text; leaves with exit code 2 when it cannot be read."""
     try:
-        text = file.read_text()
+        return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise fail(Exit.USAGE, f"cannot read {file}: {reason}; name a mesh file with -f FILE") from error
+
+
+def read_mesh(file: Path) -> SourcedMesh:
+    """Return a mesh file's content; leaves with all its faults when it has some."""
+    text = read_text(file)
     try:
         return load(text, str(file))
     except InvalidMesh as invalid:
@@ -32,8 +37,11 @@ def state_of(mesh: str, state: Path | None) -> StateFolder:
     return StateFolder(state or default_root(os.environ) / mesh)
 
 
-def running(state: Path | None, file: Path | None) -> StateFolder:
-    """Return the state folder of the mesh that a command is about; leaves with what to do when there is none."""
+def running(state: Path | None, file: Path | None, missing: Exit = Exit.UNREACHABLE) -> StateFolder:
+    """Return the state folder of the mesh that a command is about.
+
+    Leaves with what to do, and the exit code `missing`, when no mesh runs.
+    """
     if state is not None:
         return StateFolder(state)
     if file is not None:
@@ -44,7 +52,7 @@ def running(state: Path | None, file: Path | None) -> StateFolder:
     if up:
         meshes = ", ".join(folder.root.name for folder in up)
         raise fail(Exit.USAGE, f"several meshes run here ({meshes}): choose one with -f mesh.yaml or --state DIR")
-    raise fail(Exit.UNREACHABLE, "no mesh runs here: start one with legation up -f mesh.yaml")
+    raise fail(missing, "no mesh runs here: start one with legation up -f mesh.yaml")
 
 
 def _is_live(host_file: Path) -> bool:

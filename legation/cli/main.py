@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from legation.cli.find import read_mesh, running, state_of, status_or_leave
-from legation.cli.output import Exit, Format, chatter, console, fail, write
+from legation.cli.output import Exit, Format, console, fail, write
 from legation.mesh import names
 from legation.mesh.types import NAME_PATTERN
 
@@ -61,7 +61,7 @@ def down(
     """End a mesh that runs on this host; leaves no process of it."""
     from legation.cli import down as work  # noqa: PLC0415
 
-    raise typer.Exit(int(work.down(running(state, file), wait)))
+    raise typer.Exit(int(work.down(running(state, file, missing=Exit.OK), wait)))
 
 
 @app.command()
@@ -78,12 +78,11 @@ def status(file: MeshFile = None, state: State = None, output: Output = Format.T
 
 
 @app.command()
-def validate(file: File = None) -> None:
+def validate(file: File = None, output: Output = Format.TABLE) -> None:
     """Check a mesh file: all its faults at once, with line and column (exit code 3), or one line that it is good."""
-    source = read_mesh(file or Path("mesh.yaml"))
-    mesh = source.mesh
-    calls = sum(len(service.calls) for service in mesh.services.values())
-    chatter(f"{source.file}: good: mesh {mesh.mesh}, {len(mesh.services)} services, {calls} calls")
+    from legation.cli import validate as work  # noqa: PLC0415
+
+    raise typer.Exit(int(work.validate(file or Path("mesh.yaml"), output)))
 
 
 @app.command(context_settings={"allow_interspersed_args": False})

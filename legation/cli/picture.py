@@ -1,7 +1,9 @@
 """The mesh as a person sees it: one table, worst news below it."""
 
+import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
+from io import StringIO
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -87,16 +89,10 @@ def _problems(status: HostStatus) -> Iterator[RenderableType]:
         yield Text(f"! {problem}", "yellow")
 
 
-def main() -> None:
-    """Write docs/up.svg from the mesh that runs now (`make picture`)."""
-    from pathlib import Path  # noqa: PLC0415 - for this entry alone
-
-    from legation.cli.find import running, status_or_leave  # noqa: PLC0415
-
-    console = Console(record=True, width=104)
-    console.print(picture(status_or_leave(running(None, None)), datetime.now(UTC)))
-    Path("docs/up.svg").write_text(console.export_svg(title="legation up"))
-
-
-if __name__ == "__main__":
-    main()
+def svg(status: HostStatus, now: datetime) -> str:
+    """Return the picture as SVG, without the fonts from elsewhere that rich names."""
+    with StringIO() as nowhere:
+        console = Console(record=True, width=104, file=nowhere)
+        console.print(picture(status, now))
+    text = console.export_svg(title="legation up", unique_id="legation")
+    return re.sub(r"@font-face \{.*?\}\s*", "", text, flags=re.DOTALL)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,9 +129,10 @@ def welcome(status: HostStatus) -> str:
 
 
 def _victim(status: HostStatus) -> InstanceStatus | None:
-    """Return an instance to kill for show: one of several of a service, where there are such."""
-    services = sorted(status.services, key=lambda service: len(service.instances), reverse=True)
-    return next((i for s in services for i in s.instances if i.pids.app), None)
+    """Return an instance to kill for show: one that has a twin, where there is such a one."""
+    instances = [i for service in status.services for i in service.instances if i.pids.app]
+    twins = Counter((i.spiffe_id, i.version) for i in instances)
+    return max(instances, key=lambda i: twins[i.spiffe_id, i.version], default=None)
 
 
 async def _live(host: Host, file: Path) -> None:

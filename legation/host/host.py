@@ -65,7 +65,7 @@ class Host:
         """Send a mesh file through the one path that a change takes; then align what runs here with it."""
         document = MeshDocument(file=self.applied.value.file, text=text)
         result = await self.xds.send("PUT", "/mesh", document, ApplyResult, 30)
-        self.file_problems = tuple(f"{f.file}:{f.line}:{f.column}: {f.path}: {f.message}" for f in result.faults)
+        self.file_problems = tuple(str(fault) for fault in result.faults)
         if not result.faults and result.version != self.applied.value.version:
             self.applied.set(load(text, document.file))
         self.touch()

@@ -10,6 +10,7 @@ import httpx
 
 from legation.host.host import Host
 from legation.host.layout import gateway_url
+from legation.host.part import Part
 from legation.host.wanted import Wanted
 from legation.mesh import names
 from legation.mesh.control import (
@@ -32,8 +33,12 @@ ISOLATION = "none (one uid)"
 async def collect(host: Host) -> HostStatus:
     """Return the state of the whole mesh on this host."""
     known = {i.id: i for i in host.registry.value.instances}
+    # before the first await: an instance may end while its Envoy is asked
     wanted = list(host.instances.wanted.values())
-    described = await asyncio.gather(*(_instance(host, w, known.get(w.id)) for w in wanted))
+    running = [(host.instances.parts[w.id], host.instances.problem(w.id)) for w in wanted]
+    described = await asyncio.gather(
+        *(_instance(host, w, known.get(w.id), *here) for w, here in zip(wanted, running, strict=True))
+    )
     by_id = dict(zip((w.id for w in wanted), described, strict=True))
     mesh = host.applied.value.mesh
     return HostStatus(
@@ -57,8 +62,9 @@ def _part(host: Host, name: str) -> PartStatus:
     return PartStatus(pid=part.pid, control=str(socket), state=part.state, restarts=part.restarts)
 
 
-async def _instance(host: Host, wanted: Wanted, known: Instance | None) -> InstanceStatus:
-    part = host.instances.parts[wanted.id]
+async def _instance(
+    host: Host, wanted: Wanted, known: Instance | None, part: Part, problem: str | None
+) -> InstanceStatus:
     said = report.read(host.state.instance(wanted.id))
     pids = said.pids if said is not None and part.pid == said.pids.run else Pids(run=part.pid)
     alive = pids.run is not None and pids.envoy is not None and _runs(pids.envoy)
@@ -80,7 +86,7 @@ async def _instance(host: Host, wanted: Wanted, known: Instance | None) -> Insta
         failures=counts.get("rq_5xx"),
         pids=pids,
         restarts=part.restarts,
-        problem=host.instances.problem(wanted.id) or (current.nacks[0] if current and current.nacks else None),
+        problem=problem or (current.nacks[0] if current and current.nacks else None),
     )
 
 
@@ -137,6 +143,7 @@ async def _certificate_problems(host: Host) -> list[str]:
     finally:
         await client.close()
     failing = [f"{i.spiffe_id}: {i.error}" for i in status.identities if i.error]
-    if failing and status.seconds_to_outage is not None:
+    late = any(i.error and i.not_after is not None for i in status.identities)
+    if late and status.seconds_to_outage is not None:
         failing.insert(0, f"certificates are not renewed; the first one expires in {status.seconds_to_outage:.0f} s")
     return failing

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from legation.mesh.errors import Fault, Position
+
 SCHEMA = 1
 
 
@@ -25,6 +27,27 @@ class FaultMessage(Message):
     column: int
     path: str
     message: str
+
+    @classmethod
+    def of(cls, fault: Fault) -> "FaultMessage":
+        """Return a fault as a message."""
+        at = fault.position
+        return cls(file=at.file, line=at.line, column=at.column, path=fault.path, message=fault.message)
+
+    def __str__(self) -> str:
+        """Return it as `Fault` writes it."""
+        return str(Fault(Position(self.file, self.line, self.column), self.path, self.message))
+
+
+class Validation(Message):
+    """`legation validate -o json`: the faults of a mesh file, none when it is good."""
+
+    schema_: Annotated[int, Field(alias="schema")] = SCHEMA
+    file: str
+    version: Annotated[str, Field(description="content hash; empty when there are faults")] = ""
+    faults: tuple[FaultMessage, ...] = ()
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
 class MeshDocument(Message):

@@ -109,8 +109,9 @@ def unix_client(path: Path | str, limit: float) -> httpx.AsyncClient:
     """Return an HTTP client for a unix socket.
 
     Without TLS settings, which cost more to load than a request, and without the environment's proxies.
+    A connection a request: a kept one may be closed by the server just as a request, a drain's word say, is sent.
     """
-    transport = httpx.AsyncHTTPTransport(uds=str(path), verify=False)
+    transport = httpx.AsyncHTTPTransport(uds=str(path), verify=False, limits=httpx.Limits(max_keepalive_connections=0))
     return httpx.AsyncClient(transport=transport, base_url="http://legation", timeout=limit, trust_env=False)
 
 

@@ -1,0 +1,78 @@
+"""The command's words, exit codes and formats, where no mesh runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+GOOD = """\
+mesh: shop
+trust_domain: shop.local
+services:
+  web: {protocol: http, port: 8080}
+"""
+BAD = GOOD.replace("8080", "80800").replace("http", "htp")
+
+
+def legation(*words: str, home: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the command as somebody with an empty home."""
+    argv = [sys.executable, "-m", "legation.cli.main", *words]
+    env = {"HOME": str(home), "PATH": "/usr/bin:/bin", "COLUMNS": "100"}
+    return subprocess.run(argv, capture_output=True, text=True, cwd=home, env=env, check=False, timeout=60)
+
+
+def test_a_good_file_is_said_to_be_good(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text(GOOD)
+    done = legation("validate", home=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "mesh.yaml: good: mesh shop, 1 services, 0 calls\n"
+
+
+def test_all_faults_are_said_at_once_and_end_with_3(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text(BAD)
+    done = legation("validate", home=tmp_path)
+    assert done.returncode == 3
+    lines = done.stdout.splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["mesh.yaml:4:19", "mesh.yaml:4:30"]
+    assert lines[1].endswith("services.web.port: 80800 is above the maximum 65535")
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+@pytest.mark.parametrize(("text", "code", "count"), [(GOOD, 0, 0), (BAD, 3, 2)])
+def test_programs_get_the_same_exit_code(tmp_path: Path, form: str, text: str, code: int, count: int) -> None:
+    (tmp_path / "mesh.yaml").write_text(text)
+    done = legation("validate", "-o", form, home=tmp_path)
+    said = json.loads(done.stdout) if form == "json" else YAML(typ="safe").load(done.stdout)
+    assert (done.returncode, said["schema"], len(said["faults"])) == (code, 1, count)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("validate", "-f", "none.yaml"), 2, "cannot read none.yaml: No such file or directory"),
+        (("up", "-f", "none.yaml"), 2, "name a mesh file with -f FILE"),
+        (("status",), 4, "no mesh runs here: start one with legation up -f mesh.yaml"),
+        (("down",), 0, "no mesh runs here"),
+        (("run", "--service", "web", "--", "true"), 4, "no mesh runs here"),
+        (("run", "--service", "../web"), 2, "lower-case letters, digits and dashes"),
+        (("nonsense",), 2, "No such command"),
+        (("validate", "-o", "xml"), 2, "xml"),
+    ],
+)
+def test_exit_codes(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
+    done = legation(*words, home=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+
+
+def test_rules_and_dashboards_are_rendered_without_a_mesh_that_runs(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text(GOOD)
+    for what in ("prometheus", "grafana"):
+        done = legation("render", what, "out", "-f", "mesh.yaml", home=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "rules" / "shop.rules.yaml").exists()
+    assert (tmp_path / "out" / "prometheus.yaml").exists()
+    assert [f.name for f in (tmp_path / "out" / "dashboards").iterdir()] == ["shop-service.json"]
