@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help sync up test check golden picture lock clean
+.PHONY: help sync up test check bench golden picture lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ check: sync ## lint, format, types, who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: sync ## measure against the peers, a JSON line a case (needs Go 1.26; ONLY=fanout, FULL=1)
+	@$(BIN)/python -m bench.run $(ONLY)
 
 golden: sync ## write what the generators now make into tests/golden
 	$(BIN)/pytest --update-golden $(ARGS)

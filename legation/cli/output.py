@@ -33,7 +33,10 @@ class Format(StrEnum):
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console that is plain where nobody looks, or where NO_COLOR asks for it."""
-    return Console(stderr=stderr, highlight=False, no_color=True if os.environ.get("NO_COLOR") else None)
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 160
+    no_color = True if os.environ.get("NO_COLOR") else None
+    return Console(stderr=stderr, highlight=False, no_color=no_color, width=width)
 
 
 def chatter(text: str) -> None:

@@ -4,11 +4,12 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
 
 from legation.cli.output import Exit, chatter
 from legation.host.layout import HostFile
 from legation.mesh import names
-from legation.runtime import claims
+from legation.runtime import binaries, claims
 from legation.runtime import log as logs
 from legation.runtime.control import ControlError
 from legation.runtime.state import StateFolder
@@ -76,7 +77,7 @@ def _settings(words: Words, state: StateFolder, host: HostFile, address: str) ->
         xds_host=host.address,
         xds_port=names.XDS_PORT,
         state=state,
-        command=words.command,
+        command=words.command if which("node") else binaries.with_node(words.command),
         folder=words.folder,
         concurrency=words.concurrency,
         zone=words.zone,

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
 from rich.live import Live
 
 from legation.cli.find import ask_status
@@ -29,6 +30,8 @@ from legation.runtime.state import StateFolder, UnsafeFolder
 from legation.runtime.tasks import pause, spawn
 
 _REFRESH = 1.0
+
+log = structlog.get_logger()
 
 
 def foreground(source: SourcedMesh, file: Path, state: StateFolder, gateway_port: int | None) -> Exit:
@@ -154,11 +157,11 @@ async def _live(host: Host, file: Path) -> None:
 async def _show(host: Host) -> None:
     """Show what happens: a table that follows on a terminal, else a line a change."""
     chatter(f"starting {host.applied.value.mesh.mesh}: OpenBao, xds_server, certmgr, telemetry, then every instance")
-    out = console(stderr=True)
-    if out.is_terminal:
-        await _show_table(host)
-    else:
-        await _show_lines(host)
+    try:
+        await (_show_table(host) if console(stderr=True).is_terminal else _show_lines(host))
+    except Exception:
+        # The root of a task that only shows: a picture that fails may not end a mesh.
+        log.exception("no picture any more; legation status still answers")
     chatter(f"ending {host.applied.value.mesh.mesh}: every instance finishes the requests that it has")
 
 

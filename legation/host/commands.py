@@ -45,7 +45,7 @@ def telemetry_command(state: StateFolder, host: HostFile) -> list[str]:
 
 def run_command(state: StateFolder, host: HostFile, wanted: Wanted, slot: int, folder: Path) -> list[str]:
     """Return how to start one instance: `legation run`."""
-    app = ["--", *_resolved(wanted.command)] if wanted.command else []
+    app = ["--", *binaries.with_node(wanted.command)] if wanted.command else []
     ports = [f"--listen={service}={port}" for service, port in host.gateway_ports.items()]
     return [
         *_module("legation.cli.main"),
@@ -59,11 +59,6 @@ def run_command(state: StateFolder, host: HostFile, wanted: Wanted, slot: int, f
         *(ports if wanted.service == names.GATEWAY else []),
         *app,
     ]
-
-
-def _resolved(command: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a command with `node` as the wheel's, which is not on the PATH."""
-    return (str(binaries.node()), *command[1:]) if command[0] == "node" else command
 
 
 def _module(name: str) -> list[str]:

@@ -66,11 +66,11 @@ class Instances:
 
     def problem(self, instance: str) -> str | None:
         """Return what is wrong with an instance, from its own report or its exit."""
-        part = self.parts[instance]
+        part = self.parts.get(instance)
         said = report.read(self._state.instance(instance))
         if said is not None and said.problem:
             return said.problem
-        if part.pid is None and part.exit_code not in {None, 0}:
+        if part is not None and part.pid is None and part.exit_code not in {None, 0}:
             return (
                 f"{instance}: legation run ended with code {part.exit_code}; {part.last_words() or 'it said nothing'}"
             )

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC
 from urllib.parse import urlsplit
 
@@ -34,8 +34,8 @@ async def collect(host: Host) -> HostStatus:
     """Return the state of the whole mesh on this host."""
     known = {i.id: i for i in host.registry.value.instances}
     # before the first await: an instance may end while its Envoy is asked
-    wanted = list(host.instances.wanted.values())
-    running = [(host.instances.parts[w.id], host.instances.problem(w.id)) for w in wanted]
+    wanted = [*host.instances.wanted.values(), *_by_hand(host, known)]
+    running = [(host.instances.parts.get(w.id), host.instances.problem(w.id)) for w in wanted]
     described = await asyncio.gather(
         *(_instance(host, w, known.get(w.id), *here) for w, here in zip(wanted, running, strict=True))
     )
@@ -56,6 +56,13 @@ async def collect(host: Host) -> HostStatus:
     )
 
 
+def _by_hand(host: Host, known: Mapping[str, Instance]) -> Iterator[Wanted]:
+    """Yield the instances that somebody else's `legation run` has added to this mesh on this host."""
+    for instance in known.values():
+        if instance.id not in host.instances.wanted and report.read(host.state.instance(instance.id)) is not None:
+            yield Wanted(instance.id, instance.service, instance.version)
+
+
 def _part(host: Host, name: str) -> PartStatus:
     part = host.parts[name]
     socket = host.state.bao_socket if name == "openbao" else host.state.control(name)
@@ -63,10 +70,10 @@ def _part(host: Host, name: str) -> PartStatus:
 
 
 async def _instance(
-    host: Host, wanted: Wanted, known: Instance | None, part: Part, problem: str | None
+    host: Host, wanted: Wanted, known: Instance | None, part: Part | None, problem: str | None
 ) -> InstanceStatus:
     said = report.read(host.state.instance(wanted.id))
-    pids = said.pids if said is not None and part.pid == said.pids.run else Pids(run=part.pid)
+    pids = said.pids if said is not None and (part is None or part.pid == said.pids.run) else Pids(run=_pid(part))
     alive = pids.run is not None and pids.envoy is not None and _runs(pids.envoy)
     current = known if known is not None and said is not None and known.boot == said.boot else None
     spiffe = names.spiffe_id(host.applied.value.mesh.trust_domain, wanted.service)
@@ -85,9 +92,13 @@ async def _instance(
         requests=counts.get("rq_completed"),
         failures=counts.get("rq_5xx"),
         pids=pids,
-        restarts=part.restarts,
+        restarts=part.restarts if part is not None else 0,
         problem=problem or (current.nacks[0] if current and current.nacks else None),
     )
+
+
+def _pid(part: Part | None) -> int | None:
+    return part.pid if part is not None else None
 
 
 def _healthy(wanted: Wanted, known: Instance, pids: Pids) -> bool:

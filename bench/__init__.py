@@ -1,0 +1,1 @@
+"""What Legation costs, measured beside the best known alternative in one run: `make bench`."""

@@ -1,0 +1,70 @@
+"""A bench figure: one JSON line. Pure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The ratio of ours to the peer's that a case must not be above."""
+
+    most: float
+    text: str
+
+    def met(self, ratio: float) -> bool:
+        """Say whether a ratio, as it is (not rounded), reaches the goal."""
+        return ratio <= self.most
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What one case has shown: samples of ours and of the peer, in `unit`. A side that did not run has none."""
+
+    bench: str
+    case: str
+    unit: str
+    ours: Sequence[float]
+    peer: Sequence[float]
+    goal: Goal | None = None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """The median of ours by the median of the peer's; None where one of them is missing."""
+        if not self.ours or not self.peer:
+            return None
+        return median(self.ours) / median(self.peer)
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the goal is met; None where there is none, or no ratio."""
+        return None if self.goal is None or self.ratio is None else self.goal.met(self.ratio)
+
+    def line(self) -> str:
+        """Return the figure as one line of JSON."""
+        ratio = self.ratio
+        fields: Mapping[str, object] = {
+            "bench": self.bench,
+            "case": self.case,
+            "ours": _middle(self.ours),
+            "peer": _middle(self.peer),
+            "unit": self.unit,
+            "ratio": None if ratio is None else round(ratio, 3),
+            "goal": self.goal and self.goal.text,
+            "holds": self.holds,
+            "runs": len(self.ours),
+            "spread": {"ours": _ends(self.ours), "peer": _ends(self.peer)},
+            "note": self.note,
+        }
+        return json.dumps(fields)
+
+
+def _middle(samples: Sequence[float]) -> float | None:
+    return round(median(samples), 3) if samples else None
+
+
+def _ends(samples: Sequence[float]) -> list[float] | None:
+    """Return the least and the greatest sample."""
+    return [round(min(samples), 3), round(max(samples), 3)] if samples else None
