@@ -48,7 +48,7 @@ def visible(mesh: Mesh) -> dict[str, str]:
         for port in (15011, 15012):
             found[f"metrics at {port}"] = client.get(f"http://{address}:{port}/metrics").raise_for_status().text
         found["discovery"] = client.get(f"http://{address}:15080/sd").raise_for_status().text
-        metrics = f"http://{inbound(mesh, 'web-v1-0').partition(':')[0]}:15090/stats/prometheus"
+        metrics = f"http://{mesh.instance('web-v1-0').inbound.partition(':')[0]}:15090/stats/prometheus"
         found["metrics of web"] = client.get(metrics).raise_for_status().text
     for name in ("host", "xds_server", "certmgr", "telemetry"):
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(mesh.run / f"{name}.sock"), verify=PLAIN)) as api:

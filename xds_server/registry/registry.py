@@ -1,7 +1,7 @@
 """Which instances there are and which of them take requests. Time is an argument; nothing here waits or writes.
 
 An instance exists while its sidecar's stream does (design §4): the stream's end starts a grace,
-after which the instance is withdrawn. When more than half of all instances are lost at once it
+after which the instance is withdrawn. When more than half of all ready ones are lost at once it
 is we who are cut off, so nobody is withdrawn until some are back or `hold_limit` has passed.
 """
 
@@ -82,8 +82,11 @@ class Registry:
 
     def tick(self, now: float) -> frozenset[str]:
         """Withdraw the instances whose grace is over, unless so many are lost that it is we who are cut off."""
-        over = [e for e in self._lost() if now >= self._deadline(e)]
-        return self._drop([e.node.id for e in over])
+        changed: frozenset[str] = frozenset()
+        # Whoever goes may leave the others no longer a mass: look again until nobody is over.
+        while over := [e.node.id for e in self._lost() if now >= self._deadline(e)]:
+            changed |= self._drop(over)
+        return changed
 
     def next_wake(self) -> float | None:
         """Return when to tick next: seconds since the epoch, or None."""
@@ -110,8 +113,10 @@ class Registry:
         return (entry.lost_at or 0.0) + (HOLD_LIMIT if held else entry.grace)
 
     def _is_mass_loss(self) -> bool:
-        lost = len(self._lost())
-        return lost > 1 and 2 * lost > len(self._entries)
+        """Say whether more than half of the instances that served are lost."""
+        served = [e for e in self._entries.values() if e.state == "ready"]
+        lost = sum(e.lost_at is not None for e in served)
+        return lost > 1 and 2 * lost > len(served)
 
     def _put(self, entries: Iterable[Entry]) -> frozenset[str]:
         """Store entries; return the services whose endpoints that changed."""
