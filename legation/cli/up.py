@@ -62,6 +62,7 @@ def already_up(state: StateFolder) -> Exit:
 
 def behind(source: SourcedMesh, file: Path, state: StateFolder, gateway_port: int | None, limit: float | None) -> Exit:
     """Start a mesh that outlives this command; with a limit, wait until a request has passed through every service."""
+    os.umask(0o077)
     state.make()
     with contextlib.suppress(ControlError):
         if ask_status(state, 2.0).mesh == source.mesh.mesh:

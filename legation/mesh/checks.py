@@ -38,6 +38,7 @@ def findings(sourced: SourcedMesh) -> Iterator[Finding]:
     yield from _certificates(mesh)
     yield from _workloads(mesh)
     yield from _same_workloads(mesh)
+    yield from _same_instance_names(mesh)
     yield from _number_of_instances(mesh)
 
 
@@ -145,6 +146,18 @@ def _same_workloads(mesh: Mesh) -> Iterator[Finding]:
                 f"version {workload.version} of {workload.service} is in workloads[{earlier}] already: "
                 "give it another version, or raise instances there"
             )
+            rests_on = tuple(("workloads", n, part) for n in (earlier, i) for part in ("service", "version"))
+            yield Finding(("workloads", i), message, rests_on)
+
+
+def _same_instance_names(mesh: Mesh) -> Iterator[Finding]:
+    """Yield workloads whose instances would be called as another's are: a of b-v1, and a-b of v1."""
+    first: dict[str, int] = {}
+    for i, workload in enumerate(mesh.workloads):
+        earlier = first.setdefault(names.instance_id(workload.service, workload.version, 0), i)
+        other = mesh.workloads[earlier]
+        if (other.service, other.version) != (workload.service, workload.version):
+            message = f"its instances would have the names of workloads[{earlier}]'s: give it another version"
             rests_on = tuple(("workloads", n, part) for n in (earlier, i) for part in ("service", "version"))
             yield Finding(("workloads", i), message, rests_on)
 

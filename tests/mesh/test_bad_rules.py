@@ -124,6 +124,12 @@ BAD = {
             "mesh.yaml:8:47: services.b.expose.port: 80 is taken by services.web.expose: take another port, or another address"
         ],
     ),
+    "instances of two services that would have one name": (
+        web("routes: []")
+        + "  web-a: {protocol: http, port: 1}\n"
+        + "workloads:\n- {service: web-a, version: v1, command: [x]}\n- {service: web, version: a-v1, command: [x]}\n",
+        ["mesh.yaml:11:3: workloads[1]: its instances would have the names of workloads[0]'s: give it another version"],
+    ),
     "a grpc status for http": (
         web("routes: [{retry: {retry_on: [unavailable]}}]"),
         [

@@ -57,7 +57,7 @@ def under_load(shop: Mesh, fault: Callable[[], None]) -> tuple[Report, float]:
 def retries(shop: Mesh) -> int:
     """All retries of all Envoys; an Envoy that was started anew counts from 0."""
     total = 0
-    for admin in (shop.state / "run").glob("admin-*.sock"):
+    for admin in shop.run.glob("admin-*.sock"):
         try:
             with httpx.Client(
                 transport=httpx.HTTPTransport(uds=str(admin), verify=PLAIN), base_url="http://e"
@@ -163,7 +163,7 @@ def test_certificate_rotates_under_load(either: Mesh) -> None:
     before = {i: s.certificate_serial for i, s in shop.instances("orders").items()}
 
     def fault() -> None:
-        transport = httpx.HTTPTransport(uds=str(shop.state / "run" / "certmgr.sock"), verify=PLAIN)
+        transport = httpx.HTTPTransport(uds=str(shop.run / "certmgr.sock"), verify=PLAIN)
         with httpx.Client(transport=transport, base_url="http://certmgr", timeout=20) as client:
             client.post("/identities/orders/renew").raise_for_status()
 
