@@ -16,7 +16,7 @@ from legation.runtime.tasks import pause
 
 SERVICES = 100
 ROUNDS = 15
-LEAST_ROUNDS = 1
+LEAST_ROUNDS = 3
 REST = 0.2
 """Seconds between two changes, so that none is slowed by what the one before it has left to do."""
 START_LIMIT, ACK_LIMIT = 60.0, 60.0

@@ -41,11 +41,16 @@ class Admission:
         except ForeignId as owner:
             self._plane.fleet.closed(key)
             self._refuse(f"node {node.id!r}: this is the id of an instance of {owner}")
-        await self._plane.changed(services)
-        stream.snapshots.set(self._plane.snapshot(node))
+        admitted = Admitted(key, stream.snapshots)
         self._plane.metrics.streams.inc()
         log.info("stream opened", node=node.id, stream=key)
-        return Admitted(key, stream.snapshots)
+        try:
+            await self._plane.changed(services)
+        except BaseException:  # the client has left meanwhile, and nobody else would know
+            self.closed(admitted)
+            raise
+        stream.snapshots.set(self._plane.snapshot(node))
+        return admitted
 
     def observe(self, stream: Admitted, effect: Effect) -> None:
         """Count and log what happens on a stream."""

@@ -21,6 +21,7 @@ from legation.runtime.control import events, reply
 from xds_server.control_plane import ControlPlane
 from xds_server.metrics import Metrics
 from xds_server.registry.registry import UnknownInstance
+from xds_server.registry.store import StoreFailed
 
 _STATES: dict[str, State] = {"ready": "ready", "restarting": "restarting", "withdraw": "draining"}
 
@@ -46,8 +47,11 @@ class Control:
         ]
 
     async def put_mesh(self, request: Request) -> Response:
-        """Apply a mesh file: 200, or 422 with all faults."""
-        result = await self._plane.apply(MeshDocument.model_validate_json(await request.body()))
+        """Apply a mesh file: 200, 422 with all faults, or 507 when it could not be kept."""
+        try:
+            result = await self._plane.apply(MeshDocument.model_validate_json(await request.body()))
+        except StoreFailed as failed:
+            raise HTTPException(507, f"the mesh could not be stored, so it is not applied: {failed}") from failed
         return reply(result, 422 if result.faults else 200)
 
     async def get_mesh(self, _: Request) -> Response:

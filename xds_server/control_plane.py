@@ -17,7 +17,7 @@ from xds_server.metrics import Metrics
 from xds_server.node import Node
 from xds_server.registry.entry import Entry
 from xds_server.registry.registry import Registry
-from xds_server.registry.store import Store
+from xds_server.registry.store import Store, StoreFailed
 from xds_server.snapshot import NOTHING, Snapshot
 
 log = structlog.get_logger()
@@ -106,8 +106,15 @@ class ControlPlane:
         return self._clock.now()
 
     async def changed(self, services: frozenset[str]) -> None:
-        """Follow a change of the registry: first durable, then told to the proxies and the watchers."""
-        await self._save()
+        """Follow a change of the registry: first durable, then told to the proxies and the watchers.
+
+        A store that fails stops nobody: what it lacks is written with the next change.
+        """
+        try:
+            await self._save()
+        except StoreFailed as failed:
+            self.metrics.store_failures.inc()
+            log.error("registry not stored, a restart now would forget this", error=str(failed))  # noqa: TRY400 - said whole
         self.publish(services)
         self._publish_instances()
         self.wake.set()

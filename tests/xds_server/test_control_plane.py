@@ -14,7 +14,7 @@ from xds_server.metrics import Metrics
 from xds_server.node import Node
 from xds_server.protocol.types import Settled
 from xds_server.registry.registry import GRACE, UnknownInstance
-from xds_server.registry.store import SqliteStore
+from xds_server.registry.store import SqliteStore, StoreFailed
 from xds_server.serve.session import Hello, Refused
 from xds_server.snapshot import ENDPOINT
 
@@ -177,5 +177,42 @@ def test_health_reaches_callers_once_it_changes(tmp_path: Path) -> None:
         assert world.plane.registry.entries["orders-v1-0"].healthy is False
         world.admission.health_closed(stream)
         assert world.plane.registry.entries["orders-v1-0"].healthy is False, "the last result stays"
+
+    asyncio.run(run())
+
+
+def test_a_full_disk_stops_nobody(tmp_path: Path) -> None:
+    """Instances that the store cannot keep still reach their callers; a mesh that it cannot keep is not applied."""
+
+    async def run() -> None:
+        world = World(tmp_path)
+        good = await world.apply()
+        web = await world.connect("web-v1-0", "web")
+        await world.connect("orders-v1-0", "orders")
+        world.store._db.execute("pragma query_only = on")
+        await world.plane.transition("orders-v1-0", "1", "ready", 0)
+        assert addresses(web) == 1
+        with pytest.raises(StoreFailed):
+            await world.apply(MESH + "  mail: {protocol: http, port: 8080}\n")
+        assert world.plane.document.value.version == good.version
+        world.store._db.execute("pragma query_only = off")
+        await world.plane.transition("orders-v1-0", "1", "restarting", 0)
+        assert [e.state for e in world.store.load() if e.node.id == "orders-v1-0"] == ["restarting"]
+
+    asyncio.run(run())
+
+
+def test_a_client_that_leaves_while_it_is_admitted_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        async with world.plane._saving:
+            joining = asyncio.ensure_future(world.connect("web-v1-0", "web"))
+            while not world.plane.fleet.streams:
+                await asyncio.wait([joining], timeout=0.01)
+            joining.cancel()
+            await asyncio.wait([joining])
+        assert world.plane.fleet.streams == {}
+        assert world.plane.registry.entries["web-v1-0"].streams == frozenset()
 
     asyncio.run(run())

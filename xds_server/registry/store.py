@@ -2,7 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -18,8 +19,12 @@ create table if not exists mesh (one integer primary key check (one = 1), file t
 """
 
 
+class StoreFailed(Exception):
+    """What was to be kept is not: the disk is full, say. The text is the store's own."""
+
+
 class Store(Protocol):
-    """Where the registry is kept. Calls may block; the shell runs them in a thread."""
+    """Where the registry is kept. Calls may block; the shell runs them in a thread. Writes raise StoreFailed."""
 
     def load(self) -> list[Entry]:
         """Return all instances."""
@@ -55,8 +60,7 @@ class SqliteStore:
 
     def save(self, entries: Iterable[Entry], gone: Iterable[str]) -> None:
         """Write these instances and forget those in one transaction."""
-        with self._db:
-            self._db.execute("begin immediate")
+        with self._writing():
             self._db.executemany("delete from instance where id = ?", [(i,) for i in gone])
             self._db.executemany(
                 "insert or replace into instance values (?, ?, ?, ?, ?, ?)", [_row(e) for e in entries]
@@ -69,7 +73,7 @@ class SqliteStore:
 
     def save_mesh(self, document: MeshDocument) -> None:
         """Keep the applied mesh."""
-        with self._db:
+        with self._writing():
             self._db.execute(
                 "insert or replace into mesh values (1, ?, ?, ?)", (document.file, document.text, document.version)
             )
@@ -77,6 +81,16 @@ class SqliteStore:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Write all of the block or nothing of it."""
+        try:
+            with self._db:
+                self._db.execute("begin immediate")
+                yield
+        except sqlite3.Error as error:
+            raise StoreFailed(str(error)) from error
 
 
 def _row(entry: Entry) -> tuple[str, str, str, str, str, int | None]:
