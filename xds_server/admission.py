@@ -57,7 +57,7 @@ class Admission:
         self._plane.fleet.observe(stream.key, effect)
         self._plane.metrics.observe(effect)
         if isinstance(effect, Settled):
-            self._plane.refresh()
+            self._settled(stream.key)
         if isinstance(effect, Nacked):
             known = self._plane.fleet.streams.get(stream.key)
             node = known.node.id if known else "-"
@@ -73,6 +73,7 @@ class Admission:
         """Take the end of a stream: its instance's grace begins."""
         known = self._plane.fleet.streams.get(stream.key)
         self._plane.fleet.closed(stream.key)
+        self._plane.answered(stream.key)
         self._plane.metrics.streams.dec()
         if known is not None:
             log.info("stream ended", node=known.node.id, stream=stream.key)
@@ -100,6 +101,12 @@ class Admission:
     def health_closed(self, stream: AdmittedHealth) -> None:
         """Take the end of a health stream: the last result stays, the instance's life is its ADS stream's business."""
         self._health.pop(stream.key, None)
+
+    def _settled(self, key: int) -> None:
+        """Take that a stream has answered all of a snapshot; only the newest one counts."""
+        known = self._plane.fleet.streams.get(key)
+        if known is not None and known.answered:
+            self._plane.answered(key)
 
     def _node(self, hello: Hello) -> Node:
         """Return the node behind a stream, or refuse it."""

@@ -64,7 +64,7 @@ class Control:
 
     async def get_instances(self, _: Request) -> Response:
         """Return the registry."""
-        return reply(self._plane.instances.value)
+        return reply(self._plane.instance_list())
 
     async def watch_instances(self, _: Request) -> Response:
         """Stream the registry, now and at each change."""
@@ -110,7 +110,7 @@ class Control:
             mesh=plane.mesh.mesh.mesh if plane.mesh else "",
             version=plane.document.value.version,
             streams=len(plane.fleet.streams),
-            instances=plane.instances.value.instances,
+            instances=plane.instance_list().instances,
             faults=plane.faults,
         )
         return reply(status)

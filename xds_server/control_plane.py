@@ -12,6 +12,7 @@ from legation.mesh.source import SourcedMesh
 from legation.runtime.clock import Clock
 from legation.runtime.tasks import Latest
 from xds_server.compile import Compiler
+from xds_server.convergence import Convergence
 from xds_server.fleet import Fleet
 from xds_server.metrics import Metrics
 from xds_server.node import Node
@@ -42,6 +43,8 @@ class ControlPlane:
         self._stored: dict[str, Entry] = {}
         self.specifiers: dict[str, Latest[bytes]] = {}
         self.wake = asyncio.Event()
+        self.stale = asyncio.Event()
+        self.convergence = Convergence()
 
     def restore(self) -> None:
         """Take the mesh and the instances of our last life."""
@@ -51,7 +54,7 @@ class ControlPlane:
         entries = self._store.load()
         self._stored = {e.node.id: e for e in entries}
         self.registry.restore(entries, self._clock.now())
-        self._publish_instances()
+        self.publish_instances()
 
     async def apply(self, document: MeshDocument) -> ApplyResult:
         """Take a new mesh file whole, or refuse it whole with all its faults."""
@@ -86,13 +89,11 @@ class ControlPlane:
         if self.compiler is None:
             return
         affected = {name for service in services for name in self.compiler.interested(service)}
-        for stream in self.fleet.of(affected):
-            stream.snapshots.set(self.snapshot(stream.node))
+        self._tell(self.fleet.keys_of(affected))
 
     def publish_all(self) -> None:
         """Have every proxy told what it should have, and how to check its app."""
-        for stream in self.fleet.streams.values():
-            stream.snapshots.set(self.snapshot(stream.node))
+        self._tell(tuple(self.fleet.streams))
         for instance, specifier in self.specifiers.items():
             if (entry := self.registry.entries.get(instance)) is not None:
                 specifier.set(self.specifier(entry.node))
@@ -116,7 +117,7 @@ class ControlPlane:
             self.metrics.store_failures.inc()
             log.error("registry not stored, a restart now would forget this", error=str(failed))  # noqa: TRY400 - said whole
         self.publish(services)
-        self._publish_instances()
+        self.stale.set()
         self.wake.set()
 
     async def tick(self) -> None:
@@ -143,7 +144,6 @@ class ControlPlane:
         if self.compiler is None:
             return ()
         callers = {name for service in services for name in self.compiler.interested(service)}
-        started = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(limit):
                 async for _ in self.fleet.settled.watch():
@@ -151,12 +151,32 @@ class ControlPlane:
                         break
         except TimeoutError:
             return self.fleet.laggards(callers)
-        self.metrics.convergence.observe(asyncio.get_running_loop().time() - started)
         return ()
 
-    def refresh(self) -> None:
-        """Tell the watchers of the instances, as something that only they see has changed."""
-        self._publish_instances()
+    def answered(self, stream: int) -> None:
+        """Take that a stream has answered its newest snapshot, or has ended."""
+        for seconds in self.convergence.answered(stream, asyncio.get_running_loop().time()):
+            self.metrics.convergence.observe(seconds)
+        self.stale.set()
+
+    def publish_instances(self) -> None:
+        """Tell the watchers of the registry what it holds now. For a task that lets changes gather."""
+        self.stale.clear()
+        now = self.instance_list()
+        self.metrics.count_instances(now)
+        if now != self.instances.value:
+            self.instances.set(now)
+
+    def instance_list(self) -> InstanceList:
+        """Return the registry as others see it."""
+        return InstanceList(instances=tuple(self._instance(e) for e in self.registry.entries.values()))
+
+    def _tell(self, streams: tuple[int, ...]) -> None:
+        """Give streams what their nodes should have now."""
+        self.convergence.began(streams, asyncio.get_running_loop().time())
+        for key in streams:
+            stream = self.fleet.streams[key]
+            stream.snapshots.set(self.snapshot(stream.node))
 
     def _readopt(self, document: MeshDocument) -> None:
         """Take the stored mesh; one that this version of ours refuses waits for the next apply."""
@@ -189,11 +209,6 @@ class ControlPlane:
             if fresh or gone:
                 await asyncio.to_thread(self._store.save, fresh, gone)
             self._stored = entries
-
-    def _publish_instances(self) -> None:
-        instances = InstanceList(instances=tuple(self._instance(e) for e in self.registry.entries.values()))
-        if instances != self.instances.value:
-            self.instances.set(instances)
 
     def _instance(self, entry: Entry) -> Instance:
         streams = self.fleet.of_instance(entry.node.id)

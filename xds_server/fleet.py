@@ -35,6 +35,8 @@ class Fleet:
     def __init__(self) -> None:
         """Start without a stream."""
         self.streams: dict[int, Stream] = {}
+        self._of_service: dict[str, set[int]] = {}
+        self._of_instance: dict[str, set[int]] = {}
         self._last = 0
         self.settled: Latest[int] = Latest(0)
 
@@ -42,6 +44,8 @@ class Fleet:
         """Take a new stream."""
         self._last += 1
         stream = self.streams[self._last] = Stream(node, Latest(NOTHING))
+        self._of_service.setdefault(node.service, set()).add(self._last)
+        self._of_instance.setdefault(node.id, set()).add(self._last)
         return self._last, stream
 
     def observe(self, key: int, effect: Effect) -> None:
@@ -53,18 +57,30 @@ class Fleet:
 
     def closed(self, key: int) -> None:
         """Forget a stream."""
-        self.streams.pop(key, None)
+        stream = self.streams.pop(key, None)
+        if stream is not None:
+            _forget(self._of_service, stream.node.service, key)
+            _forget(self._of_instance, stream.node.id, key)
         self.settled.set(self.settled.value + 1)
+
+    def keys_of(self, services: Iterable[str]) -> tuple[int, ...]:
+        """Return the keys of the streams of nodes of these services."""
+        return tuple(key for service in services for key in self._of_service.get(service, ()))
 
     def of(self, services: Iterable[str]) -> tuple[Stream, ...]:
         """Return the streams of nodes of these services."""
-        wanted = frozenset(services)
-        return tuple(s for s in self.streams.values() if s.node.service in wanted)
+        return tuple(self.streams[key] for key in self.keys_of(services))
 
     def of_instance(self, instance: str) -> tuple[Stream, ...]:
         """Return the streams of one instance."""
-        return tuple(s for s in self.streams.values() if s.node.id == instance)
+        return tuple(self.streams[key] for key in self._of_instance.get(instance, ()))
 
     def laggards(self, services: Iterable[str]) -> tuple[str, ...]:
         """Return the nodes of these services that have not answered what they should have."""
         return tuple(sorted({s.node.id for s in self.of(services) if not s.answered}))
+
+
+def _forget(index: dict[str, set[int]], name: str, key: int) -> None:
+    index[name].discard(key)
+    if not index[name]:
+        del index[name]

@@ -1,7 +1,10 @@
 """What xds_server counts. Every series is declared here; labels are fixed."""
 
+from collections import Counter as Counted
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from legation.mesh.control import InstanceList
 from xds_server.protocol.types import Acked, Effect, Nacked, Send, Stale
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -28,6 +31,12 @@ class Metrics:
             buckets=_BUCKETS,
             registry=registry,
         )
+
+    def count_instances(self, registry: InstanceList) -> None:
+        """Set how many instances of each service are in which state."""
+        self.instances.clear()
+        for (service, state), count in Counted((i.service, i.state) for i in registry.instances).items():
+            self.instances.labels(service, state).set(count)
 
     def observe(self, effect: Effect) -> None:
         """Count what a stream's core saw."""

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from legation.runtime import control as wire
 from legation.runtime.clock import Clock, WallClock
 from legation.runtime.identity import Identity, follow
-from legation.runtime.tasks import Latest, spawn
+from legation.runtime.tasks import Latest, pause, spawn
 from xds_server.admission import Admission
 from xds_server.control import Control, metrics_routes
 from xds_server.control_plane import ControlPlane
@@ -20,6 +20,9 @@ from xds_server.serve.server import serve
 from xds_server.settings import Settings
 
 log = structlog.get_logger()
+
+_GATHER = 0.05
+"""Seconds in which changes of the registry gather, as each costs its watchers the whole of it."""
 
 _AGE_PER_LIFE = 0.5
 """A connection keeps the identity that it began with: it lives half of a certificate's life."""
@@ -39,6 +42,7 @@ async def run(settings: Settings, clock: Clock | None = None) -> None:
             identity: Latest[Identity | None] = Latest(None)
             spawn(group, "identity", follow(settings.sds, "xds-server", identity))
             spawn(group, "ticks", _tick(plane))
+            spawn(group, "instances", _publish(plane))
             spawn(group, "discovery", _discovery(plane, settings, identity))
 
 
@@ -77,6 +81,14 @@ async def _tick(plane: ControlPlane) -> None:
                 await plane.wake.wait()
         except TimeoutError:
             await plane.tick()
+
+
+async def _publish(plane: ControlPlane) -> None:
+    """Tell the watchers of the registry of changes, those of a short while together."""
+    while True:
+        await plane.stale.wait()
+        plane.publish_instances()
+        await pause(_GATHER)
 
 
 def _bind_tcp(address: str) -> socket.socket:
