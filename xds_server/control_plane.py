@@ -10,7 +10,7 @@ from legation.mesh.errors import Fault, InvalidMesh
 from legation.mesh.load import load
 from legation.mesh.source import SourcedMesh
 from legation.runtime.clock import Clock
-from legation.runtime.tasks import Latest
+from legation.runtime.tasks import Latest, pause
 from xds_server.compile import Compiler
 from xds_server.convergence import Convergence
 from xds_server.fleet import Fleet
@@ -22,6 +22,9 @@ from xds_server.registry.store import Store, StoreFailed
 from xds_server.snapshot import NOTHING, Snapshot
 
 log = structlog.get_logger()
+
+_LOOK_EVERY = 0.005
+"""Seconds between looks at who has answered: with thousands of streams each look is worth some."""
 
 NO_MESH = MeshDocument(file="", text="")
 
@@ -81,8 +84,7 @@ class ControlPlane:
         """Return what a node should have now."""
         if self.compiler is None or self.mesh is None:
             return NOTHING
-        endpoints = {service: self.registry.endpoints(service) for service in self.mesh.mesh.services}
-        return self.compiler.snapshot(node, endpoints)
+        return self.compiler.snapshot(node, self.registry.endpoints_by_service)
 
     def publish(self, services: Iterable[str]) -> None:
         """Have the callers of these services told of their endpoints."""
@@ -149,6 +151,7 @@ class ControlPlane:
                 async for _ in self.fleet.settled.watch():
                     if not self.fleet.laggards(callers):
                         break
+                    await pause(_LOOK_EVERY)
         except TimeoutError:
             return self.fleet.laggards(callers)
         return ()
@@ -169,7 +172,8 @@ class ControlPlane:
 
     def instance_list(self) -> InstanceList:
         """Return the registry as others see it."""
-        return InstanceList(instances=tuple(self._instance(e) for e in self.registry.entries.values()))
+        entries = sorted(self.registry.entries.items())
+        return InstanceList(instances=tuple(self._instance(entry) for _, entry in entries))
 
     def _tell(self, streams: tuple[int, ...]) -> None:
         """Give streams what their nodes should have now."""
@@ -203,12 +207,23 @@ class ControlPlane:
     async def _save(self) -> None:
         """Write what has changed since the last write."""
         async with self._saving:
-            entries = dict(self.registry.entries)
-            fresh = [e for i, e in entries.items() if _lasting(self._stored.get(i)) != _lasting(e)]
-            gone = [i for i in self._stored if i not in entries]
+            touched = self.registry.take_touched()
+            now = {i: self.registry.entries.get(i) for i in touched}
+            fresh = [e for i, e in now.items() if e is not None and _lasting(self._stored.get(i)) != _lasting(e)]
+            gone = [i for i, e in now.items() if e is None and i in self._stored]
             if fresh or gone:
-                await asyncio.to_thread(self._store.save, fresh, gone)
-            self._stored = entries
+                await self._write(touched, fresh, gone)
+
+    async def _write(self, touched: frozenset[str], fresh: list[Entry], gone: list[str]) -> None:
+        """Have the store keep and forget instances; what fails is tried again with the next change."""
+        try:
+            await asyncio.to_thread(self._store.save, fresh, gone)
+        except BaseException:
+            self.registry.touch(touched)
+            raise
+        self._stored.update((e.node.id, e) for e in fresh)
+        for instance in gone:
+            self._stored.pop(instance, None)
 
     def _instance(self, entry: Entry) -> Instance:
         streams = self.fleet.of_instance(entry.node.id)

@@ -5,7 +5,7 @@ after which the instance is withdrawn. When more than half of all ready ones are
 is we who are cut off, so nobody is withdrawn until some are back or `hold_limit` has passed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from legation.mesh.control import State
@@ -40,11 +40,28 @@ class Registry:
     def __init__(self) -> None:
         """Start with no instance."""
         self._entries: dict[str, Entry] = {}
+        self._of_service: dict[str, dict[str, Entry]] = {}
+        self._endpoints: dict[str, tuple[Endpoint, ...]] = {}
+        self._touched: set[str] = set()
 
     @property
     def entries(self) -> Mapping[str, Entry]:
         """All instances, by id."""
         return self._entries
+
+    @property
+    def endpoints_by_service(self) -> Mapping[str, tuple[Endpoint, ...]]:
+        """Where each service's requests go, kept up to date; a service without an instance is not in it."""
+        return self._endpoints
+
+    def take_touched(self) -> frozenset[str]:
+        """Return the ids of instances that came, changed or went since this was last asked."""
+        touched, self._touched = frozenset(self._touched), set()
+        return touched
+
+    def touch(self, instances: Iterable[str]) -> None:
+        """Have these ids returned once more: what was to follow their change has failed."""
+        self._touched.update(instances)
 
     def restore(self, entries: Iterable[Entry], now: float) -> frozenset[str]:
         """Take the instances that the store knew; their sidecars have `RESTORED_GRACE` to come back."""
@@ -84,13 +101,13 @@ class Registry:
         """Withdraw the instances whose grace is over, unless so many are lost that it is we who are cut off."""
         changed: frozenset[str] = frozenset()
         # Whoever goes may leave the others no longer a mass: look again until nobody is over.
-        while over := [e.node.id for e in self._lost() if now >= self._deadline(e)]:
-            changed |= self._drop(over)
+        while over := [instance for instance, deadline in self._deadlines() if now >= deadline]:
+            changed |= self._update(dict.fromkeys(over))
         return changed
 
     def next_wake(self) -> float | None:
         """Return when to tick next: seconds since the epoch, or None."""
-        return min((self._deadline(e) for e in self._lost()), default=None)
+        return min((deadline for _, deadline in self._deadlines()), default=None)
 
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:
         """Return where a service's requests go: each version's ready instances.
@@ -98,19 +115,13 @@ class Registry:
         A version without any keeps its restarting ones: their callers try again until the app is
         back, where an empty cluster would fail at once.
         """
-        entries = [e for e in self._entries.values() if e.node.service == service]
-        ready = [e for e in entries if e.state == "ready"]
-        versions = {e.node.version for e in ready}
-        stopgap = [e for e in entries if e.state == "restarting" and e.node.version not in versions]
-        return tuple(sorted(e.endpoint() for e in (*ready, *stopgap)))
+        return self._endpoints.get(service, ())
 
-    def _lost(self) -> list[Entry]:
-        return [e for e in self._entries.values() if e.lost_at is not None]
-
-    def _deadline(self, entry: Entry) -> float:
-        """Return when a lost instance is withdrawn."""
-        held = entry.state == "ready" and self._is_mass_loss()
-        return (entry.lost_at or 0.0) + (HOLD_LIMIT if held else entry.grace)
+    def _deadlines(self) -> list[tuple[str, float]]:
+        """Return each lost instance and when it is withdrawn."""
+        lost = [e for e in self._entries.values() if e.lost_at is not None]
+        mass = bool(lost) and self._is_mass_loss()
+        return [(e.node.id, _deadline(e, held=mass and e.state == "ready")) for e in lost]
 
     def _is_mass_loss(self) -> bool:
         """Say whether more than half of the instances that served are lost."""
@@ -119,17 +130,38 @@ class Registry:
         return lost > 1 and 2 * lost > len(served)
 
     def _put(self, entries: Iterable[Entry]) -> frozenset[str]:
-        """Store entries; return the services whose endpoints that changed."""
-        new = {e.node.id: e for e in entries}
-        old = {i: self._entries[i] for i in new if i in self._entries}
-        services = {e.node.service for e in (*new.values(), *old.values())}
-        return self._changed(services, lambda: self._entries.update(new))
+        return self._update({e.node.id: e for e in entries})
 
-    def _drop(self, ids: list[str]) -> frozenset[str]:
-        services = {self._entries[i].node.service for i in ids}
-        return self._changed(services, lambda: [self._entries.pop(i) for i in ids])
+    def _update(self, changes: Mapping[str, Entry | None]) -> frozenset[str]:
+        """Replace entries (None: drop them); return the services whose endpoints that changed."""
+        services = set()
+        for instance, new in changes.items():
+            if (old := self._entries.pop(instance, None)) is not None:
+                self._of_service[old.node.service].pop(instance, None)
+                services.add(old.node.service)
+            if new is not None:
+                self._entries[instance] = self._of_service.setdefault(new.node.service, {})[instance] = new
+                services.add(new.node.service)
+        self._touched.update(changes)
+        return frozenset(service for service in services if self._recompute(service))
 
-    def _changed(self, services: set[str], change: Callable[[], object]) -> frozenset[str]:
-        before = {s: self.endpoints(s) for s in services}
-        change()
-        return frozenset(s for s in services if self.endpoints(s) != before[s])
+    def _recompute(self, service: str) -> bool:
+        """Bring a service's endpoints up to date; say whether they changed."""
+        fresh = _endpoints(self._of_service[service].values())
+        if fresh == self._endpoints.get(service, ()):
+            return False
+        self._endpoints[service] = fresh
+        return True
+
+
+def _deadline(entry: Entry, *, held: bool) -> float:
+    return (entry.lost_at or 0.0) + (HOLD_LIMIT if held else entry.grace)
+
+
+def _endpoints(entries: Iterable[Entry]) -> tuple[Endpoint, ...]:
+    """Return the ready instances, and the restarting ones of versions without a ready one."""
+    entries = tuple(entries)
+    by_state = {state: [e for e in entries if e.state == state] for state in ("ready", "restarting")}
+    versions = {e.node.version for e in by_state["ready"]}
+    stopgap = [e for e in by_state["restarting"] if e.node.version not in versions]
+    return tuple(sorted(e.endpoint() for e in (*by_state["ready"], *stopgap)))
