@@ -152,7 +152,7 @@ def test_the_end_of_a_stream_withdraws_its_instance_after_the_grace(tmp_path: Pa
         world.clock.time += GRACE
         await world.plane.tick()
         assert addresses(web) == 1
-        assert [i.id for i in world.plane.instance_list().instances] == ["web-v1-0", "orders-v1-1"]
+        assert [i.id for i in world.plane.instance_list().instances] == ["orders-v1-1", "web-v1-0"]
 
     asyncio.run(run())
 
