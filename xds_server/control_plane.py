@@ -173,7 +173,8 @@ class ControlPlane:
     def instance_list(self) -> InstanceList:
         """Return the registry as others see it."""
         entries = sorted(self.registry.entries.items())
-        return InstanceList(instances=tuple(self._instance(entry) for _, entry in entries))
+        instances = tuple(self._instance(entry) for _, entry in entries)
+        return InstanceList(instances=instances, version=self.document.value.version)
 
     def _tell(self, streams: tuple[int, ...]) -> None:
         """Give streams what their nodes should have now."""
@@ -181,6 +182,7 @@ class ControlPlane:
         for key in streams:
             stream = self.fleet.streams[key]
             stream.snapshots.set(self.snapshot(stream.node))
+        self.stale.set()
 
     def _readopt(self, document: MeshDocument) -> None:
         """Take the stored mesh; one that this version of ours refuses waits for the next apply."""
@@ -190,13 +192,15 @@ class ControlPlane:
             log.warning("stored mesh refused, waiting for another", faults=[str(f) for f in invalid.faults])
 
     def _adopt(self, mesh: SourcedMesh, document: MeshDocument) -> None:
+        if self.mesh is not None and self.mesh.mesh.trust_domain != mesh.mesh.trust_domain:
+            self.registry.clear()
         self.mesh = mesh
         self.compiler = Compiler(mesh)
         self.document.set(document)
 
     def _check_same_mesh(self, mesh: SourcedMesh) -> None:
-        """Refuse another mesh's file: every identity that is in use would be a stranger's."""
-        if self.mesh is None:
+        """Refuse another mesh's file while proxies are connected: every identity in use would be a stranger's."""
+        if self.mesh is None or not self.fleet.streams:
             return
         for field in ("mesh", "trust_domain"):
             now, then = getattr(mesh.mesh, field), getattr(self.mesh.mesh, field)

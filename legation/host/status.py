@@ -83,7 +83,7 @@ async def _instance(
         version=wanted.version,
         inbound=_inbound(host, wanted, said),
         admin=f"unix:{host.state.admin(wanted.id)}",
-        synced=alive and host.registry_live and current is not None and current.connected and current.synced,
+        synced=alive and _is_current(host) and current is not None and current.connected and current.synced,
         healthy=alive and current is not None and _healthy(wanted, current, pids),
         state=current.state if current is not None else "starting",
         spiffe_id=spiffe,
@@ -95,6 +95,11 @@ async def _instance(
         restarts=part.restarts if part is not None else 0,
         problem=problem or (current.nacks[0] if current and current.nacks else None),
     )
+
+
+def _is_current(host: Host) -> bool:
+    """Say whether the registry that we know is live, and speaks of the mesh file that is applied."""
+    return host.registry_live and host.registry.value.version == host.applied.value.version
 
 
 def _pid(part: Part | None) -> int | None:

@@ -105,6 +105,7 @@ class InstanceList(Message):
     """`GET /instances`, and the events of `GET /instances/watch`: the whole registry each time."""
 
     instances: tuple[Instance, ...]
+    version: Annotated[str, Field(description="of the mesh file that `synced` speaks of")] = ""
 
 
 class Transition(Message):

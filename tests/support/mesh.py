@@ -152,10 +152,10 @@ class Mesh:
         fresh.replace(self.file)
 
     def version(self) -> str:
-        """The version of the mesh that is applied."""
-        transport = httpx.HTTPTransport(uds=str(self.run / "xds_server.sock"), verify=PLAIN)
-        with httpx.Client(transport=transport, base_url="http://xds") as client:
-            return str(client.get("/status").json()["version"])
+        """The version of the mesh that is applied, and that `status` speaks of."""
+        transport = httpx.HTTPTransport(uds=str(self.run / "host.sock"), verify=PLAIN)
+        with httpx.Client(transport=transport, base_url="http://host") as client:
+            return str(client.get("/mesh").json()["version"])
 
     def stat(self, instance: str, name: str) -> int:
         """A counter or gauge of an instance's Envoy; 0 while there is none."""

@@ -81,8 +81,25 @@ def test_a_running_mesh_keeps_its_name_and_trust_domain(tmp_path: Path, change: 
     async def run() -> None:
         world = World(tmp_path)
         await world.apply()
+        await world.connect("web-v1-0", "web")
         refused = await world.apply(MESH.replace(change, change + "x"))
         assert "legation down" in refused.faults[0].message
+
+    asyncio.run(run())
+
+
+def test_a_mesh_without_proxies_may_become_another(tmp_path: Path) -> None:
+    """Between two runs; what the old one knew of its instances goes with it."""
+
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        world.admission.closed(await world.connect("web-v1-0", "web"))
+        result = await world.apply(MESH.replace("shop.local", "other.local"))
+        assert result.changed
+        assert result.faults == ()
+        assert world.plane.registry.entries == {}
+        await world.connect("web-v1-0", "web", peer="spiffe://other.local/web")
 
     asyncio.run(run())
 

@@ -67,6 +67,10 @@ class Registry:
         """Take the instances that the store knew; their sidecars have `RESTORED_GRACE` to come back."""
         return self._put(replace(e, streams=frozenset(), lost_at=now, grace=RESTORED_GRACE) for e in entries)
 
+    def clear(self) -> frozenset[str]:
+        """Forget all instances: they were another mesh's."""
+        return self._update(dict.fromkeys(self._entries))
+
     def connected(self, node: Node, spiffe_id: str, stream: int) -> frozenset[str]:
         """Take a stream of an instance; StaleBoot when a newer life of it is known, ForeignId when it is another's."""
         known = self._entries.get(node.id)
