@@ -122,8 +122,10 @@ def test_a_removed_call_is_denied_at_once(shop: Mesh, tmp_path: Path) -> None:
     with shop.edited(lambda text: text.replace("      - orders ", "      # - orders ", 1)):
         assert web.ask(orders, "GET", "/orders").status == 403
         answer = shop.get("/proxy/orders/orders")
-        assert answer.status_code == 502
-        assert answer.json()["status"] in {None, 404}, "web's own Envoy has no route"
+        # Its listener is gone; on a connection that web still held to it, Envoy answers that there is no cluster.
+        assert answer.status_code in {502, 503}
+        if answer.status_code == 502:
+            assert answer.json()["status"] in {None, 404}, "web's own Envoy has no route"
         assert shop.get("/proxy/catalog/items").status_code == 200
     assert shop.get("/proxy/orders/orders").status_code == 200
     assert pids(shop) == before
