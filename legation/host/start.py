@@ -31,6 +31,7 @@ def taken(state: StateFolder, file: Path, mesh: Mesh, gateway_port: int | None) 
     _check_components()
     state.make()
     with _locked(state), _block() as block:
+        _check_trust_domain(state, mesh)
         ports = _gateway_ports(mesh, gateway_port)
         host = HostFile(mesh=mesh.mesh, file=str(file), pid=os.getpid(), block=block, gateway_ports=ports)
         state.host_file.write_text(host.model_dump_json(indent=2))
@@ -46,6 +47,18 @@ def _check_components() -> None:
             component()
     except binaries.MissingComponent as error:
         raise CannotStart(str(error)) from error
+
+
+def _check_trust_domain(state: StateFolder, mesh: Mesh) -> None:
+    """Keep a state folder to the trust domain of its CA, whose certificates are constrained to it."""
+    file = state.root / "trust_domain"
+    if not file.exists():
+        file.write_text(mesh.trust_domain)
+    if (known := file.read_text()) != mesh.trust_domain:
+        raise CannotStart(
+            f"{state.root} holds the CA of trust domain {known}, and this mesh's is {mesh.trust_domain}: "
+            "choose another folder with --state DIR, or remove this one to begin anew"
+        )
 
 
 @contextmanager

@@ -1,0 +1,66 @@
+"""What must be true before a mesh may start on a host."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from legation.host.start import AlreadyUp, CannotStart, taken
+from legation.mesh.load import load
+from legation.mesh.model.mesh import Mesh
+from legation.runtime.state import StateFolder
+
+TEXT = """
+mesh: shop
+trust_domain: shop.local
+services:
+  web: {{protocol: http, port: 8080, expose: {{port: {port}}}}}
+"""
+
+
+def mesh(port: int = 18999, domain: str = "shop.local") -> Mesh:
+    return load(TEXT.format(port=port).replace("shop.local", domain), "mesh.yaml").mesh
+
+
+def test_a_mesh_takes_its_own_block_and_gives_all_back(tmp_path: Path) -> None:
+    one, two = StateFolder(tmp_path / "1"), StateFolder(tmp_path / "2")
+    with (
+        taken(one, tmp_path / "mesh.yaml", mesh(), 0) as first,
+        taken(two, tmp_path / "mesh.yaml", mesh(), 0) as second,
+    ):
+        assert first.block != second.block
+        assert first.gateway_ports["web"] != second.gateway_ports["web"]
+        assert one.host_file.exists()
+    assert not one.host_file.exists()
+
+
+def test_a_state_folder_holds_one_mesh_at_a_time(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    file = tmp_path / "mesh.yaml"
+    with taken(state, file, mesh(), 0), pytest.raises(AlreadyUp), taken(state, file, mesh(), 0):
+        pass
+
+
+def test_a_state_folder_keeps_its_trust_domain(tmp_path: Path) -> None:
+    """Its CA can issue for no other one."""
+    state = StateFolder(tmp_path)
+    with taken(state, tmp_path / "mesh.yaml", mesh(), 0):
+        pass
+    other = mesh(domain="other.local")
+    with pytest.raises(CannotStart, match="--state DIR"), taken(state, tmp_path / "mesh.yaml", other, 0):
+        pass
+
+
+def test_a_taken_port_is_said_with_the_way_out(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        wanted = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", mesh(port), None)
+        with pytest.raises(CannotStart, match=rf"port {port} on 127\.0\.0\.1 is taken.*--gateway-port"), wanted:
+            pass
+
+
+def test_one_port_is_not_for_two_services(tmp_path: Path) -> None:
+    text = TEXT.format(port=18999) + "  api: {protocol: http, port: 8080, expose: {port: 18998}}\n"
+    wanted = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", load(text, "mesh.yaml").mesh, 9000)
+    with pytest.raises(CannotStart, match="this one exposes 2"), wanted:
+        pass
