@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import which
 
 import structlog
 from rich.live import Live
@@ -123,13 +124,19 @@ async def _ask(state: StateFolder) -> HostStatus | None:
 
 def welcome(status: HostStatus) -> str:
     """Return what a newcomer is told when the mesh is up: the URL and three things to try."""
-    things = [("legation status", "every instance, its certificate and its requests")]
+    things = [(f"{_command()} status", "every instance, its certificate and its requests")]
     if status.gateway is not None:
         things.insert(0, (f"curl -s {status.gateway}", "one request, each hop of it over mTLS"))
     if (victim := _victim(status)) is not None:
         things.append((f"kill -9 {victim.pids.app}", f"the app of {victim.id}: it comes back by itself"))
     lines = [f"  {command:<36} {what}" for command, what in things]
     return "\n".join([f"\n{status.mesh} is up: {status.gateway or 'no service is exposed'}\n", *lines, ""])
+
+
+def _command() -> str:
+    """Return how this command is called from here: by its name, where that is on the PATH."""
+    own = Path(sys.executable).parent / "legation"
+    return "legation" if which("legation") or not own.exists() else os.path.relpath(own)
 
 
 def _victim(status: HostStatus) -> InstanceStatus | None:
