@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import socket
 from contextlib import AsyncExitStack
 
 import structlog
@@ -77,8 +76,7 @@ class _Service:
         here = control.bind_unix(self._folder.control("certmgr"))
         await stack.enter_async_context(control.serve([here], routes(self.agent, self._metrics, self._vault_state)))
         if self._settings.metrics_address:
-            host, _, port = self._settings.metrics_address.rpartition(":")
-            there = socket.create_server((host, int(port)))
+            there = control.bind_tcp(self._settings.metrics_address)
             scrape = [metrics_route(self.agent, self._metrics, self._vault_state)]
             await stack.enter_async_context(control.serve([there], scrape))
 

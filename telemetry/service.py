@@ -1,7 +1,6 @@
 """The telemetry service: follows xds_server's registry and mesh, and serves what they say."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from legation.mesh.control import InstanceList, MeshDocument
 from legation.mesh.errors import InvalidMesh
 from legation.mesh.load import load
 from legation.runtime.clock import Clock
-from legation.runtime.control import ControlClient, ControlError, bind_unix, serve
+from legation.runtime.control import ControlClient, ControlError, bind_tcp, bind_unix, serve
 from legation.runtime.tasks import backoff, spawn
 from telemetry.control import control_routes, public_routes
 from telemetry.discovery import TargetGroup, join, target_groups
@@ -32,7 +31,7 @@ log = structlog.get_logger()
 async def run(settings: Settings, clock: Clock) -> None:
     """Serve until cancelled. OSError when an address or the socket is taken."""
     parts = settings.part_addresses()
-    public = _bind(settings.host, settings.port)
+    public = bind_tcp(f"{settings.host}:{settings.port}")
     own = join(settings.host, public.getsockname()[1])
     follower = Follower(clock, {**parts, TELEMETRY: own})
     metrics = Metrics(follower.inventory, follower.targets)
@@ -115,9 +114,3 @@ class Follower:
 
 def _events(client: ControlClient, watch: Watch, event: type[M]) -> AsyncIterator[M]:
     return client.watch(f"/{watch}/watch", event)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)

@@ -88,10 +88,7 @@ class ControlPlane:
 
     def publish(self, services: Iterable[str]) -> None:
         """Have the callers of these services told of their endpoints."""
-        if self.compiler is None:
-            return
-        affected = {name for service in services for name in self.compiler.interested(service)}
-        self._tell(self.fleet.keys_of(affected))
+        self._tell(self.fleet.keys_of(self._callers(services)))
 
     def publish_all(self) -> None:
         """Have every proxy told what it should have, and how to check its app."""
@@ -143,9 +140,7 @@ class ControlPlane:
 
     async def converged(self, services: frozenset[str], limit: float) -> tuple[str, ...]:
         """Wait until every proxy concerned has answered the newest; return the laggards."""
-        if self.compiler is None:
-            return ()
-        callers = {name for service in services for name in self.compiler.interested(service)}
+        callers = self._callers(services)
         try:
             async with asyncio.timeout(limit):
                 async for _ in self.fleet.settled.watch():
@@ -175,6 +170,11 @@ class ControlPlane:
         entries = sorted(self.registry.entries.items())
         instances = tuple(self._instance(entry) for _, entry in entries)
         return InstanceList(instances=instances, version=self.document.value.version)
+
+    def _callers(self, services: Iterable[str]) -> frozenset[str]:
+        """Return whose proxies have the endpoints of these services."""
+        compiler = self.compiler
+        return frozenset(name for s in services for name in compiler.interested(s)) if compiler else frozenset()
 
     def _tell(self, streams: tuple[int, ...]) -> None:
         """Give streams what their nodes should have now."""

@@ -1,7 +1,6 @@
 """xds_server as a service: its sockets and its tasks."""
 
 import asyncio
-import socket
 from contextlib import AsyncExitStack
 
 import structlog
@@ -37,7 +36,7 @@ async def run(settings: Settings, clock: Clock | None = None) -> None:
     async with AsyncExitStack() as stack:
         stack.callback(store.close)
         await stack.enter_async_context(wire.serve([wire.bind_unix(settings.control)], Control(plane).routes()))
-        await stack.enter_async_context(wire.serve([_bind_tcp(settings.metrics)], metrics_routes(metrics)))
+        await stack.enter_async_context(wire.serve([wire.bind_tcp(settings.metrics)], metrics_routes(metrics)))
         async with asyncio.TaskGroup() as group:
             identity: Latest[Identity | None] = Latest(None)
             spawn(group, "identity", follow(settings.sds, "xds-server", identity))
@@ -89,9 +88,3 @@ async def _publish(plane: ControlPlane) -> None:
         await plane.stale.wait()
         plane.publish_instances()
         await pause(_GATHER)
-
-
-def _bind_tcp(address: str) -> socket.socket:
-    """Return a listening socket for `host:port`."""
-    host, _, port = address.rpartition(":")
-    return socket.create_server((host, int(port)))

@@ -1,12 +1,12 @@
 """`legation down`: ends a running mesh and waits until nothing of it is left."""
 
 import asyncio
-from pathlib import Path
 
 import httpx
 
 from legation.cli.output import Exit, chatter
 from legation.host.layout import HostFile
+from legation.runtime import process
 from legation.runtime.control import unix_client
 from legation.runtime.state import StateFolder
 from legation.runtime.tasks import until
@@ -15,7 +15,7 @@ from legation.runtime.tasks import until
 def down(state: StateFolder, limit: float) -> Exit:
     """End the mesh of a state folder."""
     host = HostFile.read(state.host_file)
-    if host is None or not _runs(host.pid):
+    if host is None or not process.runs(host.pid):
         chatter(f"no mesh runs from {state.root}")
         return Exit.OK
     return asyncio.run(_down(state, host, limit))
@@ -31,19 +31,10 @@ async def _down(state: StateFolder, host: HostFile, limit: float) -> Exit:
             return Exit.UNREACHABLE
 
     async def ended() -> bool:
-        return not _runs(host.pid)
+        return not process.runs(host.pid)
 
     if not await until(ended, limit, every=0.1):
         chatter(f"not ended after {limit:.0f} s: pid {host.pid} still runs; logs are in {state.logs}")
         return Exit.TIMEOUT
     chatter(f"{host.mesh} is down")
     return Exit.OK
-
-
-def _runs(pid: int) -> bool:
-    """Say whether a process runs; a zombie has ended."""
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -10,6 +10,7 @@ from legation.mesh.control import HostStatus
 from legation.mesh.errors import InvalidMesh
 from legation.mesh.load import load
 from legation.mesh.source import SourcedMesh
+from legation.runtime import process
 from legation.runtime.control import ControlClient, ControlError
 from legation.runtime.state import StateFolder, default_root
 
@@ -57,7 +58,7 @@ def running(state: Path | None, file: Path | None, missing: Exit = Exit.UNREACHA
 
 def _is_live(host_file: Path) -> bool:
     host = HostFile.read(host_file)
-    return host is not None and Path(f"/proc/{host.pid}").exists()
+    return host is not None and process.runs(host.pid)
 
 
 def ask_status(state: StateFolder, limit: float = 5.0) -> HostStatus:

@@ -1,7 +1,6 @@
 """What `legation status` shows: each fact from whoever knows it, and nothing guessed."""
 
 import asyncio
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ from legation.mesh.control import (
     Pids,
     ServiceStatus,
 )
+from legation.runtime import process
 from legation.runtime.control import ControlClient, ControlError
 from legation.sidecar import report
 from legation.sidecar.admin import Admin, LeafCertificate
@@ -74,7 +74,7 @@ async def _instance(
 ) -> InstanceStatus:
     said = report.read(host.state.instance(wanted.id))
     pids = said.pids if said is not None and (part is None or part.pid == said.pids.run) else Pids(run=_pid(part))
-    alive = pids.run is not None and pids.envoy is not None and _runs(pids.envoy)
+    alive = pids.run is not None and pids.envoy is not None and process.runs(pids.envoy)
     current = known if known is not None and said is not None and known.boot == said.boot else None
     spiffe = names.spiffe_id(host.applied.value.mesh.trust_domain, wanted.service)
     leaf, counts = await _ask(host, wanted, spiffe) if alive else (None, {})
@@ -108,16 +108,8 @@ def _pid(part: Part | None) -> int | None:
 
 def _healthy(wanted: Wanted, known: Instance, pids: Pids) -> bool:
     """Say whether an instance takes requests: ready, not found ill, its app there."""
-    app_runs = not wanted.command or (pids.app is not None and _runs(pids.app))
+    app_runs = not wanted.command or (pids.app is not None and process.runs(pids.app))
     return known.state == "ready" and known.healthy is not False and app_runs
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 async def _ask(host: Host, wanted: Wanted, spiffe_id: str) -> tuple[LeafCertificate | None, dict[str, int]]:

@@ -65,6 +65,13 @@ def bind_unix(path: Path) -> socket.socket:
     return sock
 
 
+def bind_tcp(address: str) -> socket.socket:
+    """Return a listening socket for `host:port`, for what Prometheus reads; port 0 takes a free one."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, int(port)), family=family)
+
+
 @asynccontextmanager
 async def serve(sockets: Sequence[socket.socket], routes: Sequence[BaseRoute]) -> AsyncIterator[None]:
     """Serve routes on sockets (unix or TCP) while the block runs."""

@@ -49,6 +49,14 @@ async def stop(process: asyncio.subprocess.Process, limit: float) -> bool:
     return True
 
 
+def runs(pid: int) -> bool:
+    """Say whether a process runs; a zombie has ended (proc(5))."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def bound(log: Path, limit: int) -> None:
     """Keep a log that others append to below `limit` bytes: its old half moves to `<name>.1`.
 

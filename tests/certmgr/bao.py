@@ -1,13 +1,13 @@
 """A real OpenBao on a unix socket."""
 
 import subprocess
-import time
 from pathlib import Path
 from socket import socket
 
 from certmgr.issue.vault import Address, AppRole, Token, Vault
 from certmgr.store import app_role
 from legation.runtime import openbao
+from tests.support.mesh import wait_for
 
 
 class Bao:
@@ -36,10 +36,10 @@ class Bao:
 
     def wait(self, limit: float = 30.0) -> "Bao":
         """Wait until the operator can log in: that is the end of its own initialisation."""
-        deadline = time.monotonic() + limit
-        while not self._serves():
-            assert time.monotonic() < deadline, self.log.read_text()[-2000:]
-            time.sleep(0.05)
+        try:
+            wait_for("OpenBao serves its operator", self._serves, limit)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log.read_text()[-2000:]}") from None
         return self
 
     def _serves(self) -> bool:
