@@ -14,16 +14,16 @@ from prometheus_client import CollectorRegistry
 
 from bench import tls, world
 from legation.mesh import names
-from legation.mesh.control import MeshDocument
 from legation.runtime import log
 from legation.runtime.clock import WallClock
+from legation.runtime.control.messages import MeshDocument
 from legation.runtime.tasks import Latest
 from xds_server.admission import Admission
 from xds_server.control_plane import ControlPlane
 from xds_server.metrics import Metrics
 from xds_server.registry.store import SqliteStore
 from xds_server.serve.server import serve
-from xds_server.serve.session import Hello
+from xds_server.serve.session import StreamInfo
 from xds_server.serve.stream import Admitted
 
 LIMIT = 60.0
@@ -33,10 +33,10 @@ LIMIT = 60.0
 class Plaintext(Admission):
     """Takes a node's word for its identity, as there is no TLS that proves one."""
 
-    async def admit(self, hello: Hello) -> Admitted:
+    async def admit(self, info: StreamInfo) -> Admitted:
         """Admit as over mTLS."""
-        claimed = names.spiffe_id(world.TRUST_DOMAIN, str(hello.metadata.get("service")))
-        return await super().admit(replace(hello, peer=claimed))
+        claimed = names.spiffe_id(world.TRUST_DOMAIN, str(info.metadata.get("service")))
+        return await super().admit(replace(info, peer=claimed))
 
 
 async def main(services: int, folder: Path | None) -> None:
@@ -70,8 +70,8 @@ async def _change(plane: ControlPlane, index: int) -> None:
     if not services:
         raise AssertionError(f"the health of {instance} changed nothing")
     await plane.changed(services)
-    if laggards := await plane.converged(services, LIMIT):
-        raise TimeoutError(f"{len(laggards)} streams have not ACKed within {LIMIT:.0f} s, as {laggards[0]}")
+    if unsynced := await plane.converged(services, LIMIT):
+        raise TimeoutError(f"{len(unsynced)} streams have not ACKed within {LIMIT:.0f} s, as {unsynced[0]}")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ from certmgr.issue.vault import Denied, Missing, VaultError
 from certmgr.metrics import Metrics
 from certmgr.sds import Secrets
 from certmgr.store import Store
-from legation.mesh.control import Identity
 from legation.runtime.clock import Clock
+from legation.runtime.control.messages import Identity
 from legation.runtime.tasks import Latest, backoff, spawn
 from xds_server.serve.server import serve
 

@@ -9,13 +9,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from certmgr.agent import Agent
-from certmgr.issue.vault import State
+from certmgr.issue.vault import VaultState
 from certmgr.metrics import Metrics
-from legation.mesh.control import CertmgrStatus
-from legation.runtime.control import reply
+from legation.runtime.control.messages import CertmgrStatus
+from legation.runtime.control.server import reply
 
 
-def routes(agent: Agent, metrics: Metrics, vault: Callable[[], State]) -> list[BaseRoute]:
+def routes(agent: Agent, metrics: Metrics, vault: Callable[[], VaultState]) -> list[BaseRoute]:
     """Return the routes of the control API."""
 
     async def status(_: Request) -> Response:
@@ -45,7 +45,7 @@ def routes(agent: Agent, metrics: Metrics, vault: Callable[[], State]) -> list[B
     ]
 
 
-def metrics_route(agent: Agent, metrics: Metrics, vault: Callable[[], State]) -> BaseRoute:
+def metrics_route(agent: Agent, metrics: Metrics, vault: Callable[[], VaultState]) -> BaseRoute:
     """Return the route of the metrics alone."""
 
     async def expose(_: Request) -> Response:

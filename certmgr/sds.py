@@ -16,7 +16,7 @@ from certmgr.core.bundle import Bundle
 from legation.mesh import names
 from legation.runtime.tasks import Latest
 from xds_server.protocol.types import Effect, Nacked
-from xds_server.serve.stream import Admitted, Hello
+from xds_server.serve.stream import Admitted, StreamInfo
 from xds_server.snapshot import NOTHING, SECRET, Resource, Snapshot
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class Secrets:
         self._snapshots.set(snapshot(bundle))
         self._present.set()
 
-    async def admit(self, hello: Hello) -> Admitted:  # noqa: ARG002 - who may open the socket may ask
+    async def admit(self, info: StreamInfo) -> Admitted:  # noqa: ARG002 - who may open the socket may ask
         """Take a stream, once there is something to say."""
         await self._present.wait()
         self.streams += 1

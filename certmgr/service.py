@@ -7,25 +7,27 @@ from contextlib import AsyncExitStack
 import structlog
 from prometheus_client import CollectorRegistry
 
+from certmgr import openbao
 from certmgr.agent import Agent
 from certmgr.control import metrics_route, routes
 from certmgr.core.plan import plan
 from certmgr.enrolment import Enrolment
 from certmgr.issue.issuer import Issuer
 from certmgr.issue.setup import Authority
-from certmgr.issue.vault import State, Vault
+from certmgr.issue.vault import Vault, VaultState
 from certmgr.metrics import Metrics
 from certmgr.settings import Settings
 from certmgr.source import follow, remembered
 from certmgr.store import Store
 from legation.mesh.model.mesh import Mesh
-from legation.runtime import control, openbao
 from legation.runtime.clock import Clock
+from legation.runtime.control import server
+from legation.runtime.control.client import ControlClient
 from legation.runtime.tasks import pause, spawn
 
 log = structlog.get_logger(__name__)
 
-_LOOK_AGAIN: dict[State, float] = {"ok": 3.0, "sealed": 0.5, "unreachable": 0.5, "starting": 0.2}
+_LOOK_AGAIN: dict[VaultState, float] = {"ok": 3.0, "sealed": 0.5, "unreachable": 0.5, "starting": 0.2}
 """Seconds between looks at Vault's health."""
 
 
@@ -51,7 +53,7 @@ class _Service:
         self._folder = settings.folder
         self._store = Store(self._folder.certmgr)
         self._vault = Vault(settings.vault)
-        self._state: State = "starting"
+        self._state: VaultState = "starting"
         self._metrics = Metrics(CollectorRegistry())
         embedded = None if settings.vault_address else openbao.used_mark(self._folder.openbao)
         self.enrolment = Enrolment(self._vault, self._store, clock, settings.operator_file, embedded)
@@ -73,20 +75,17 @@ class _Service:
 
     async def listen(self, stack: AsyncExitStack) -> None:
         """Serve the control API while the stack lives."""
-        here = control.bind_unix(self._folder.control("certmgr"))
-        await stack.enter_async_context(control.serve([here], routes(self.agent, self._metrics, self._vault_state)))
+        here = server.bind_unix(self._folder.control("certmgr"))
+        await stack.enter_async_context(server.serve([here], routes(self.agent, self._metrics, self._vault_state)))
         if self._settings.metrics_address:
-            there = control.bind_tcp(self._settings.metrics_address)
+            there = server.bind_tcp(self._settings.metrics_address)
             scrape = [metrics_route(self.agent, self._metrics, self._vault_state)]
-            await stack.enter_async_context(control.serve([there], scrape))
+            await stack.enter_async_context(server.serve([there], scrape))
 
     async def follow(self) -> None:
         """Follow the mesh that xds_server has."""
-        client = control.ControlClient(self._settings.xds_socket)
-        try:
-            await follow(client, self._store, self._take)
-        finally:
-            await client.close()
+        client = ControlClient(self._settings.xds_socket)
+        await follow(client, self._store, self._take)
 
     async def watch_vault(self) -> None:
         """Know how Vault is; when it comes back, look at the set-up and try again what has failed."""
@@ -111,5 +110,5 @@ class _Service:
         else:
             self.enrolment.ask()
 
-    def _vault_state(self) -> State:
+    def _vault_state(self) -> VaultState:
         return self._state

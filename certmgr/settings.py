@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from certmgr import openbao
 from certmgr.issue.vault import Address
-from legation.runtime import openbao
 from legation.runtime.state import StateFolder
 
 

@@ -1,20 +1,19 @@
 """Where the mesh comes from: xds_server, and while that is away, the copy of the last one."""
 
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
 from certmgr.store import Store
-from legation.mesh.control import MeshDocument
 from legation.mesh.errors import InvalidMesh
 from legation.mesh.load import load
 from legation.mesh.model.mesh import Mesh
-from legation.runtime.control import ControlClient, ControlError
-from legation.runtime.tasks import backoff
+from legation.runtime import tasks
+from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.messages import MeshDocument
 
 log = structlog.get_logger(__name__)
-
-_FIRST_RETRY, _LONGEST_RETRY = 0.1, 2.0
 
 
 def remembered(store: Store) -> Mesh | None:
@@ -29,12 +28,13 @@ def remembered(store: Store) -> Mesh | None:
 
 async def follow(client: ControlClient, store: Store, take: Callable[[Mesh], None]) -> None:
     """Call `take` with the mesh now and after each change, for ever; xds_server may come and go."""
-    async for _ in backoff(_FIRST_RETRY, _LONGEST_RETRY):
-        try:
-            async for document in client.watch("/mesh/watch", MeshDocument):
-                _take(document, store, take)
-        except ControlError as error:
-            log.debug("xds_server is away", reason=str(error))
+
+    def lost(error: Exception, attempt: int) -> None:
+        log.debug("xds_server is away", reason=str(error), attempt=attempt)
+
+    watch = partial(client.watch, "/mesh/watch", MeshDocument)
+    async for document in tasks.follow(watch, lost, transient=(ControlError,)):
+        _take(document, store, take)
 
 
 def _take(document: MeshDocument, store: Store, take: Callable[[Mesh], None]) -> None:

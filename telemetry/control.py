@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from legation.mesh.control import TelemetryStatus
-from legation.runtime.control import reply
+from legation.runtime.control.messages import TelemetryStatus
+from legation.runtime.control.server import reply
 from telemetry.discovery import TargetGroup
 from telemetry.inventory import Inventory
 from telemetry.metrics import Metrics

@@ -6,12 +6,12 @@ https://prometheus.io/docs/prometheus/latest/http_sd/
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from legation.mesh.control import Instance
-from telemetry.rules.conventions import INSTANCE, MESH, PART, SERVICE, VERSION, ZONE
+from legation.runtime.control.messages import Instance
+from telemetry.rules.conventions import COMPONENT, INSTANCE, MESH, SERVICE, VERSION, ZONE
 
 PATH_LABEL = "__metrics_path__"
 SIDECAR_PATH = "/stats/prometheus"
-PART_PATH = "/metrics"
+COMPONENT_PATH = "/metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,17 @@ class TargetGroup:
     labels: Mapping[str, str]
 
 
-def target_groups(mesh: str, instances: Iterable[Instance], parts: Mapping[str, str]) -> tuple[TargetGroup, ...]:
+def target_groups(mesh: str, instances: Iterable[Instance], components: Mapping[str, str]) -> tuple[TargetGroup, ...]:
     """Return a group for each connected instance by id, then one for each of our own services by name.
 
-    `parts` maps a name to `host:port`. Parts bear the label `part` and no `service`, so that what
+    `components` maps a name to `host:port`. Components bear the label `component` and no `service`, so that what
     they say of services stays under the services' own names.
     """
     connected = sorted((i for i in instances if i.connected), key=lambda instance: instance.id)
     sidecars = (_sidecar(mesh, instance) for instance in connected)
     ours = (
-        TargetGroup((at,), {MESH: mesh, PART: name, INSTANCE: name, PATH_LABEL: PART_PATH})
-        for name, at in sorted(parts.items())
+        TargetGroup((at,), {MESH: mesh, COMPONENT: name, INSTANCE: name, PATH_LABEL: COMPONENT_PATH})
+        for name, at in sorted(components.items())
     )
     return (*sidecars, *ours)
 

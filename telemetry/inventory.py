@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from legation.mesh import names
-from legation.mesh.control import Instance
 from legation.mesh.model.mesh import Mesh
+from legation.runtime.control.messages import Instance
 
 Watch = Literal["instances", "mesh"]
 WATCHES: tuple[Watch, ...] = ("instances", "mesh")

@@ -1,39 +1,37 @@
 """The telemetry service: follows xds_server's registry and mesh, and serves what they say."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
-from pydantic import BaseModel, ValidationError
 
-from legation.mesh.control import InstanceList, MeshDocument
 from legation.mesh.errors import InvalidMesh
 from legation.mesh.load import load
 from legation.runtime.clock import Clock
-from legation.runtime.control import ControlClient, ControlError, bind_tcp, bind_unix, serve
-from legation.runtime.tasks import backoff, spawn
+from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.messages import InstanceList, MeshDocument, Message
+from legation.runtime.control.server import bind_tcp, bind_unix, serve
+from legation.runtime.tasks import follow, spawn
 from telemetry.control import control_routes, public_routes
 from telemetry.discovery import TargetGroup, join, target_groups
 from telemetry.inventory import Inventory, Watch
 from telemetry.metrics import Metrics
 from telemetry.settings import TELEMETRY, Settings
 
-RECONNECT_BASE, RECONNECT_MAX = 0.1, 2.0
-"""Seconds, as the sidecars' own streams."""
-
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Message)
 log = structlog.get_logger()
 
 
 async def run(settings: Settings, clock: Clock) -> None:
     """Serve until cancelled. OSError when an address or the socket is taken."""
-    parts = settings.part_addresses()
+    components = settings.component_addresses()
     public = bind_tcp(f"{settings.host}:{settings.port}")
     own = join(settings.host, public.getsockname()[1])
-    follower = Follower(clock, {**parts, TELEMETRY: own})
+    follower = Follower(clock, {**components, TELEMETRY: own})
     metrics = Metrics(follower.inventory, follower.targets)
     routes = public_routes(follower.inventory, follower.targets, metrics)
     control = control_routes(follower.inventory, follower.targets, f"http://{own}/sd")
@@ -45,9 +43,9 @@ async def run(settings: Settings, clock: Clock) -> None:
 class Follower:
     """Keeps the inventory up to date, and what it last knew while xds_server is away."""
 
-    def __init__(self, clock: Clock, parts: dict[str, str]) -> None:
+    def __init__(self, clock: Clock, components: dict[str, str]) -> None:
         """Know nothing yet but our own services (name: host:port)."""
-        self._clock, self._parts = clock, parts
+        self._clock, self._components = clock, components
         self._inventory = Inventory()
 
     def inventory(self) -> Inventory:
@@ -59,7 +57,7 @@ class Follower:
         known = self._inventory
         if known.mesh is None or known.instances is None:
             return ()
-        return target_groups(known.mesh.mesh, known.instances, self._parts)
+        return target_groups(known.mesh.mesh, known.instances, self._components)
 
     async def follow(self, xds_control: Path) -> None:
         """Follow both watches for ever."""
@@ -81,28 +79,17 @@ class Follower:
 
     async def _watch(self, path: Path, watch: Watch, event: type[M], take: Callable[[M], None]) -> None:
         """Follow one watch for ever; after each break, start again with a short back-off."""
-        while True:
-            async for attempt in backoff(RECONNECT_BASE, RECONNECT_MAX):
-                reason = await self._follow_once(path, watch, event, take)
-                if watch in self._inventory.connected:
-                    self._inventory = replace(self._inventory, connected=self._inventory.connected - {watch})
-                    log.warning("xds_server is away: the last targets stay", watch=watch, reason=reason)
-                    break
-                if attempt == 0:
-                    log.warning("xds_server does not answer yet", watch=watch, reason=reason)
+        events = partial(ControlClient(path).watch, f"/{watch}/watch", event)
+        async for message in follow(events, partial(self._lose, watch), transient=(ControlError,)):
+            take(message)
+            self._hear(watch)
 
-    async def _follow_once(self, path: Path, watch: Watch, event: type[M], take: Callable[[M], None]) -> str:
-        """Take events until the watch ends; return why it did."""
-        client = ControlClient(path)
-        try:
-            async for message in _events(client, watch, event):
-                take(message)
-                self._hear(watch)
-        except (ControlError, ValidationError) as error:
-            return str(error)
-        finally:
-            await client.close()
-        return "the watch ended"
+    def _lose(self, watch: Watch, error: Exception, attempt: int) -> None:
+        if watch in self._inventory.connected:
+            self._inventory = replace(self._inventory, connected=self._inventory.connected - {watch})
+            log.warning("xds_server is away: the last targets stay", watch=watch, reason=str(error))
+        elif attempt == 0:
+            log.warning("xds_server does not answer yet", watch=watch, reason=str(error))
 
     def _hear(self, watch: Watch) -> None:
         known = self._inventory
@@ -110,7 +97,3 @@ class Follower:
             log.info("following xds_server", watch=watch)
         heard = {**known.heard, watch: self._clock.now()}
         self._inventory = replace(known, connected=known.connected | {watch}, heard=heard)
-
-
-def _events(client: ControlClient, watch: Watch, event: type[M]) -> AsyncIterator[M]:
-    return client.watch(f"/{watch}/watch", event)

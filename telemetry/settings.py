@@ -17,17 +17,17 @@ class Settings:
     xds_control: Path = field(metadata={"help": "unix socket of xds_server's control API"})
     host: str = field(default="127.0.0.1", metadata={"help": "address of /sd and /metrics, for Prometheus"})
     port: int = field(default=names.TELEMETRY_PORT, metadata={"help": "port of /sd and /metrics; 0 takes a free one"})
-    parts: str = field(
+    components: str = field(
         default="", metadata={"help": "metrics of our other services: xds_server=127.0.0.1:15011,certmgr=…"}
     )
 
-    def part_addresses(self) -> Mapping[str, str]:
-        """Return name: host:port of `parts`; ValueError when an entry has another form."""
+    def component_addresses(self) -> Mapping[str, str]:
+        """Return name: host:port of `components`; ValueError when an entry has another form."""
         found = {}
-        for entry in filter(None, self.parts.split(",")):
+        for entry in filter(None, self.components.split(",")):
             name, equals, at = entry.partition("=")
             host, colon, port = at.rpartition(":")
             if not (name and equals and host and colon and port.isdigit()):
-                raise ValueError(f"parts: {entry!r} is not of the form name=host:port")
+                raise ValueError(f"components: {entry!r} is not of the form name=host:port")
             found[name] = at
         return found

@@ -10,10 +10,10 @@ from legation.runtime.tasks import Latest
 from xds_server.control_plane import ControlPlane
 from xds_server.identify import BadNode, node_of, refusal
 from xds_server.node import Node
-from xds_server.protocol.types import Effect, Nacked, Settled
+from xds_server.protocol.types import Acknowledged, Effect, Nacked
 from xds_server.registry.registry import ForeignId, StaleBoot
 from xds_server.serve.hds import AdmittedHealth
-from xds_server.serve.session import Hello, Refused
+from xds_server.serve.session import Refused, StreamInfo
 from xds_server.serve.stream import Admitted
 
 log = structlog.get_logger()
@@ -29,12 +29,12 @@ class Admission:
         self._last = 0
         self._following: set[asyncio.Task[None]] = set()
 
-    async def admit(self, hello: Hello) -> Admitted:
+    async def admit(self, info: StreamInfo) -> Admitted:
         """Take an Envoy's stream: its node must be what its certificate says."""
-        node = self._node(hello)
+        node = self._node(info)
         key, stream = self._plane.fleet.opened(node)
         try:
-            services = self._plane.registry.connected(node, str(hello.peer), key)
+            services = self._plane.registry.connected(node, str(info.peer), key)
         except StaleBoot:
             self._plane.fleet.closed(key)
             self._refuse(f"node {node.id!r}: a newer life of this instance is connected")
@@ -56,8 +56,8 @@ class Admission:
         """Count and log what happens on a stream."""
         self._plane.fleet.observe(stream.key, effect)
         self._plane.metrics.observe(effect)
-        if isinstance(effect, Settled):
-            self._settled(stream.key)
+        if isinstance(effect, Acknowledged):
+            self._acknowledged(stream.key)
         if isinstance(effect, Nacked):
             known = self._plane.fleet.streams.get(stream.key)
             node = known.node.id if known else "-"
@@ -80,9 +80,9 @@ class Admission:
             now = self._plane.now()
             self._follow(self._plane.registry.disconnected(known.node.id, stream.key, now))
 
-    async def admit_health(self, hello: Hello) -> AdmittedHealth:
+    async def admit_health(self, info: StreamInfo) -> AdmittedHealth:
         """Take an Envoy's health stream."""
-        node = self._node(hello)
+        node = self._node(info)
         self._last += 1
         self._health[self._last] = node
         specifier = self._plane.specifiers.setdefault(node.id, Latest(b""))
@@ -102,22 +102,22 @@ class Admission:
         """Take the end of a health stream: the last result stays, the instance's life is its ADS stream's business."""
         self._health.pop(stream.key, None)
 
-    def _settled(self, key: int) -> None:
+    def _acknowledged(self, key: int) -> None:
         """Take that a stream has answered all of a snapshot; only the newest one counts."""
         known = self._plane.fleet.streams.get(key)
         if known is not None and known.answered:
             self._plane.answered(key)
 
-    def _node(self, hello: Hello) -> Node:
+    def _node(self, info: StreamInfo) -> Node:
         """Return the node behind a stream, or refuse it."""
         source = self._plane.mesh
         if source is None:
             self._refuse("no mesh is applied yet")
         try:
-            node = node_of(hello.node_id, hello.metadata)
+            node = node_of(info.node_id, info.metadata)
         except BadNode as error:
             self._refuse(str(error))
-        if (why := refusal(node, hello.peer, source.mesh.trust_domain)) is not None:
+        if (why := refusal(node, info.peer, source.mesh.trust_domain)) is not None:
             self._refuse(why)
         if node.service != names.GATEWAY and node.service not in source.mesh.services:
             self._refuse(f"node {node.id!r}: no service {node.service!r} in mesh {source.mesh.mesh!r}")

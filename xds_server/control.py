@@ -2,6 +2,7 @@
 
 import os
 
+import msgspec
 from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -9,21 +10,21 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from legation.mesh import names
-from legation.mesh.control import (
+from legation.runtime.control.messages import (
+    InstanceState,
     MeshDocument,
     SidecarPlan,
-    State,
     Transition,
     TransitionResult,
     XdsStatus,
 )
-from legation.runtime.control import events, reply
+from legation.runtime.control.server import events, reply
 from xds_server.control_plane import ControlPlane
 from xds_server.metrics import Metrics
 from xds_server.registry.registry import UnknownInstance
 from xds_server.registry.store import StoreFailed
 
-_STATES: dict[str, State] = {"ready": "ready", "restarting": "restarting", "withdraw": "draining"}
+_STATES: dict[str, InstanceState] = {"ready": "ready", "restarting": "restarting", "withdraw": "draining"}
 
 
 class Control:
@@ -47,12 +48,12 @@ class Control:
         ]
 
     async def put_mesh(self, request: Request) -> Response:
-        """Apply a mesh file: 200, 422 with all faults, or 507 when it could not be kept."""
+        """Apply a mesh file: 200, 422 with all violations, or 507 when it could not be kept."""
         try:
-            result = await self._plane.apply(MeshDocument.model_validate_json(await request.body()))
+            result = await self._plane.apply(msgspec.json.decode(await request.body(), type=MeshDocument))
         except StoreFailed as failed:
             raise HTTPException(507, f"the mesh could not be stored, so it is not applied: {failed}") from failed
-        return reply(result, 422 if result.faults else 200)
+        return reply(result, 422 if result.violations else 200)
 
     async def get_mesh(self, _: Request) -> Response:
         """Return the applied mesh file."""
@@ -75,12 +76,12 @@ class Control:
         verb = request.path_params["verb"]
         if verb not in _STATES:
             raise HTTPException(404, f"{verb!r} is none of {', '.join(_STATES)}")
-        said = Transition.model_validate_json(await request.body())
+        said = msgspec.json.decode(await request.body(), type=Transition)
         try:
-            laggards = await self._plane.transition(request.path_params["id"], said.boot, _STATES[verb], said.wait)
+            unsynced = await self._plane.transition(request.path_params["id"], said.boot, _STATES[verb], said.wait)
         except UnknownInstance as error:
             raise HTTPException(404, f"no instance {error} of that boot is registered") from error
-        return reply(TransitionResult(laggards=laggards))
+        return reply(TransitionResult(unsynced=unsynced))
 
     async def get_sidecar(self, request: Request) -> Response:
         """Return what a sidecar of a service must know to start."""
@@ -111,7 +112,7 @@ class Control:
             version=plane.document.value.version,
             streams=len(plane.fleet.streams),
             instances=plane.instance_list().instances,
-            faults=plane.faults,
+            violations=plane.violations,
         )
         return reply(status)
 

@@ -5,11 +5,18 @@ from collections.abc import Iterable
 
 import structlog
 
-from legation.mesh.control import ApplyResult, FaultMessage, Instance, InstanceList, MeshDocument, State
-from legation.mesh.errors import Fault, InvalidMesh
+from legation.mesh.errors import InvalidMesh, Violation
 from legation.mesh.load import load
 from legation.mesh.source import SourcedMesh
 from legation.runtime.clock import Clock
+from legation.runtime.control.messages import (
+    ApplyResult,
+    Instance,
+    InstanceList,
+    InstanceState,
+    MeshDocument,
+    ViolationMessage,
+)
 from legation.runtime.tasks import Latest, pause
 from xds_server.compile import Compiler
 from xds_server.convergence import Convergence
@@ -39,7 +46,7 @@ class ControlPlane:
         self.fleet = Fleet()
         self.document = Latest(NO_MESH)
         self.instances = Latest(InstanceList(instances=()))
-        self.faults: tuple[FaultMessage, ...] = ()
+        self.violations: tuple[ViolationMessage, ...] = ()
         self.mesh: SourcedMesh | None = None
         self.compiler: Compiler | None = None
         self._saving = asyncio.Lock()
@@ -60,16 +67,16 @@ class ControlPlane:
         self.publish_instances()
 
     async def apply(self, document: MeshDocument) -> ApplyResult:
-        """Take a new mesh file whole, or refuse it whole with all its faults."""
+        """Take a new mesh file whole, or refuse it whole with all its violations."""
         try:
             mesh = await asyncio.to_thread(load, document.text, document.file)
             self._check_same_mesh(mesh)
         except InvalidMesh as invalid:
-            self.faults = tuple(FaultMessage.of(fault) for fault in invalid.faults)
+            self.violations = tuple(ViolationMessage.of(violation) for violation in invalid.violations)
             self.metrics.applies.labels("refused").inc()
-            log.warning("mesh refused, the last good one stays", faults=[str(f) for f in invalid.faults])
-            return ApplyResult(version=self.document.value.version, faults=self.faults)
-        self.faults = ()
+            log.warning("mesh refused, the last good one stays", violations=[str(f) for f in invalid.violations])
+            return ApplyResult(version=self.document.value.version, violations=self.violations)
+        self.violations = ()
         changed = mesh.version != self.document.value.version
         if changed:
             applied = MeshDocument(file=document.file, text=document.text, version=mesh.version)
@@ -129,7 +136,7 @@ class ControlPlane:
                 self.specifiers.pop(instance, None)
             await self.changed(services)
 
-    async def transition(self, instance: str, boot: str, state: State, wait: float) -> tuple[str, ...]:
+    async def transition(self, instance: str, boot: str, state: InstanceState, wait: float) -> tuple[str, ...]:
         """Take an instance's word about itself; return who has not followed it within `wait` seconds."""
         entry = self.registry.entries.get(instance)
         services = self.registry.transition(instance, boot, state)
@@ -139,16 +146,16 @@ class ControlPlane:
         return await self.converged(services, wait) if wait else ()
 
     async def converged(self, services: frozenset[str], limit: float) -> tuple[str, ...]:
-        """Wait until every proxy concerned has answered the newest; return the laggards."""
+        """Wait until every proxy concerned has answered the newest; return the unsynced."""
         callers = self._callers(services)
         try:
             async with asyncio.timeout(limit):
-                async for _ in self.fleet.settled.watch():
-                    if not self.fleet.laggards(callers):
+                async for _ in self.fleet.acknowledged.watch():
+                    if not self.fleet.unsynced(callers):
                         break
                     await pause(_LOOK_EVERY)
         except TimeoutError:
-            return self.fleet.laggards(callers)
+            return self.fleet.unsynced(callers)
         return ()
 
     def answered(self, stream: int) -> None:
@@ -189,7 +196,7 @@ class ControlPlane:
         try:
             self._adopt(load(document.text, document.file), document)
         except InvalidMesh as invalid:
-            log.warning("stored mesh refused, waiting for another", faults=[str(f) for f in invalid.faults])
+            log.warning("stored mesh refused, waiting for another", violations=[str(f) for f in invalid.violations])
 
     def _adopt(self, mesh: SourcedMesh, document: MeshDocument) -> None:
         if self.mesh is not None and self.mesh.mesh.trust_domain != mesh.mesh.trust_domain:
@@ -206,7 +213,7 @@ class ControlPlane:
             now, then = getattr(mesh.mesh, field), getattr(self.mesh.mesh, field)
             if now != then:
                 message = f"{now!r} is not the running mesh's {then!r}; end it (legation down) to change this"
-                raise InvalidMesh([Fault(mesh.position(field), field, message)])
+                raise InvalidMesh([Violation(mesh.position(field), field, message)])
 
     async def _save(self) -> None:
         """Write what has changed since the last write."""

@@ -5,28 +5,28 @@ from dataclasses import dataclass, field
 
 from legation.runtime.tasks import Latest
 from xds_server.node import Node
-from xds_server.protocol.types import Effect, Settled
+from xds_server.protocol.types import Acknowledged, Effect
 from xds_server.snapshot import NOTHING, Snapshot
 
 
 @dataclass(slots=True)
 class Stream:
-    """One ADS stream of a node; `settled` is the newest snapshot that it has answered whole."""
+    """One ADS stream of a node; `acknowledged` is the newest snapshot that it has answered whole."""
 
     node: Node
     snapshots: Latest[Snapshot]
-    settled: Snapshot | None = None
+    acknowledged: Snapshot | None = None
     nacks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def synced(self) -> bool:
         """Whether the node runs exactly what it should."""
-        return self.settled is self.snapshots.value and not self.nacks
+        return self.acknowledged is self.snapshots.value and not self.nacks
 
     @property
     def answered(self) -> bool:
         """Whether the node has answered what it should have, be it with a refusal."""
-        return self.settled is self.snapshots.value
+        return self.acknowledged is self.snapshots.value
 
 
 class Fleet:
@@ -38,7 +38,7 @@ class Fleet:
         self._of_service: dict[str, set[int]] = {}
         self._of_instance: dict[str, set[int]] = {}
         self._last = 0
-        self.settled: Latest[int] = Latest(0)
+        self.acknowledged: Latest[int] = Latest(0)
 
     def opened(self, node: Node) -> tuple[int, Stream]:
         """Take a new stream."""
@@ -51,9 +51,9 @@ class Fleet:
     def observe(self, key: int, effect: Effect) -> None:
         """Take what a stream's core saw."""
         stream = self.streams.get(key)
-        if stream is not None and isinstance(effect, Settled):
-            stream.settled, stream.nacks = effect.snapshot, effect.nacks
-            self.settled.set(self.settled.value + 1)
+        if stream is not None and isinstance(effect, Acknowledged):
+            stream.acknowledged, stream.nacks = effect.snapshot, effect.nacks
+            self.acknowledged.set(self.acknowledged.value + 1)
 
     def closed(self, key: int) -> None:
         """Forget a stream."""
@@ -61,7 +61,7 @@ class Fleet:
         if stream is not None:
             _forget(self._of_service, stream.node.service, key)
             _forget(self._of_instance, stream.node.id, key)
-        self.settled.set(self.settled.value + 1)
+        self.acknowledged.set(self.acknowledged.value + 1)
 
     def keys_of(self, services: Iterable[str]) -> tuple[int, ...]:
         """Return the keys of the streams of nodes of these services."""
@@ -75,7 +75,7 @@ class Fleet:
         """Return the streams of one instance."""
         return tuple(self.streams[key] for key in self._of_instance.get(instance, ()))
 
-    def laggards(self, services: Iterable[str]) -> tuple[str, ...]:
+    def unsynced(self, services: Iterable[str]) -> tuple[str, ...]:
         """Return the nodes of these services that have not answered what they should have."""
         return tuple(sorted({s.node.id for s in self.of(services) if not s.answered}))
 

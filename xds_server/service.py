@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 import structlog
 from prometheus_client import CollectorRegistry
 
-from legation.runtime import control as wire
 from legation.runtime.clock import Clock, WallClock
+from legation.runtime.control import server as wire
 from legation.runtime.identity import Identity, follow
 from legation.runtime.tasks import Latest, pause, spawn
 from xds_server.admission import Admission

@@ -1,4 +1,4 @@
-"""Which identities a mesh wants: one for every service, and one for each of our own parts."""
+"""Which identities a mesh wants: one for every service, and one for each of our own components."""
 
 from dataclasses import dataclass
 
@@ -16,6 +16,8 @@ class Wanted:
 
 
 def plan(mesh: Mesh) -> tuple[Wanted, ...]:
-    """Return the wanted identities: services in the order of the file, then our parts."""
+    """Return the wanted identities: services in the order of the file, then our components."""
     ttl = int(mesh.certificates.ttl.total_seconds())
-    return tuple(Wanted(name, names.spiffe_id(mesh.trust_domain, name), ttl) for name in (*mesh.services, *names.PARTS))
+    return tuple(
+        Wanted(name, names.spiffe_id(mesh.trust_domain, name), ttl) for name in (*mesh.services, *names.COMPONENTS)
+    )

@@ -16,8 +16,8 @@ from certmgr.core.verify import faults
 from certmgr.issue.csr import leaf_request, new_key
 from certmgr.issue.login import Login
 from certmgr.issue.vault import AppRole, Vault
+from certmgr.openbao import INT_MOUNT
 from legation.runtime.clock import Clock
-from legation.runtime.openbao import INT_MOUNT
 
 
 class IssueError(Exception):

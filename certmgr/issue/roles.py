@@ -5,7 +5,7 @@ from typing import Any
 
 from certmgr.core.plan import Wanted
 from certmgr.core.schedule import BACKDATE
-from legation.runtime.openbao import INT_MOUNT, SIGNER_PREFIX
+from certmgr.openbao import INT_MOUNT, SIGNER_PREFIX
 
 ISSUER = "int-1"
 """The intermediate that roles sign with; pinned, never `default` (consul#15217)."""

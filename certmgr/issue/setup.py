@@ -16,7 +16,7 @@ from certmgr.core.plan import Wanted
 from certmgr.core.verify import intermediate_faults
 from certmgr.issue import csr, roles
 from certmgr.issue.vault import AppRole, Broken, Token, Vault, pick
-from legation.runtime.openbao import INT_MOUNT, ROOT_MOUNT, SIGNER_PREFIX
+from certmgr.openbao import INT_MOUNT, ROOT_MOUNT, SIGNER_PREFIX
 
 ROOT_ISSUER = "root-1"
 

@@ -27,7 +27,7 @@ import requests
 from certmgr.issue.unix_http import SCHEME, UnixAdapter
 from legation.mesh.types import NAME_PATTERN
 
-State = Literal["ok", "sealed", "unreachable", "starting"]
+VaultState = Literal["ok", "sealed", "unreachable", "starting"]
 
 _TIMEOUT = (2.0, 8.0)
 """Seconds to connect, and to wait for an answer."""
@@ -128,7 +128,7 @@ class Vault:
         self.address = address
         self._local = threading.local()
 
-    def health(self) -> State:
+    def health(self) -> VaultState:
         """Return whether it can serve now; never raises (sys/health answers 200, 429, 473, 501 or 503)."""
         try:
             answer = self._client("").sys.read_health_status(method="GET")

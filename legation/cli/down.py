@@ -2,12 +2,10 @@
 
 import asyncio
 
-import httpx
-
 from legation.cli.output import Exit, chatter
 from legation.host.layout import HostFile
 from legation.runtime import process
-from legation.runtime.control import unix_client
+from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.state import StateFolder
 from legation.runtime.tasks import until
 
@@ -23,12 +21,11 @@ def down(state: StateFolder, limit: float) -> Exit:
 
 async def _down(state: StateFolder, host: HostFile, limit: float) -> Exit:
     chatter(f"ending {host.mesh}: every instance finishes the requests that it has")
-    async with unix_client(state.control("host"), 10) as client:
-        try:
-            await client.post("/down")
-        except httpx.HTTPError as error:
-            chatter(f"pid {host.pid} does not answer ({type(error).__name__}): end it with kill {host.pid}")
-            return Exit.UNREACHABLE
+    try:
+        await ControlClient(state.control("host")).post("/down")
+    except ControlError as error:
+        chatter(f"{error}: end pid {host.pid} with kill {host.pid}")
+        return Exit.UNREACHABLE
 
     async def ended() -> bool:
         return not process.runs(host.pid)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from legation.cli.output import Exit, fail
 from legation.host.layout import HostFile
-from legation.mesh.control import HostStatus
 from legation.mesh.errors import InvalidMesh
 from legation.mesh.load import load
 from legation.mesh.source import SourcedMesh
 from legation.runtime import process
-from legation.runtime.control import ControlClient, ControlError
+from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.messages import HostStatus
 from legation.runtime.state import StateFolder, default_root
 
 
@@ -25,7 +25,7 @@ def read_text(file: Path) -> str:
 
 
 def read_mesh(file: Path) -> SourcedMesh:
-    """Return a mesh file's content; leaves with all its faults when it has some."""
+    """Return a mesh file's content; leaves with all its violations when it has some."""
     text = read_text(file)
     try:
         return load(text, str(file))
@@ -66,10 +66,7 @@ def ask_status(state: StateFolder, limit: float = 5.0) -> HostStatus:
 
     async def ask() -> HostStatus:
         client = ControlClient(state.control("host"), limit)
-        try:
-            return await client.get("/status", HostStatus)
-        finally:
-            await client.close()
+        return await client.get("/status", HostStatus)
 
     return asyncio.run(ask())
 

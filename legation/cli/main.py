@@ -1,4 +1,4 @@
-"""`legation`: the commands. Each reads its words here and leaves the work to the rooms below."""
+"""`legation`: the commands. Each reads its words here and leaves the work to the modules beside this."""
 
 import asyncio
 import os
@@ -24,14 +24,16 @@ app = typer.Typer(
 
 File = Annotated[Path | None, typer.Option("-f", "--file", help="the mesh file; without it ./mesh.yaml")]
 MeshFile = Annotated[Path | None, typer.Option("-f", "--file", help="the mesh file; without it the running mesh's")]
-State = Annotated[Path | None, typer.Option("--state", help="folder for this mesh's state and sockets on this host")]
+StateOption = Annotated[
+    Path | None, typer.Option("--state", help="folder for this mesh's state and sockets on this host")
+]
 Output = Annotated[Format, typer.Option("-o", "--output", help="table for people, json or yaml for programs")]
 
 
 @app.command()
 def up(
     file: File = None,
-    state: State = None,
+    state: StateOption = None,
     detach: Annotated[bool, typer.Option("-d", "--detach", help="go on behind, and return")] = False,
     wait: Annotated[
         float | None,
@@ -55,7 +57,7 @@ def up(
 @app.command()
 def down(
     file: MeshFile = None,
-    state: State = None,
+    state: StateOption = None,
     wait: Annotated[float, typer.Option("--wait", help="seconds to wait for its end")] = 90,
 ) -> None:
     """End a mesh that runs on this host; leaves no process of it."""
@@ -65,7 +67,7 @@ def down(
 
 
 @app.command()
-def status(file: MeshFile = None, state: State = None, output: Output = Format.TABLE) -> None:
+def status(file: MeshFile = None, state: StateOption = None, output: Output = Format.TABLE) -> None:
     """Show a running mesh: every instance, its configuration, its certificate, its processes."""
     from legation.cli.picture import picture  # noqa: PLC0415
 
@@ -79,7 +81,7 @@ def status(file: MeshFile = None, state: State = None, output: Output = Format.T
 
 @app.command()
 def validate(file: File = None, output: Output = Format.TABLE) -> None:
-    """Check a mesh file: all its faults at once, with line and column (exit code 3), or one line that it is good."""
+    """Check a mesh file: all violations at once, with line and column (exit code 3), or one line that it is good."""
     from legation.cli import validate as work  # noqa: PLC0415
 
     raise typer.Exit(int(work.validate(file or Path("mesh.yaml"), output)))
@@ -92,7 +94,7 @@ def run(
     version: Annotated[str, typer.Option("--version", help="which version of the service")] = "v1",
     instance: Annotated[str | None, typer.Option("--instance", help="its id; made from the other words")] = None,
     address: Annotated[str | None, typer.Option("--address", help="loopback address; without it a free one")] = None,
-    state: State = None,
+    state: StateOption = None,
     folder: Annotated[Path | None, typer.Option("--folder", help="where the app runs; without it, here")] = None,
     zone: Annotated[str, typer.Option("--zone", help="where this host is, for locality")] = "",
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Envoy's worker threads")] = 1,
@@ -135,7 +137,7 @@ app.add_typer(render)
 def render_prometheus(
     folder: Annotated[Path, typer.Argument(help="where to write rules/, tests/ and prometheus.yaml")],
     file: MeshFile = None,
-    state: State = None,
+    state: StateOption = None,
 ) -> None:
     """Write Prometheus's settings, recording and alert rules, and promtool's tests of them."""
     from legation.cli import render as work  # noqa: PLC0415
@@ -147,7 +149,7 @@ def render_prometheus(
 def render_grafana(
     folder: Annotated[Path, typer.Argument(help="where to write dashboards/")],
     file: MeshFile = None,
-    state: State = None,
+    state: StateOption = None,
 ) -> None:
     """Write Grafana's dashboards."""
     from legation.cli import render as work  # noqa: PLC0415

@@ -6,10 +6,12 @@ import sys
 from enum import IntEnum, StrEnum
 from io import StringIO
 
+import msgspec
 import typer
-from pydantic import BaseModel
 from rich.console import Console
 from ruamel.yaml import YAML
+
+from legation.runtime.control.messages import Message
 
 
 class Exit(IntEnum):
@@ -51,9 +53,9 @@ def fail(code: Exit, text: str) -> typer.Exit:
     return typer.Exit(int(code))
 
 
-def write(message: BaseModel, form: Format) -> None:
+def write(message: Message, form: Format) -> None:
     """Write a message as JSON or YAML."""
-    data = message.model_dump(mode="json", by_alias=True)
+    data = msgspec.to_builtins(message)
     if form is Format.JSON:
         sys.stdout.write(json.dumps(data, indent=2) + "\n")
         return

@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from legation.mesh.control import HostStatus, InstanceStatus, PartStatus
+from legation.runtime.control.messages import ComponentStatus, HostStatus, InstanceStatus
 
 _STYLES = {True: "green", False: "yellow"}
 
@@ -22,21 +22,21 @@ def picture(status: HostStatus, now: datetime) -> RenderableType:
     for row in _rows(status, now):
         table.add_row(*row)
     title = Text.assemble((status.mesh, "bold"), "   ", status.gateway or "no service is exposed")
-    return Group(title, _parts(status), Text(), table, *_problems(status))
+    return Group(title, _components(status), Text(), table, *_problems(status))
 
 
-def _parts(status: HostStatus) -> Text:
+def _components(status: HostStatus) -> Text:
     """Return one line about our own processes."""
-    parts = {"OpenBao": status.openbao, "xds_server": status.xds_server}
-    parts |= {"certmgr": status.certmgr, "telemetry": status.telemetry}
+    components = {"OpenBao": status.openbao, "xds_server": status.xds_server}
+    components |= {"certmgr": status.certmgr, "telemetry": status.telemetry}
     line = Text()
-    for name, part in parts.items():
-        line.append("● ", _STYLES[part.state == "running"]).append(f"{name}{_restarts(part)}   ")
+    for name, component in components.items():
+        line.append("● ", _STYLES[component.state == "running"]).append(f"{name}{_restarts(component)}   ")
     return line
 
 
-def _restarts(part: PartStatus) -> str:
-    return f" (restarted {part.restarts}x)" if part.restarts else ""
+def _restarts(component: ComponentStatus) -> str:
+    return f" (restarted {component.restarts}x)" if component.restarts else ""
 
 
 def _rows(status: HostStatus, now: datetime) -> Iterator[tuple[str | Text, ...]]:

@@ -8,10 +8,10 @@ from dashboards.render import render_grafana
 from legation.cli.find import read_mesh, running, state_of
 from legation.cli.output import Exit, chatter, fail
 from legation.host.layout import HostFile
-from legation.mesh.control import MeshDocument
 from legation.mesh.load import load
 from legation.mesh.model.mesh import Mesh
-from legation.runtime.control import ControlClient, ControlError
+from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.messages import MeshDocument
 from legation.runtime.state import StateFolder
 from telemetry.rules.render import Target, render_prometheus
 
@@ -36,15 +36,13 @@ async def _document(folder: StateFolder) -> MeshDocument:
         return await client.get("/mesh", MeshDocument)
     except ControlError as error:
         raise fail(Exit.UNREACHABLE, f"no mesh runs from {folder.root}: {error}") from error
-    finally:
-        await client.close()
 
 
 def prometheus(folder: Path, mesh: Mesh, host: HostFile | None) -> None:
     """Write what Prometheus needs."""
     where = host or HostFile(mesh=mesh.mesh, file="", pid=0, block=0)
-    parts = {"xds_server": where.xds_metrics, "certmgr": where.certmgr_metrics, "telemetry": where.telemetry}
-    _write(folder, render_prometheus(mesh, Target(f"http://{where.telemetry}/sd", parts)))
+    components = {"xds_server": where.xds_metrics, "certmgr": where.certmgr_metrics, "telemetry": where.telemetry}
+    _write(folder, render_prometheus(mesh, Target(f"http://{where.telemetry}/sd", components)))
     if host is None:
         chatter(f"mesh {mesh.mesh} does not run here: discovery_url in prometheus.yaml is where it would by default")
     chatter(f"start Prometheus with --config.file={folder / 'prometheus.yaml'}")

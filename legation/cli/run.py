@@ -9,9 +9,9 @@ from shutil import which
 from legation.cli.output import Exit, chatter
 from legation.host.layout import HostFile
 from legation.mesh import names
-from legation.runtime import binaries, claims
+from legation.runtime import binaries, locks
 from legation.runtime import log as logs
-from legation.runtime.control import ControlError
+from legation.runtime.control.client import ControlError
 from legation.runtime.state import StateFolder
 from legation.sidecar import run as sidecar
 from legation.sidecar.settings import RunSettings
@@ -56,14 +56,14 @@ async def run(words: Words, state: StateFolder) -> int:
             return Exit.FINDINGS
 
 
-def _address(words: Words, host: HostFile) -> tuple[str, claims.Claim] | None:
-    """Return this instance's own loopback address, with the claim on it."""
+def _address(words: Words, host: HostFile) -> tuple[str, locks.Lock] | None:
+    """Return this instance's own loopback address, with the lock on it."""
     if words.address is not None:
-        held = claims.claim(f"address/{words.address}")
+        held = locks.acquire(f"address/{words.address}")
         return (words.address, held) if held is not None else None
     for slot in _FREE_SLOTS:
         address = names.loopback_address(host.block, slot)
-        if (held := claims.claim(f"address/{address}")) is not None:
+        if (held := locks.acquire(f"address/{address}")) is not None:
             return address, held
     return None
 

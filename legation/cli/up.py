@@ -21,12 +21,12 @@ from legation.cli.picture import picture
 from legation.host import control, probe, start, watch
 from legation.host.host import Host
 from legation.host.status import collect
-from legation.mesh.control import HostStatus, InstanceStatus
 from legation.mesh.source import SourcedMesh
-from legation.runtime import control as wire
 from legation.runtime import log as logs
 from legation.runtime import process
-from legation.runtime.control import ControlError
+from legation.runtime.control import server as wire
+from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.messages import HostStatus, InstanceStatus
 from legation.runtime.state import StateFolder, UnsafeFolder
 from legation.runtime.tasks import pause, spawn
 
@@ -113,13 +113,11 @@ async def _until_up(
 
 
 async def _ask(state: StateFolder) -> HostStatus | None:
-    client = wire.ControlClient(state.control("host"), 5.0)
+    client = ControlClient(state.control("host"), 5.0)
     try:
         return await client.get("/status", HostStatus)
     except ControlError:
         return None
-    finally:
-        await client.close()
 
 
 def welcome(status: HostStatus) -> str:
@@ -198,10 +196,10 @@ async def _show_lines(host: Host) -> None:
 
 def _lines(status: HostStatus) -> dict[str, str]:
     """Return one line for each thing that can change."""
-    parts = {name: getattr(status, name).state for name in ("openbao", "xds_server", "certmgr", "telemetry")}
+    components = {name: getattr(status, name).state for name in ("openbao", "xds_server", "certmgr", "telemetry")}
     instances = [*status.gateways, *(i for s in status.services for i in s.instances)]
     return {
-        **parts,
+        **components,
         **{i.id: "healthy" if i.healthy else i.state for i in instances},
         **{f"problem {n}": problem for n, problem in enumerate(status.problems)},
     }

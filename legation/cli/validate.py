@@ -5,14 +5,14 @@ from pathlib import Path
 
 from legation.cli.find import read_text
 from legation.cli.output import Exit, Format, chatter, write
-from legation.mesh.control import FaultMessage, Validation
 from legation.mesh.errors import InvalidMesh
 from legation.mesh.load import load
 from legation.mesh.model.mesh import Mesh
+from legation.runtime.control.messages import Validation, ViolationMessage
 
 
 def validate(file: Path, form: Format) -> Exit:
-    """Say whether a mesh file is good; faults go to stdout, as they are what was asked for."""
+    """Say whether a mesh file is good; violations go to stdout, as they are what was asked for."""
     text = read_text(file)
     try:
         source = load(text, str(file))
@@ -20,7 +20,9 @@ def validate(file: Path, form: Format) -> Exit:
         if form is Format.TABLE:
             sys.stdout.write(f"{invalid}\n")
         else:
-            write(Validation(file=str(file), faults=tuple(FaultMessage.of(f) for f in invalid.faults)), form)
+            write(
+                Validation(file=str(file), violations=tuple(ViolationMessage.of(f) for f in invalid.violations)), form
+            )
         return Exit.FINDINGS
     if form is Format.TABLE:
         chatter(f"{file}: {_good(source.mesh)}")

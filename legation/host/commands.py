@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 
+from certmgr import openbao
+from legation.host.desired import InstanceSpec
 from legation.host.layout import HostFile
-from legation.host.wanted import Wanted
 from legation.mesh import names
-from legation.runtime import binaries, openbao
+from legation.runtime import binaries
 from legation.runtime.state import StateFolder
 
 
@@ -39,24 +40,24 @@ def telemetry_command(state: StateFolder, host: HostFile) -> list[str]:
         *("--control", str(state.control("telemetry"))),
         *("--xds-control", str(state.control("xds_server"))),
         *("--host", host.address),
-        *("--parts", f"xds_server={host.xds_metrics},certmgr={host.certmgr_metrics}"),
+        *("--components", f"xds_server={host.xds_metrics},certmgr={host.certmgr_metrics}"),
     ]
 
 
-def run_command(state: StateFolder, host: HostFile, wanted: Wanted, slot: int, folder: Path) -> list[str]:
+def run_command(state: StateFolder, host: HostFile, desired: InstanceSpec, slot: int, folder: Path) -> list[str]:
     """Return how to start one instance: `legation run`."""
-    app = ["--", *binaries.with_node(wanted.command)] if wanted.command else []
+    app = ["--", *binaries.with_node(desired.command)] if desired.command else []
     ports = [f"--listen={service}={port}" for service, port in host.gateway_ports.items()]
     return [
         *_module("legation.cli.main"),
         "run",
-        *("--service", wanted.service),
-        *("--version", wanted.version),
-        *("--instance", wanted.id),
+        *("--service", desired.service),
+        *("--version", desired.version),
+        *("--instance", desired.id),
         *("--address", names.loopback_address(host.block, slot)),
         *("--state", str(state.root)),
         *("--folder", str(folder)),
-        *(ports if wanted.service == names.GATEWAY else []),
+        *(ports if desired.service == names.GATEWAY else []),
         *app,
     ]
 

@@ -6,8 +6,8 @@ from starlette.routing import BaseRoute, Route
 
 from legation.host.host import Host
 from legation.host.status import collect
-from legation.mesh.control import MeshDocument
-from legation.runtime.control import reply
+from legation.runtime.control.messages import MeshDocument
+from legation.runtime.control.server import reply
 
 
 def routes(host: Host) -> list[BaseRoute]:

@@ -1,29 +1,30 @@
-"""A whole mesh on one host: its parts, its instances, and the mesh file that says what they are."""
+"""A whole mesh on one host: its components, its instances, and the mesh file that says what they are."""
 
 import asyncio
 import contextlib
 import os
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from legation.host import commands
+from legation.host.desired import desired
 from legation.host.instances import Instances
 from legation.host.layout import HostFile
-from legation.host.part import Part
-from legation.host.wanted import wanted
-from legation.mesh.control import ApplyResult, InstanceList, MeshDocument
 from legation.mesh.load import load
 from legation.mesh.source import SourcedMesh
-from legation.runtime.control import ControlClient, ControlError
+from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.messages import ApplyResult, InstanceList, MeshDocument
 from legation.runtime.state import StateFolder
-from legation.runtime.tasks import Latest, backoff, spawn
+from legation.runtime.supervisor import Program, Supervisor
+from legation.runtime.tasks import Latest, backoff, follow, spawn
 from legation.sidecar import report
 
 log = structlog.get_logger()
 
-PARTS = ("openbao", "xds_server", "certmgr", "telemetry")
-_PART_LIMIT = 8.0
+COMPONENTS = ("openbao", "xds_server", "certmgr", "telemetry")
+_COMPONENT_LIMIT = 8.0
 _READY_LIMIT = 30.0
 
 
@@ -39,7 +40,7 @@ class Host:
         self.registry_live = False
         self.file_problems: tuple[str, ...] = ()
         self.stopping = asyncio.Event()
-        self.parts = {name: self._part(name) for name in PARTS}
+        self.components = {name: self._component(name) for name in COMPONENTS}
         folder = Path(host.file).parent
         self.instances = Instances(state, host, folder, dict(os.environ))
         self.xds = ControlClient(state.control("xds_server"))
@@ -47,13 +48,12 @@ class Host:
     async def run(self) -> None:
         """Run until `stopping` is set; nothing of ours is left when this returns."""
         async with asyncio.TaskGroup() as group:
-            keepers = [spawn(group, name, part.keep(self.touch)) for name, part in self.parts.items()]
+            keepers = [spawn(group, name, component.keep()) for name, component in self.components.items()]
             keepers.append(spawn(group, "registry", self._watch_registry()))
             keepers.append(spawn(group, "instances", self._follow_applied(group)))
             await self._apply_first()
             await self.stopping.wait()
             await self._stop(keepers)
-        await self.xds.close()
         for name in self.state.run.glob("*.sock"):
             name.unlink(missing_ok=True)
 
@@ -62,11 +62,11 @@ class Host:
         self.changes.set(self.changes.value + 1)
 
     async def apply(self, text: str) -> ApplyResult:
-        """Send a mesh file through the one path that a change takes; then align what runs here with it."""
+        """Send a mesh file through the one path that a change takes; then reconcile what runs here with it."""
         document = MeshDocument(file=self.applied.value.file, text=text)
         result = await self.xds.send("PUT", "/mesh", document, ApplyResult, 30)
-        self.file_problems = tuple(str(fault) for fault in result.faults)
-        if not result.faults and result.version != self.applied.value.version:
+        self.file_problems = tuple(str(violation) for violation in result.violations)
+        if not result.violations and result.version != self.applied.value.version:
             self.applied.set(load(text, document.file))
         self.touch()
         return result
@@ -80,13 +80,13 @@ class Host:
                 result = await self.apply(self.applied.value.text)
             except ControlError:
                 continue
-            if result.faults:
-                log.error("mesh refused", faults=list(self.file_problems))
+            if result.violations:
+                log.error("mesh refused", violations=list(self.file_problems))
             return
 
     async def _follow_applied(self, group: asyncio.TaskGroup) -> None:
         async for source in self.applied.watch():
-            await self.instances.align(wanted(source.mesh), group, self.touch, self._until_ready)
+            await self.instances.reconcile(desired(source.mesh), group, self.touch, self._until_ready)
 
     async def _until_ready(self, instance: str) -> None:
         """Wait until an instance that was started anew takes requests; one that does not is not waited for long."""
@@ -99,32 +99,31 @@ class Host:
 
     async def _watch_registry(self) -> None:
         """Keep the newest registry; what was known stays while xds_server is away."""
-        while True:
-            async for _ in backoff(0.1, 1.0):
-                try:
-                    async for instances in self.xds.watch("/instances/watch", InstanceList):
-                        self.registry_live = True
-                        self.registry.set(instances)
-                        self.touch()
-                except ControlError:
-                    continue
-                finally:
-                    self.registry_live = False
-                break
+
+        def lost(_: Exception, __: int) -> None:
+            self.registry_live = False
+            self.touch()
+
+        watch = partial(self.xds.watch, "/instances/watch", InstanceList)
+        async for instances in follow(watch, lost, transient=(ControlError,), limit=1.0):
+            self.registry_live = True
+            self.registry.set(instances)
+            self.touch()
 
     async def _stop(self, keepers: list[asyncio.Task[None]]) -> None:
-        """End the instances while the control plane still serves them, then the parts."""
+        """End the instances while the control plane still serves them, then the components."""
         keepers[-1].cancel()
         await self.instances.end_all()
-        await asyncio.gather(*(self.parts[name].stop(_PART_LIMIT) for name in PARTS))
+        await asyncio.gather(*(self.components[name].stop(_COMPONENT_LIMIT) for name in COMPONENTS))
         for task in keepers:
             task.cancel()
 
-    def _part(self, name: str) -> Part:
+    def _component(self, name: str) -> Supervisor:
         make = {
             "openbao": commands.openbao_command,
             "xds_server": commands.xds_server_command,
             "certmgr": commands.certmgr_command,
             "telemetry": commands.telemetry_command,
         }[name]
-        return Part(name, lambda: make(self.state, self.host), self.state.logs / f"{name}.log")
+        program = Program(name, lambda: make(self.state, self.host), self.state.logs / f"{name}.log")
+        return Supervisor(program, self.touch)

@@ -7,11 +7,11 @@ from pathlib import Path
 import structlog
 
 from legation.host.commands import run_command
+from legation.host.desired import InstanceSpec, slots
 from legation.host.layout import HostFile
-from legation.host.part import Part
-from legation.host.wanted import Wanted, slots
 from legation.mesh import names
 from legation.runtime.state import StateFolder
+from legation.runtime.supervisor import Program, Supervisor
 from legation.runtime.tasks import spawn
 from legation.sidecar import report
 from legation.sidecar.run import EXIT_REFUSED
@@ -29,12 +29,12 @@ class Instances:
         """Prepare; commands run in `folder`, which is mesh.yaml's."""
         self._state, self._host, self._folder, self._environ = state, host, folder, environ
         self._slots: dict[str, int] = {}
-        self.parts: dict[str, Part] = {}
-        self.wanted: dict[str, Wanted] = {}
+        self.components: dict[str, Supervisor] = {}
+        self.desired: dict[str, InstanceSpec] = {}
 
-    async def align(
+    async def reconcile(
         self,
-        wanted: tuple[Wanted, ...],
+        desired: tuple[InstanceSpec, ...],
         group: asyncio.TaskGroup,
         changed: Callable[[], None],
         ready: Callable[[str], Awaitable[None]],
@@ -43,13 +43,13 @@ class Instances:
 
         Restarts go one at a time, each followed by `ready(instance)`, so that the others serve meanwhile.
         """
-        fresh = {w.id: w for w in wanted}
-        self._slots = slots(wanted, self._slots)
-        for instance in [i for i in self.wanted if i not in fresh]:
+        fresh = {w.id: w for w in desired}
+        self._slots = slots(desired, self._slots)
+        for instance in [i for i in self.desired if i not in fresh]:
             await self._end(instance)
         for instance, new in fresh.items():
-            old = self.wanted.get(instance)
-            failed = instance in self.parts and self.parts[instance].state == "stopped"
+            old = self.desired.get(instance)
+            failed = instance in self.components and self.components[instance].state == "stopped"
             if old == new and not failed:
                 continue
             if old is not None:
@@ -60,40 +60,40 @@ class Instances:
 
     async def end_all(self) -> None:
         """End every instance, the gateway first, so that no new request comes in."""
-        gateways = [i for i, w in self.wanted.items() if w.service == names.GATEWAY]
+        gateways = [i for i, w in self.desired.items() if w.service == names.GATEWAY]
         await asyncio.gather(*(self._end(i) for i in gateways))
-        await asyncio.gather(*(self._end(i) for i in list(self.wanted)))
+        await asyncio.gather(*(self._end(i) for i in list(self.desired)))
 
     def problem(self, instance: str) -> str | None:
         """Return what is wrong with an instance, from its own report or its exit."""
-        part = self.parts.get(instance)
+        component = self.components.get(instance)
         said = report.read(self._state.instance(instance))
         if said is not None and said.problem:
             return said.problem
-        if part is not None and part.pid is None and part.exit_code not in {None, 0}:
-            return (
-                f"{instance}: legation run ended with code {part.exit_code}; {part.last_words() or 'it said nothing'}"
-            )
+        if component is not None and component.pid is None and component.exit_code not in {None, 0}:
+            words = component.last_words() or "it said nothing"
+            return f"{instance}: legation run ended with code {component.exit_code}; {words}"
         return None
 
-    def _start(self, wanted: Wanted, group: asyncio.TaskGroup, changed: Callable[[], None]) -> None:
-        folder = self._state.instance(wanted.id)
+    def _start(self, desired: InstanceSpec, group: asyncio.TaskGroup, changed: Callable[[], None]) -> None:
+        folder = self._state.instance(desired.id)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / "state.json").unlink(missing_ok=True)
-        argv = run_command(self._state, self._host, wanted, self._slots[wanted.id], self._folder)
-        part = Part(
-            wanted.id,
+        argv = run_command(self._state, self._host, desired, self._slots[desired.id], self._folder)
+        program = Program(
+            desired.id,
             lambda: argv,
             folder / "run.log",
-            env={**self._environ, **dict(wanted.env)},
+            env={**self._environ, **dict(desired.env)},
             final=frozenset({EXIT_REFUSED}),
         )
-        self.parts[wanted.id], self.wanted[wanted.id] = part, wanted
-        spawn(group, wanted.id, part.keep(changed))
+        component = Supervisor(program, changed)
+        self.components[desired.id], self.desired[desired.id] = component, desired
+        spawn(group, desired.id, component.keep())
 
     async def _end(self, instance: str) -> None:
-        part = self.parts.get(instance)
-        if part is not None:
-            await part.stop(STOP_LIMIT)
-        self.parts.pop(instance, None)
-        self.wanted.pop(instance, None)
+        component = self.components.get(instance)
+        if component is not None:
+            await component.stop(STOP_LIMIT)
+        self.components.pop(instance, None)
+        self.desired.pop(instance, None)

@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+import msgspec
 
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 
 
-class HostFile(BaseModel):
+class HostFile(msgspec.Struct, frozen=True, kw_only=True):
     """The content of `host.json`: what a mesh that runs here has taken. Removed when it ends."""
-
-    model_config = ConfigDict(frozen=True)
 
     mesh: str
     file: str
@@ -47,7 +45,7 @@ class HostFile(BaseModel):
     @classmethod
     def read(cls, path: Path) -> "HostFile | None":
         """Return the file's content, or None where there is none."""
-        return cls.model_validate_json(path.read_text()) if path.exists() else None
+        return msgspec.json.decode(path.read_bytes(), type=cls) if path.exists() else None
 
 
 def gateway_url(mesh: Mesh, ports: dict[str, int]) -> str | None:

@@ -1,10 +1,10 @@
 """Whether a mesh is up: every instance in order, and a request that has passed through every service."""
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
-import httpx
-
-from legation.mesh.control import HostStatus, InstanceStatus
+from legation.runtime import http
+from legation.runtime.control.messages import HostStatus, InstanceStatus
 from legation.sidecar.admin import Admin
 
 _SERVED = "http.inbound.downstream_rq_2xx"
@@ -39,13 +39,13 @@ async def unreached(status: HostStatus) -> tuple[str, ...]:
     """Send one request to the gateway; return the services that have not served any request yet."""
     if status.gateway is None:
         return ()
-    async with httpx.AsyncClient(timeout=10, verify=False, trust_env=False) as client:  # noqa: S501 - plain HTTP
-        try:
-            answer = await client.get(status.gateway)
-        except httpx.HTTPError as error:
-            return (f"{status.gateway} does not answer ({type(error).__name__})",)
-    if answer.status_code != 200:
-        return (f"{status.gateway} answers {answer.status_code}: {answer.text[:200].strip()}",)
+    url = urlsplit(status.gateway)
+    try:
+        answer = await http.request((url.hostname or "", url.port or 80), "GET", "/", limit=10)
+    except http.HttpError as error:
+        return (str(error),)
+    if answer.status != 200:
+        return (f"{status.gateway} answers {answer.status}: {answer.text[:200].strip()}",)
     return tuple(
         [f"no request has passed through {s.name} yet" for s in status.services if not await _served(s.instances)]
     )
@@ -60,8 +60,6 @@ async def _served(instances: tuple[InstanceStatus, ...]) -> bool:
         try:
             if await admin.stat(_SERVED):
                 return True
-        except httpx.HTTPError:
+        except http.HttpError:
             continue
-        finally:
-            await admin.close()
     return False

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from legation.host.layout import HostFile
 from legation.mesh.model.mesh import Mesh
-from legation.runtime import binaries, claims
+from legation.runtime import binaries, locks
 from legation.runtime.state import StateFolder
 
 _BLOCKS = range(191)
@@ -34,7 +35,7 @@ def taken(state: StateFolder, file: Path, mesh: Mesh, gateway_port: int | None) 
         _check_trust_domain(state, mesh)
         ports = _gateway_ports(mesh, gateway_port)
         host = HostFile(mesh=mesh.mesh, file=str(file), pid=os.getpid(), block=block, gateway_ports=ports)
-        state.host_file.write_text(host.model_dump_json(indent=2))
+        state.host_file.write_bytes(msgspec.json.format(msgspec.json.encode(host)))
         try:
             yield host
         finally:
@@ -75,7 +76,7 @@ def _locked(state: StateFolder) -> Iterator[None]:
 @contextmanager
 def _block() -> Iterator[int]:
     """Hold a loopback block that no other mesh on this host uses."""
-    found = claims.first("block", _BLOCKS)
+    found = locks.first("block", _BLOCKS)
     if found is None:
         raise CannotStart(f"all {len(_BLOCKS)} loopback blocks are taken by other meshes: end one (legation down)")
     block, held = found
@@ -100,9 +101,9 @@ def _port(mesh: Mesh, service: str, chosen: int | None) -> int:
         with socket.create_server((address, 0)) as probe:
             return int(probe.getsockname()[1])
     port = chosen or expose.port
-    if port < 1024 and os.geteuid() != 0 and not claims.is_free(address, port):
+    if port < 1024 and os.geteuid() != 0 and not locks.is_free(address, port):
         raise CannotStart(f"port {port} needs root: expose {service} on a port above 1023, or use --gateway-port PORT")
-    if not claims.is_free(address, port):
+    if not locks.is_free(address, port):
         raise CannotStart(
             f"port {port} on {address} is taken{_by_whom(port)}: end that, or choose another port with --gateway-port "
             f"PORT (0: any free one), or change services.{service}.expose.port"

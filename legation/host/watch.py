@@ -7,7 +7,7 @@ import structlog
 from watchfiles import awatch
 
 from legation.host.host import Host
-from legation.runtime.control import ControlError
+from legation.runtime.control.client import ControlError
 
 log = structlog.get_logger()
 
@@ -35,8 +35,8 @@ async def follow(host: Host, file: Path) -> None:
             log.warning("mesh file not applied yet", error=str(error))
             continue
         seen = text
-        if result.faults:
-            log.warning("mesh file refused, nothing has changed", faults=list(host.file_problems))
+        if result.violations:
+            log.warning("mesh file refused, nothing has changed", violations=list(host.file_problems))
 
 
 def _read(file: Path) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from legation.mesh import names
-from legation.mesh.errors import Fault
+from legation.mesh.errors import Violation
 from legation.mesh.finding import Finding
 from legation.mesh.model.load_balancing import HASHING
 from legation.mesh.model.mesh import Mesh
@@ -19,9 +19,9 @@ MOST_INSTANCES = 254
 """One loopback address each, beside the gateway's and the host's own, in a block of 256."""
 
 
-def check(sourced: SourcedMesh) -> tuple[Fault, ...]:
+def check(sourced: SourcedMesh) -> tuple[Violation, ...]:
     """Return what is wrong with a mesh whose fields are right one by one, in the order of the file."""
-    return tuple(sorted({finding.fault(sourced) for finding in findings(sourced)}))
+    return tuple(sorted({finding.violation(sourced) for finding in findings(sourced)}))
 
 
 def findings(sourced: SourcedMesh) -> Iterator[Finding]:
@@ -44,7 +44,7 @@ def findings(sourced: SourcedMesh) -> Iterator[Finding]:
 
 def _name(name: str, here: Path) -> Iterator[Finding]:
     if names.is_reserved(name):
-        yield Finding(here, f"{shown(name)} is kept for Legation's own parts: take another name", ())
+        yield Finding(here, f"{shown(name)} is kept for Legation's own components: take another name", ())
 
 
 def _calls(sourced: SourcedMesh, name: str, service: Service) -> Iterator[Finding]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from legation.mesh.errors import Fault, InvalidMesh, Position
-from legation.mesh.nodes import DEEPEST, Entries, Items, Node, Reader, Scalar
+from legation.mesh.errors import InvalidMesh, Position, Violation
+from legation.mesh.nodes import DEEPEST, Reader, Scalar, YamlMapping, YamlNode, YamlSequence
 from legation.mesh.source import Path
 from legation.mesh.syntax import events
 
@@ -15,14 +15,14 @@ MOST_REPEATED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The values of a file, where they stand (see `SourcedMesh`), how they are spelled, and their faults as YAML."""
+    """The values of a file, where they stand (see `SourcedMesh`), how they are spelled, and what is wrong as YAML."""
 
     file: str
     value: Any
     positions: Mapping[Path, Position]
     keys: Mapping[Path, Position]
     spelled: Mapping[Path, str]
-    faults: tuple[Fault, ...]
+    violations: tuple[Violation, ...]
 
 
 def read(text: str, file: str) -> Document:
@@ -31,7 +31,7 @@ def read(text: str, file: str) -> Document:
     root = reader.document()
     placer = _Placer(file)
     value = None if root is None else placer.plain(root, (), None)
-    return Document(file, value, placer.positions, placer.keys, placer.spelled, tuple(reader.faults))
+    return Document(file, value, placer.positions, placer.keys, placer.spelled, tuple(reader.violations))
 
 
 class _Placer:
@@ -45,7 +45,7 @@ class _Placer:
         self._seen: set[int] = set()
         self._repeated = 0
 
-    def plain(self, node: Node, path: Path, key: Position | None) -> Any:
+    def plain(self, node: YamlNode, path: Path, key: Position | None) -> Any:
         """Return the plain value of a node, and note where it stands."""
         self._limit(node, path)
         written = isinstance(node, Scalar) and (node.text or node.value is not None)
@@ -54,19 +54,19 @@ class _Placer:
             case Scalar(value=value, text=text):
                 self.spelled[path] = text
                 return value
-            case Items(items=items):
+            case YamlSequence(items=items):
                 return [self.plain(item, (*path, i), None) for i, item in enumerate(items)]
-            case Entries():
+            case YamlMapping():
                 return {name: self.plain(value, (*path, name), at) for name, at, value in self._named(node, path)}
 
-    def _named(self, node: Entries, path: Path) -> Iterator[tuple[str, Position, Node]]:
+    def _named(self, node: YamlMapping, path: Path) -> Iterator[tuple[str, Position, YamlNode]]:
         for name, (at, value) in node.entries.items():
             self.keys[(*path, name)] = at
             yield name, at, value
 
-    def _limit(self, node: Node, path: Path) -> None:
+    def _limit(self, node: YamlNode, path: Path) -> None:
         self._repeated += id(node) in self._seen
         self._seen.add(id(node))
         if self._repeated > MOST_REPEATED or len(path) > DEEPEST:
             many = f"aliases repeat more than {MOST_REPEATED} values or go more than {DEEPEST} levels deep"
-            raise InvalidMesh([Fault(node.at, "", f"{many}: write less with them")])
+            raise InvalidMesh([Violation(node.at, "", f"{many}: write less with them")])

@@ -1,7 +1,7 @@
 """What can be wrong with a mesh file.
 
 MeshError
-└── InvalidMesh     one or more faults, each with file, line, column and path
+└── InvalidMesh     one or more violations, each with file, line, column and path
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Fault:
+class Violation:
     """One thing that is wrong: where, at which path, and what would be accepted."""
 
     position: Position
@@ -39,13 +39,13 @@ class MeshError(Exception):
 
 
 class InvalidMesh(MeshError):
-    """A mesh with faults; `faults` holds all of them, in the order of the file."""
+    """A mesh with violations; `violations` holds all of them, in the order of the file."""
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
-        """Keep the faults, sorted by position."""
-        self.faults = tuple(sorted(faults))
-        super().__init__(self.faults)
+    def __init__(self, violations: Iterable[Violation]) -> None:
+        """Keep the violations, sorted by position."""
+        self.violations = tuple(sorted(violations))
+        super().__init__(self.violations)
 
     def __str__(self) -> str:
-        """Return one line a fault."""
-        return "\n".join(str(fault) for fault in self.faults)
+        """Return one line a violation."""
+        return "\n".join(str(violation) for violation in self.violations)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from legation.mesh.errors import Fault
+from legation.mesh.errors import Violation
 from legation.mesh.source import Path, SourcedMesh
 from legation.mesh.wording import dotted
 
@@ -19,7 +19,7 @@ class Finding:
     rests_on: tuple[Path, ...]
     at_key: bool = False
 
-    def fault(self, sourced: SourcedMesh) -> Fault:
-        """Return the finding as a fault with its place in the file."""
+    def violation(self, sourced: SourcedMesh) -> Violation:
+        """Return the finding as a violation with its place in the file."""
         position = sourced.key(*self.path) if self.at_key else sourced.position(*self.path)
-        return Fault(position, dotted(self.path), self.message)
+        return Violation(position, dotted(self.path), self.message)

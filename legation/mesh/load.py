@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from legation.mesh.checks import findings
 from legation.mesh.document import Document, read
-from legation.mesh.errors import Fault, InvalidMesh, Position
-from legation.mesh.explain import Refusal, empty, explain
+from legation.mesh.errors import InvalidMesh, Position, Violation
 from legation.mesh.finding import Finding
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.schema import at, example, schema, wanted
 from legation.mesh.source import Path, SourcedMesh
+from legation.mesh.translate_errors import Refusal, empty, explain
 from legation.mesh.wording import kind
 
 MOST_FINDINGS = 1000
@@ -23,26 +23,29 @@ MOST_FINDINGS = 1000
 
 
 def load(text: str, file: str) -> SourcedMesh:
-    """Return the mesh that `text`, the content of `file`, says; InvalidMesh with every fault of it."""
+    """Return the mesh that `text`, the content of `file`, says; InvalidMesh with every violation of it."""
     document = read(text, file)
     if not isinstance(document.value, dict):
-        raise InvalidMesh([*document.faults, _no_mapping(document)])
+        raise InvalidMesh([*document.violations, _no_mapping(document)])
     refused = (*_refused(document), *empty(document))
-    told = {(fault.position, fault.path) for fault in document.faults}
-    faults = {*document.faults, *(fault for _, fault in refused if (fault.position, fault.path) not in told)}
+    told = {(violation.position, violation.path) for violation in document.violations}
+    violations = {
+        *document.violations,
+        *(violation for _, violation in refused if (violation.position, violation.path) not in told),
+    }
     paths = frozenset(path for path, _ in refused)
     sourced = _sourced(document, text, paths)
     if sourced is None:
-        raise InvalidMesh(faults)
+        raise InvalidMesh(violations)
     found = islice(_sound(findings(sourced), paths), MOST_FINDINGS)
-    if faults := faults.union(finding.fault(sourced) for finding in found):
-        raise InvalidMesh(faults)
+    if violations := violations.union(finding.violation(sourced) for finding in found):
+        raise InvalidMesh(violations)
     return sourced
 
 
-def _no_mapping(document: Document) -> Fault:
+def _no_mapping(document: Document) -> Violation:
     what = "the file is empty" if document.value is None else f"this is {kind(document.value)}"
-    return Fault(Position(document.file, 1, 1), "", f"{what}: write {wanted(schema())}")
+    return Violation(Position(document.file, 1, 1), "", f"{what}: write {wanted(schema())}")
 
 
 def _refused(document: Document) -> tuple[Refusal, ...]:

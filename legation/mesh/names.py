@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 
-PART_PREFIX = "legation-"
-"""How the names of our own parts begin; no service may be called so (nor `legation`)."""
+COMPONENT_PREFIX = "legation-"
+"""How the names of our own components begin; no service may be called so (nor `legation`)."""
 
-GATEWAY = f"{PART_PREFIX}gateway"
-XDS_SERVER = f"{PART_PREFIX}xds-server"
-PARTS = (GATEWAY, XDS_SERVER)
-"""The parts of the suite that have an identity of their own."""
+GATEWAY = f"{COMPONENT_PREFIX}gateway"
+XDS_SERVER = f"{COMPONENT_PREFIX}xds-server"
+COMPONENTS = (GATEWAY, XDS_SERVER)
+"""The components of the suite that have an identity of their own."""
 
 MESH_CERT = "mesh_cert"
 MESH_CA = "mesh_ca"
@@ -39,12 +39,12 @@ HOST_SLOT = 255
 
 def is_reserved(name: str) -> bool:
     """Say whether a service may not have this name, as it is one of ours."""
-    return name == "legation" or name.startswith(PART_PREFIX)
+    return name == "legation" or name.startswith(COMPONENT_PREFIX)
 
 
 def spiffe_id(trust_domain: str, name: str) -> str:
-    """Return the SPIFFE ID of a service, or of one of our parts (`legation-x` is `/legation/x`)."""
-    path = f"legation/{name.removeprefix(PART_PREFIX)}" if name.startswith(PART_PREFIX) else name
+    """Return the SPIFFE ID of a service, or of one of our components (`legation-x` is `/legation/x`)."""
+    path = f"legation/{name.removeprefix(COMPONENT_PREFIX)}" if name.startswith(COMPONENT_PREFIX) else name
     return f"spiffe://{trust_domain}/{path}"
 
 

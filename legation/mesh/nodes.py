@@ -21,7 +21,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from legation.mesh.errors import Fault, InvalidMesh, Position
+from legation.mesh.errors import InvalidMesh, Position, Violation
 from legation.mesh.source import Path
 from legation.mesh.syntax import mark_position
 from legation.mesh.wording import dotted, shown
@@ -51,37 +51,37 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Items:
+class YamlSequence:
     """A list."""
 
     at: Position
-    items: tuple["Node", ...]
+    items: tuple["YamlNode", ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
+class YamlMapping:
     """A mapping: each key with its own place and its value."""
 
     at: Position
-    entries: Mapping[str, tuple[Position, "Node"]]
+    entries: Mapping[str, tuple[Position, "YamlNode"]]
 
 
-Node = Scalar | Items | Entries
+YamlNode = Scalar | YamlSequence | YamlMapping
 
 
 class Reader:
-    """Reads one document; collects in `faults` what is wrong with it but can be read on."""
+    """Reads one document; collects in `violations` what is wrong with it but can be read on."""
 
     def __init__(self, events: Iterator[Event], file: str) -> None:
         """Read from `events`."""
-        self.faults: list[Fault] = []
+        self.violations: list[Violation] = []
         self._events = events
         self._file = file
-        self._anchors: dict[str, Node | None] = {}
+        self._anchors: dict[str, YamlNode | None] = {}
 
-    def document(self) -> Node | None:
+    def document(self) -> YamlNode | None:
         """Return the only document's value, or None when there is none; InvalidMesh when it cannot be read."""
-        root: Node | None = None
+        root: YamlNode | None = None
         started = False
         for event in self._events:
             if isinstance(event, DocumentStartEvent):
@@ -91,7 +91,7 @@ class Reader:
                 root = self._node(next(self._events), ())
         return root
 
-    def _node(self, event: Any, path: Path) -> Node:
+    def _node(self, event: Any, path: Path) -> YamlNode:
         if len(path) > DEEPEST:
             self._refuse(event, (), f"lists and mappings are more than {DEEPEST} levels deep")
         if isinstance(event, AliasEvent):
@@ -103,34 +103,34 @@ class Reader:
             self._anchors[event.anchor] = node
         return node
 
-    def _alias(self, event: Any, path: Path) -> Node:
+    def _alias(self, event: Any, path: Path) -> YamlNode:
         node = self._anchors.get(event.anchor)
         if node is None:
             why = "refers to itself" if event.anchor in self._anchors else "has no anchor before it"
             self._refuse(event, path, f"the alias *{event.anchor} {why}")
         return node
 
-    def _fresh(self, event: Any, path: Path) -> Node:
+    def _fresh(self, event: Any, path: Path) -> YamlNode:
         here = mark_position(event.start_mark, self._file)
         tag = None if event.tag is None else str(event.tag)
         if tag is not None and tag not in _TEXT and tag not in _PLAIN:
-            self._fault(here, path, f"the tag {tag.replace(_CORE, '!!')} is not known: write a plain value")
+            self._violation(here, path, f"the tag {tag.replace(_CORE, '!!')} is not known: write a plain value")
         if isinstance(event, MappingStartEvent):
-            return Entries(here, self._entries(path))
+            return YamlMapping(here, self._entries(path))
         if isinstance(event, SequenceStartEvent):
-            return Items(here, self._items(path))
+            return YamlSequence(here, self._items(path))
         plain = tag in _PLAIN or (tag is None and event.implicit[0])
         return Scalar(here, scalar(event.value) if plain else self._text(here, path, event.value), event.value)
 
-    def _items(self, path: Path) -> tuple[Node, ...]:
-        items: list[Node] = []
+    def _items(self, path: Path) -> tuple[YamlNode, ...]:
+        items: list[YamlNode] = []
         while not isinstance(event := next(self._events), SequenceEndEvent):
             items.append(self._node(event, (*path, len(items))))
         return tuple(items)
 
-    def _entries(self, path: Path) -> Mapping[str, tuple[Position, Node]]:
-        entries: dict[str, tuple[Position, Node]] = {}
-        merged: list[Node] = []
+    def _entries(self, path: Path) -> Mapping[str, tuple[Position, YamlNode]]:
+        entries: dict[str, tuple[Position, YamlNode]] = {}
+        merged: list[YamlNode] = []
         while not isinstance(event := next(self._events), MappingEndEvent):
             here = mark_position(event.start_mark, self._file)
             merges = isinstance(event, ScalarEvent) and event.value == "<<" and event.implicit[0]
@@ -140,7 +140,7 @@ class Reader:
                 merged.append(value)
             elif key in entries:
                 first = entries[key][0]
-                self._fault(here, (*path, key), f"given twice, first at {first.line}:{first.column}")
+                self._violation(here, (*path, key), f"given twice, first at {first.line}:{first.column}")
             else:
                 entries[key] = here, value
         return {**self._merge(merged, path), **entries}
@@ -150,32 +150,34 @@ class Reader:
         if not isinstance(node, Scalar):
             self._refuse(event, path, "a list or a mapping cannot be a key: write a word")
         if not isinstance(node.value, str):
-            self._fault(node.at, path, f'the key {node.text or "null"} is no text: put it in quotes, "{node.text}"')
+            self._violation(node.at, path, f'the key {node.text or "null"} is no text: put it in quotes, "{node.text}"')
         return node.text if isinstance(node.value, str) or node.text else "null"
 
-    def _merge(self, values: list[Node], path: Path) -> dict[str, tuple[Position, Node]]:
+    def _merge(self, values: list[YamlNode], path: Path) -> dict[str, tuple[Position, YamlNode]]:
         """Return what `<<` brings in; the first mapping that has a key wins (YAML merge key, 2005)."""
-        entries: dict[str, tuple[Position, Node]] = {}
+        entries: dict[str, tuple[Position, YamlNode]] = {}
         for value in values:
-            for part in value.items if isinstance(value, Items) else (value,):
-                if isinstance(part, Entries):
+            for part in value.items if isinstance(value, YamlSequence) else (value,):
+                if isinstance(part, YamlMapping):
                     entries = {**part.entries, **entries}
                 else:
-                    self._fault(part.at, (*path, "<<"), "only mappings can be merged")
+                    self._violation(part.at, (*path, "<<"), "only mappings can be merged")
         return entries
 
     def _text(self, here: Position, path: Path, text: str) -> str:
         """Return a text without half characters, which escapes can spell but nothing can send."""
         whole = re.sub("[\ud800-\udfff]", "\ufffd", text)
         if whole != text:
-            self._fault(here, path, f"{shown(text)} holds half of a character: escape the whole one with \\U")
+            self._violation(here, path, f"{shown(text)} holds half of a character: escape the whole one with \\U")
         return whole
 
-    def _fault(self, here: Position, path: Path, message: str) -> None:
-        self.faults.append(Fault(here, dotted(path), message))
+    def _violation(self, here: Position, path: Path, message: str) -> None:
+        self.violations.append(Violation(here, dotted(path), message))
 
     def _refuse(self, event: Event, path: Path, message: str) -> NoReturn:
-        raise InvalidMesh([*self.faults, Fault(mark_position(event.start_mark, self._file), dotted(path), message)])
+        raise InvalidMesh(
+            [*self.violations, Violation(mark_position(event.start_mark, self._file), dotted(path), message)]
+        )
 
 
 def scalar(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""The JSON Schema of mesh.yaml: for editors, and for faults that say what would be accepted."""
+"""The JSON Schema of mesh.yaml: for editors, and for violations that say what would be accepted."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from legation.mesh.model.mesh import Mesh
 from legation.mesh.types import PHRASES, format_duration
 from legation.mesh.wording import either
 
-Node = Mapping[str, Any]
+SchemaNode = Mapping[str, Any]
 """A part of the schema."""
 
 
@@ -27,7 +27,7 @@ class _Generate(GenerateJsonSchema):
 
 
 @cache
-def schema() -> Node:
+def schema() -> SchemaNode:
     """Return the JSON Schema (2020-12) of mesh.yaml, as values."""
     raw = Mesh.model_json_schema(schema_generator=_Generate)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mesh.yaml", **_tidy(raw)}
@@ -38,20 +38,20 @@ def json_schema() -> str:
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def at(path: Iterable[str | int]) -> Node | None:
+def at(path: Iterable[str | int]) -> SchemaNode | None:
     """Return the part of the schema for a path of mesh.yaml, or None where nothing may stand."""
-    node: Node | None = schema()
+    node: SchemaNode | None = schema()
     for step in path:
         node = None if node is None else _into(node, step)
     return node
 
 
-def fields(node: Node) -> tuple[str, ...]:
+def fields(node: SchemaNode) -> tuple[str, ...]:
     """Return the names of the fields that a mapping may hold; none where it may hold any (or is no mapping)."""
     return tuple(_mapping(node).get("properties", ()))
 
 
-def wanted(node: Node) -> str:
+def wanted(node: SchemaNode) -> str:
     """Return what is accepted in a place, in words: `a whole number from 1 to 65535`, `http or grpc`."""
     if "anyOf" in node:
         return either(wanted(choice) for choice in node["anyOf"])
@@ -59,13 +59,13 @@ def wanted(node: Node) -> str:
     return _wanted_text(node) if node["type"] == "string" else _wanted_more(node)
 
 
-def _wanted_text(node: Node) -> str:
+def _wanted_text(node: SchemaNode) -> str:
     if "enum" in node:
         return either(node["enum"])
     return PHRASES[node["pattern"]] if "pattern" in node else "an IPv4 address such as 127.0.0.1, or 0.0.0.0 for all"
 
 
-def _wanted_more(node: Node) -> str:
+def _wanted_more(node: SchemaNode) -> str:
     match node:
         case {"type": "integer"}:
             return f"a whole number from {node['minimum']} to {node['maximum']}"
@@ -77,7 +77,7 @@ def _wanted_more(node: Node) -> str:
             return f"a mapping, each key {PHRASES[node['propertyNames']['pattern']]}"
 
 
-def example(node: Node) -> Any:
+def example(node: SchemaNode) -> Any:
     """Return the smallest value that is accepted in a place."""
     match node:
         case {"$ref": _}:
@@ -94,20 +94,20 @@ def example(node: Node) -> Any:
             return {}
 
 
-def _resolve(node: Node) -> Node:
-    found: Node = schema()["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+def _resolve(node: SchemaNode) -> SchemaNode:
+    found: SchemaNode = schema()["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
     return found
 
 
-def _mapping(node: Node) -> Node:
+def _mapping(node: SchemaNode) -> SchemaNode:
     """Return the mapping among the choices of a place, or the place itself."""
     choices = [_resolve(choice) for choice in node.get("anyOf", (node,))]
     return next((choice for choice in choices if choice.get("type") == "object"), choices[0])
 
 
-def _into(node: Node, step: str | int) -> Node | None:
+def _into(node: SchemaNode, step: str | int) -> SchemaNode | None:
     if isinstance(step, int):
-        items: Node | None = node.get("items")
+        items: SchemaNode | None = node.get("items")
         return items
     whole = _mapping(node)
     inner = whole.get("properties", {}).get(step, whole.get("additionalProperties"))

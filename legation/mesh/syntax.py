@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import Event
 
-from legation.mesh.errors import Fault, InvalidMesh, Position
+from legation.mesh.errors import InvalidMesh, Position, Violation
 from legation.mesh.wording import shown
 
 LONGEST_TEXT = 1_000_000
@@ -45,7 +45,7 @@ def events(text: str, file: str) -> Iterator[Event]:
             raise InvalidMesh([_explain(error, here)]) from error
         except Exception as error:  # tried: ruamel answers "\UFFFFFFFF" and "%YAML 1.3" with any class of error
             raise InvalidMesh(
-                [Fault(here, "", "no YAML: what follows cannot be read: check its escapes and directives")]
+                [Violation(here, "", "no YAML: what follows cannot be read: check its escapes and directives")]
             ) from error
         here = mark_position(event.end_mark, file)
         yield event
@@ -58,22 +58,24 @@ def mark_position(mark: object, file: str) -> Position:
 
 def _guard(text: str, file: str) -> None:
     if len(text) > LONGEST_TEXT:
-        raise InvalidMesh([Fault(Position(file, 1, 1), "", f"{len(text)} characters: at most {LONGEST_TEXT} are read")])
+        raise InvalidMesh(
+            [Violation(Position(file, 1, 1), "", f"{len(text)} characters: at most {LONGEST_TEXT} are read")]
+        )
     if found := _UNPRINTABLE.search(text.removeprefix("\ufeff")):
         before = text.removeprefix("\ufeff")[: found.start()]
         here = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise InvalidMesh([Fault(here, "", f"the character {shown(found[0])} cannot stand in YAML")])
+        raise InvalidMesh([Violation(here, "", f"the character {shown(found[0])} cannot stand in YAML")])
 
 
-def _explain(error: MarkedYAMLError, here: Position) -> Fault:
+def _explain(error: MarkedYAMLError, here: Position) -> Violation:
     problem = error.problem or "it cannot be read"
     early = any(text in problem for text in _AT_ITS_START)
     mark = error.context_mark if early and error.context_mark else error.problem_mark
     position = mark_position(mark, here.file) if mark else here
     for pattern, message in _PROBLEMS:
         if found := re.search(pattern, problem):
-            return Fault(position, "", f"no YAML: {found.expand(message)}{_opened(error)}")
-    return Fault(position, "", f"no YAML: {_one_line(problem)}")
+            return Violation(position, "", f"no YAML: {found.expand(message)}{_opened(error)}")
+    return Violation(position, "", f"no YAML: {_one_line(problem)}")
 
 
 def _opened(error: MarkedYAMLError) -> str:

@@ -1,4 +1,4 @@
-"""How faults are worded: values as the operator knows them, lists of choices, near misses."""
+"""How violations are worded: values as the operator knows them, lists of choices, near misses."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -74,9 +74,9 @@ class StateFolder:
         """Return the folder of an instance: bootstrap, logs, `state.json`."""
         return self.instances / instance
 
-    def control(self, part: str) -> Path:
+    def control(self, component: str) -> Path:
         """Return the control socket of host, xds_server, certmgr or telemetry."""
-        return self.run / f"{part}.sock"
+        return self.run / f"{component}.sock"
 
     def sds(self, name: str) -> Path:
         """Return the SDS socket of an identity."""

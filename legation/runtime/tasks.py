@@ -71,19 +71,53 @@ class Latest(Generic[T]):
                 await changed.wait()
 
 
-async def until_set(values: AsyncIterator[T], stop: asyncio.Event) -> AsyncIterator[T]:
-    """Yield what an iterator yields, until it ends or the event is set."""
+async def until_set(
+    values: AsyncIterator[T], stop: asyncio.Event, quiet: float | None = None
+) -> AsyncIterator[T | None]:
+    """Yield what an iterator yields, until it ends or the event is set; None after each `quiet` seconds of silence."""
     stopped = asyncio.ensure_future(stop.wait())
+    following = asyncio.ensure_future(anext(values))
     try:
         while True:
-            following = asyncio.ensure_future(anext(values))
-            await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
-                following.cancel()
+            await asyncio.wait({following, stopped}, timeout=quiet, return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done():
                 return
+            if not following.done():
+                yield None
+                continue
             try:
                 yield following.result()
             except StopAsyncIteration:
                 return
+            following = asyncio.ensure_future(anext(values))
     finally:
+        following.cancel()
         stopped.cancel()
+
+
+async def follow(
+    stream: Callable[[], AsyncIterator[T]],
+    lost: Callable[[Exception, int], None],
+    *,
+    transient: tuple[type[Exception], ...],
+    base: float = 0.1,
+    limit: float = 2.0,
+) -> AsyncIterator[T]:
+    """Yield what a stream brings, for ever: one that ends or breaks is opened again, with capped full jitter.
+
+    `lost(error, attempt)` hears of each break; attempt 0 is that of a stream that had brought something, or the first.
+    """
+    while True:
+        async for attempt in backoff(base, limit):
+            brought = False
+            ended: Exception = EOFError("the stream ended")
+            try:
+                async for value in stream():
+                    brought = True
+                    yield value
+            except transient as error:
+                ended = error
+            lost(ended, 0 if brought else attempt)
+            if brought:
+                await pause(random.uniform(0, base))  # noqa: S311 - no secret
+                break

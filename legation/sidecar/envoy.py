@@ -54,7 +54,6 @@ class EnvoyProcess:
         self._stopping = True
         if self.process is not None:
             await process.stop(self.process, limit)
-        await self.admin.close()
 
     async def _start(self) -> asyncio.subprocess.Process:
         self._admin_path.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from legation.mesh.control import State
+from legation.runtime.control.messages import InstanceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Phase:
         return self.envoy_ready and (self.app_ready or not self.has_app)
 
     @property
-    def state(self) -> State:
+    def state(self) -> InstanceState:
         """The state to report to the registry."""
         if self.draining:
             return "draining"

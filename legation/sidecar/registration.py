@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import structlog
 
-from legation.mesh.control import SidecarPlan, State, Transition, TransitionResult
-from legation.runtime.control import ControlClient, ControlError
+from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.messages import InstanceState, SidecarPlan, Transition, TransitionResult
 from legation.runtime.tasks import backoff
 
 log = structlog.get_logger()
@@ -15,13 +15,13 @@ log = structlog.get_logger()
 _SAY_AGAIN = 5.0
 """Seconds after which the state is said again, for a registry that lost it."""
 
-_VERBS: dict[State, str] = {"ready": "ready", "restarting": "restarting", "draining": "withdraw"}
+_VERBS: dict[InstanceState, str] = {"ready": "ready", "restarting": "restarting", "draining": "withdraw"}
 
 
 class Registration:
     """One instance's word to the registry."""
 
-    def __init__(self, client: ControlClient, instance: str, boot: str, state: Callable[[], State]) -> None:
+    def __init__(self, client: ControlClient, instance: str, boot: str, state: Callable[[], InstanceState]) -> None:
         """Prepare to say what `state()` returns."""
         self._client, self._instance, self._boot, self._state = client, instance, boot, state
         self._changed = asyncio.Event()
@@ -50,9 +50,9 @@ class Registration:
         except ControlError as error:
             log.warning("could not withdraw, going on", error=str(error))
             return ()
-        return answer.laggards
+        return answer.unsynced
 
-    async def _say(self, state: State) -> bool:
+    async def _say(self, state: InstanceState) -> bool:
         if state not in _VERBS:
             return False
         body = Transition(boot=self._boot)

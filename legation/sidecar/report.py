@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+import msgspec
 
-from legation.mesh.control import Pids
+from legation.runtime.control.messages import Pids
 
 
-class Report(BaseModel):
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The content of `instances/<id>/state.json`."""
-
-    model_config = ConfigDict(frozen=True)
 
     instance: str
     service: str
@@ -27,11 +25,11 @@ class Report(BaseModel):
 def write(folder: Path, report: Report) -> None:
     """Replace the report in one step."""
     fresh = folder / "state.json.new"
-    fresh.write_text(report.model_dump_json(indent=2))
+    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     fresh.replace(folder / "state.json")
 
 
 def read(folder: Path) -> Report | None:
     """Return the report, or None where there is none."""
     file = folder / "state.json"
-    return Report.model_validate_json(file.read_text()) if file.exists() else None
+    return msgspec.json.decode(file.read_bytes(), type=Report) if file.exists() else None

@@ -7,13 +7,12 @@ import time
 from collections.abc import Awaitable, Mapping
 from typing import TypeVar
 
-import httpx
 import structlog
 
 from legation.mesh import names
-from legation.mesh.control import Pids, SidecarPlan
-from legation.runtime import claims, process
-from legation.runtime.control import ControlClient
+from legation.runtime import http, locks, process
+from legation.runtime.control.client import ControlClient
+from legation.runtime.control.messages import Pids, SidecarPlan
 from legation.runtime.lifecycle import stop_on_signals
 from legation.runtime.tasks import pause, spawn
 from legation.sidecar import drain as draining
@@ -81,8 +80,6 @@ class Sidecar:
             if (refused := errors.subgroup(Exposed)) is None:
                 raise
             return await self._give_up(str(_first(refused)))
-        finally:
-            await self._client.close()
         return 0
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
@@ -131,8 +128,8 @@ class Sidecar:
     async def _carry_out(self, step: Step) -> None:
         match step:
             case Step.WITHDRAW:
-                if laggards := await self._registration.withdraw(draining.ACK_LIMIT):
-                    log.warning("some proxies have not let go of this instance", laggards=laggards)
+                if unsynced := await self._registration.withdraw(draining.ACK_LIMIT):
+                    log.warning("some proxies have not let go of this instance", unsynced=unsynced)
             case Step.DRAIN_LISTENERS:
                 await _unless_gone(self._envoy.admin.drain_listeners())
             case Step.STOP_APP:
@@ -236,7 +233,7 @@ async def _unless_gone(asked: Awaitable[T]) -> T | None:
     """Return an Envoy's answer, or None when it no longer gives one."""
     try:
         return await asked
-    except httpx.HTTPError:
+    except http.HttpError:
         return None
 
 
@@ -250,7 +247,7 @@ async def run(settings: RunSettings, inherited: Mapping[str, str]) -> int:
     """Live as one instance until SIGTERM or SIGINT; return the exit code."""
     stop = stop_on_signals()
     settings.files.mkdir(parents=True, exist_ok=True, mode=0o700)
-    port, held = claims.app_port() if settings.command else (0, None)
+    port, held = locks.app_port() if settings.command else (0, None)
     client = ControlClient(settings.state.control("xds_server"))
     known = asyncio.ensure_future(plan(client, settings.service))
     stopped = asyncio.ensure_future(stop.wait())
@@ -262,6 +259,5 @@ async def run(settings: RunSettings, inherited: Mapping[str, str]) -> int:
         return await Sidecar(settings, known.result(), port, inherited).run(stop)
     finally:
         stopped.cancel()
-        await client.close()
         if held is not None:
             held.close()

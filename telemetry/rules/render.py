@@ -9,7 +9,7 @@ from legation.mesh.model.mesh import Mesh
 from legation.mesh.types import format_duration
 from telemetry.rules import promql
 from telemetry.rules.alerting import alert_group
-from telemetry.rules.conventions import INSTANCE, MESH, PART, RUNBOOKS, SERVICE, dashboard_uid
+from telemetry.rules.conventions import COMPONENT, INSTANCE, MESH, RUNBOOKS, SERVICE, dashboard_uid
 from telemetry.rules.promtool import STEP, render_case
 from telemetry.rules.recorded_tests import recorded_test
 from telemetry.rules.recording import recording_groups
@@ -24,12 +24,12 @@ HEAD = "Written by legation from mesh.yaml; a change here is lost with the next 
 class Target:
     """What a Prometheus is told beside the mesh.
 
-    `discovery_url` is telemetry's `/sd`. `parts` are our own services (name: host:port of their
+    `discovery_url` is telemetry's `/sd`. `components` are our own services (name: host:port of their
     metrics); those named here are scraped even while discovery does not answer.
     """
 
     discovery_url: str
-    parts: Mapping[str, str] = field(default_factory=dict)
+    components: Mapping[str, str] = field(default_factory=dict)
     scrape_interval: timedelta = timedelta(seconds=15)
     evaluation_interval: timedelta = timedelta(seconds=15)
     sample_limit: int = 50_000
@@ -90,15 +90,15 @@ def prometheus(mesh: Mesh, target: Target) -> dict[str, Any]:
         "sample_limit": target.sample_limit,
         "http_sd_configs": [{"url": target.discovery_url, "refresh_interval": _refresh(target)}],
     }
-    parts: list[dict[str, Any]] = []
-    if target.parts:
-        named = "|".join(sorted(target.parts))
-        sidecars["relabel_configs"] = [{"source_labels": [PART], "regex": named, "action": "drop"}]
+    components: list[dict[str, Any]] = []
+    if target.components:
+        named = "|".join(sorted(target.components))
+        sidecars["relabel_configs"] = [{"source_labels": [COMPONENT], "regex": named, "action": "drop"}]
         static = [
-            {"targets": [at], "labels": {MESH: mesh.mesh, PART: name, INSTANCE: name}}
-            for name, at in sorted(target.parts.items())
+            {"targets": [at], "labels": {MESH: mesh.mesh, COMPONENT: name, INSTANCE: name}}
+            for name, at in sorted(target.components.items())
         ]
-        parts = [{"job_name": f"{mesh.mesh}-legation", "static_configs": static}]
+        components = [{"job_name": f"{mesh.mesh}-legation", "static_configs": static}]
     return {
         "global": {
             "scrape_interval": format_duration(target.scrape_interval),
@@ -106,7 +106,7 @@ def prometheus(mesh: Mesh, target: Target) -> dict[str, Any]:
             "evaluation_interval": format_duration(target.evaluation_interval),
         },
         "rule_files": ["rules/*.rules.yaml"],
-        "scrape_configs": [sidecars, *parts],
+        "scrape_configs": [sidecars, *components],
     }
 
 

@@ -4,9 +4,9 @@ import subprocess
 from pathlib import Path
 from socket import socket
 
+from certmgr import openbao
 from certmgr.issue.vault import Address, AppRole, Token, Vault
 from certmgr.store import app_role
-from legation.runtime import openbao
 from tests.support.mesh import wait_for
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from cryptography import x509
 
+from certmgr import openbao
 from certmgr.core.plan import Wanted
 from certmgr.issue.setup import Authority, Setup
 from certmgr.issue.vault import AppRole
-from legation.runtime import openbao
 from tests.certmgr.bao import Bao
 
 AUTHORITY = Authority("shop", "shop.local")

@@ -14,10 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from certmgr import openbao
 from certmgr.store import app_role
-from legation.mesh.control import CertmgrStatus, Identity, MeshDocument
-from legation.runtime import control, openbao
-from legation.runtime.control import ControlClient, ControlError
+from legation.runtime.control import server
+from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.messages import CertmgrStatus, Identity, MeshDocument
 from legation.runtime.identity import Identity as Presented
 from legation.runtime.identity import follow
 from legation.runtime.state import StateFolder
@@ -43,10 +44,10 @@ async def xds_server(folder: StateFolder, text: str) -> AsyncIterator[Latest[Mes
     latest = Latest(document(text))
 
     async def watch(_: Request) -> Response:
-        return control.events(latest)
+        return server.events(latest)
 
-    sock = control.bind_unix(folder.control("xds_server"))
-    async with control.serve([sock], [Route("/mesh/watch", watch)]):
+    sock = server.bind_unix(folder.control("xds_server"))
+    async with server.serve([sock], [Route("/mesh/watch", watch)]):
         yield latest
 
 
@@ -79,10 +80,7 @@ class Certmgr:
     @asynccontextmanager
     async def client(self) -> AsyncIterator[ControlClient]:
         client = ControlClient(self.folder.control("certmgr"))
-        try:
-            yield client
-        finally:
-            await client.close()
+        yield client
 
     async def status(self) -> CertmgrStatus | None:
         async with self.client() as client:

@@ -6,8 +6,8 @@ from http.client import HTTPSConnection
 import psutil
 import pytest
 
+from certmgr import openbao
 from certmgr.issue.vault import Denied, VaultError
-from legation.runtime import openbao
 from tests.certmgr.bao import Bao
 
 

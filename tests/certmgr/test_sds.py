@@ -9,12 +9,12 @@ from certmgr.core.plan import Wanted
 from certmgr.sds import Secrets, snapshot
 from legation.mesh import names
 from tests.certmgr.authority import Authority
-from xds_server.serve.stream import Hello
+from xds_server.serve.stream import StreamInfo
 from xds_server.snapshot import SECRET
 
 ORDERS = Wanted("orders", "spiffe://shop.local/orders", 3600)
 BUNDLE = Authority(1_800_000_000.0).issue(ORDERS)
-HELLO = Hello("sds", "node", {}, None, None)
+HELLO = StreamInfo("sds", "node", {}, None, None)
 
 
 def test_two_secrets_with_constant_names():

@@ -5,13 +5,14 @@ import shutil
 import subprocess
 import sys
 
+import msgspec
 import psutil
 import pytest
 from cryptography import x509
 from prometheus_client.parser import text_string_to_metric_families
 
 from certmgr.store import Store
-from legation.mesh.control import CertmgrStatus
+from legation.runtime.control.messages import CertmgrStatus
 from legation.runtime.tasks import pause, until
 from tests.certmgr.host import NAMES, Host, document, host, mesh
 
@@ -219,7 +220,7 @@ def test_no_secret_gets_out(here):
         secrets = [*here.secrets(), b"PRIVATE KEY", b"hvs.", b'"s.', b" s.", b'"b.', b" b."]
         said = here.certmgr.log.read_bytes() + here.bao.log.read_bytes()
         said += (await here.certmgr.metrics()).encode()
-        said += (await here.certmgr.status()).model_dump_json().encode()
+        said += msgspec.json.encode(await here.certmgr.status())
         for process in (here.certmgr.process, here.bao.process):
             said += " ".join(psutil.Process(process.pid).cmdline()).encode()
         assert len(here.secrets()) == 2 + 4 + 4

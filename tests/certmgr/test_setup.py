@@ -15,8 +15,8 @@ from certmgr.issue.csr import leaf_request, new_key
 from certmgr.issue.issuer import Issuer, WrongAnswer
 from certmgr.issue.setup import Authority, ForeignIssuer, Setup
 from certmgr.issue.vault import Denied, Missing, Rejected, VaultError
+from certmgr.openbao import INT_MOUNT, ROOT_MOUNT
 from legation.runtime.clock import WallClock
-from legation.runtime.openbao import INT_MOUNT, ROOT_MOUNT
 from tests.certmgr.conftest import ORDERS, WEB
 
 

@@ -46,7 +46,7 @@ def test_programs_get_the_same_exit_code(tmp_path: Path, form: str, text: str, c
     (tmp_path / "mesh.yaml").write_text(text)
     done = legation("validate", "-o", form, home=tmp_path)
     said = json.loads(done.stdout) if form == "json" else YAML(typ="safe").load(done.stdout)
-    assert (done.returncode, said["schema"], len(said["faults"])) == (code, 1, count)
+    assert (done.returncode, said["schema"], len(said["violations"])) == (code, 1, count)
 
 
 @pytest.mark.parametrize(

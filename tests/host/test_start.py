@@ -54,13 +54,13 @@ def test_a_state_folder_keeps_its_trust_domain(tmp_path: Path) -> None:
 def test_a_taken_port_is_said_with_the_way_out(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        wanted = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", mesh(port), None)
-        with pytest.raises(CannotStart, match=rf"port {port} on 127\.0\.0\.1 is taken.*--gateway-port"), wanted:
+        desired = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", mesh(port), None)
+        with pytest.raises(CannotStart, match=rf"port {port} on 127\.0\.0\.1 is taken.*--gateway-port"), desired:
             pass
 
 
 def test_one_port_is_not_for_two_services(tmp_path: Path) -> None:
     text = TEXT.format(port=18999) + "  api: {protocol: http, port: 8080, expose: {port: 18998}}\n"
-    wanted = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", load(text, "mesh.yaml").mesh, 9000)
-    with pytest.raises(CannotStart, match="this one exposes 2"), wanted:
+    desired = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", load(text, "mesh.yaml").mesh, 9000)
+    with pytest.raises(CannotStart, match="this one exposes 2"), desired:
         pass

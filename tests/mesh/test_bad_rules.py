@@ -40,12 +40,12 @@ BAD = {
     "a reserved name": (
         HEAD + "  legation-gateway: {protocol: http, port: 8080}\n",
         [
-            "mesh.yaml:4:3: services.legation-gateway: 'legation-gateway' is kept for Legation's own parts: take another name"
+            "mesh.yaml:4:3: services.legation-gateway: 'legation-gateway' is kept for Legation's own components: take another name"
         ],
     ),
     "the name legation": (
         HEAD + "  legation: {protocol: http, port: 8080}\n",
-        ["mesh.yaml:4:3: services.legation: 'legation' is kept for Legation's own parts: take another name"],
+        ["mesh.yaml:4:3: services.legation: 'legation' is kept for Legation's own components: take another name"],
     ),
     "a split that is short of 100": (
         web("routes: [{split: {v1: 90, v2: 5}}]"),

@@ -53,7 +53,7 @@ def test_a_mesh_put_together_by_hand_is_checked_too():
             "services": {"a": {"protocol": "http", "port": 1, "calls": ["b", "a"]}},
         }
     )
-    assert [str(fault) for fault in check(SourcedMesh(mesh, "mesh.yaml", "", {}))] == [
+    assert [str(violation) for violation in check(SourcedMesh(mesh, "mesh.yaml", "", {}))] == [
         "mesh.yaml:1:1: services.a.calls[0]: no service is called 'b', known here: a",
         "mesh.yaml:1:1: services.a.calls[1]: a service cannot call itself through the mesh",
     ]

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from legation.mesh.schema import Node, schema
+from legation.mesh.schema import SchemaNode, schema
 
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"\| `(?P<path>[^`]+)` \| (?P<meaning>[^|]+) \| (?P<tests>[^|]+) \|")
@@ -31,7 +31,7 @@ def test_every_line_names_tests_that_exist():
     assert sorted({test for tests in named.values() for test in tests} - defined) == []
 
 
-def field_paths(node: Node, path: str) -> list[str]:
+def field_paths(node: SchemaNode, path: str) -> list[str]:
     """Return the path of each field below a part of the schema: `services.<name>.routes[].timeout`."""
     if "$ref" in node:
         node = schema()["$defs"][node["$ref"].rpartition("/")[2]]

@@ -1,4 +1,4 @@
-"""Loading as a whole: the good file, many faults at once, and nothing but InvalidMesh whatever the text."""
+"""Loading as a whole: the good file, many violations at once, and nothing but InvalidMesh whatever the text."""
 
 import re
 from datetime import timedelta
@@ -217,7 +217,7 @@ VALUES = (
 @given(st.data())
 @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_any_change_of_a_good_file_is_a_mesh_or_an_invalid_mesh(data):
-    """Words and lines are replaced, dropped and moved; faults lie inside of the file and are one line each."""
+    """Words and lines are replaced, dropped and moved; violations lie inside of the file and are one line each."""
     parts = re.split(r"([\s,:\[\]{}]+)", FULL)
     for _ in range(data.draw(st.integers(1, 4))):
         i = data.draw(st.integers(0, len(parts) - 1))
@@ -236,9 +236,9 @@ def _load(text: str) -> None:
 
 def _explained(invalid: InvalidMesh, text: str) -> None:
     lines = len(re.split("\r\n|[\r\n\x85\u2028\u2029]", text))
-    assert invalid.faults
-    for fault in invalid.faults:
-        assert 1 <= fault.position.line <= lines + 1
-        assert fault.position.column >= 1
-        assert "\n" not in str(fault)
-        assert not re.search(r"pydantic|Input should|validation|Traceback|dict|tuple|timedelta", fault.message)
+    assert invalid.violations
+    for violation in invalid.violations:
+        assert 1 <= violation.position.line <= lines + 1
+        assert violation.position.column >= 1
+        assert "\n" not in str(violation)
+        assert not re.search(r"pydantic|Input should|validation|Traceback|dict|tuple|timedelta", violation.message)

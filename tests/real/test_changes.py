@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from legation.mesh.control import ApplyResult, MeshDocument
-from legation.runtime.control import ControlClient
+from legation.runtime.control.client import ControlClient
+from legation.runtime.control.messages import ApplyResult, MeshDocument
 from tests.support.echo import answers, asked, echo_in
 from tests.support.load import Load, Mixed, Report, Request
 from tests.support.mesh import SHOP, Mesh, legation, running, wait_for
@@ -87,8 +87,8 @@ def test_validate_says_all_faults_at_once(tmp_path: Path) -> None:
     bad.write_text(text)
     done = legation("validate", "-f", str(bad), check=False)
     assert done.returncode == 3
-    faults = re.findall(rf"^{re.escape(str(bad))}:\d+:\d+: services\.orders\.(\S+): ", done.stdout, re.MULTILINE)
-    assert sorted(faults) == ["calls[0].service", "routes[0].retry.num_retries", "routes[0].timeout"], done.stdout
+    violations = re.findall(rf"^{re.escape(str(bad))}:\d+:\d+: services\.orders\.(\S+): ", done.stdout, re.MULTILINE)
+    assert sorted(violations) == ["calls[0].service", "routes[0].retry.num_retries", "routes[0].timeout"], done.stdout
     assert legation("validate", "-f", str(tmp_path / "none.yaml"), check=False).returncode == 2
 
 
@@ -191,11 +191,10 @@ def test_100_changes_in_a_row_cost_no_request(shop: Mesh) -> None:
         async with Load(shop.gateway, rate=50, connections=10, mix=mix) as load:
             for number in range(100):
                 result = await apply(variant(original, number))
-                assert (result.faults, result.changed) == ((), True)
+                assert (result.violations, result.changed) == ((), True)
             await load.run_for(2)
             await apply(original)
             await load.run_for(8)
-        await client.close()
         return load.report
 
     report = asyncio.run(main())

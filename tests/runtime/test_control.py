@@ -4,13 +4,16 @@ import asyncio
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from legation.mesh.control import MeshDocument
-from legation.runtime.control import ControlClient, ControlError, bind_unix, events, reply, serve
+from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.messages import MeshDocument
+from legation.runtime.control.server import bind_unix, events, reply, serve
 from legation.runtime.tasks import Latest
 
 DOCUMENT = MeshDocument(file="mesh.yaml", text="mesh: shop", version="1")
@@ -21,7 +24,7 @@ def routes(latest: Latest[MeshDocument]) -> list[Route]:
         return reply(latest.value)
 
     async def put(request: Request) -> Response:
-        latest.set(MeshDocument.model_validate_json(await request.body()))
+        latest.set(msgspec.json.decode(await request.body(), type=MeshDocument))
         return reply(latest.value, 422 if latest.value.text == "bad" else 200)
 
     async def watch(_: Request) -> Response:
@@ -37,11 +40,10 @@ def test_a_socket_is_its_owners_alone_and_answers(tmp_path: Path) -> None:
             assert stat.S_IMODE(path.lstat().st_mode) == 0o600
             client = ControlClient(path)
             assert await client.get("/mesh", MeshDocument) == DOCUMENT
-            bad = DOCUMENT.model_copy(update={"text": "bad"})
+            bad = replace(DOCUMENT, text="bad")
             assert await client.send("PUT", "/mesh", bad, MeshDocument) == bad, "422 carries an answer"
             with pytest.raises(ControlError, match="404"):
                 await client.get("/nowhere", MeshDocument)
-            await client.close()
 
     asyncio.run(run())
 
@@ -53,9 +55,8 @@ def test_a_watcher_sees_the_value_now_and_each_newer_one(tmp_path: Path) -> None
             client = ControlClient(tmp_path / "x.sock")
             watch = client.watch("/watch", MeshDocument)
             assert (await asyncio.wait_for(anext(watch), 5)).version == "1"
-            latest.set(DOCUMENT.model_copy(update={"version": "2"}))
+            latest.set(replace(DOCUMENT, version="2"))
             assert (await asyncio.wait_for(anext(watch), 5)).version == "2"
-            await client.close()
 
     asyncio.run(run())
 
@@ -69,7 +70,6 @@ def test_a_server_that_ends_ends_its_watches(tmp_path: Path) -> None:
             seen.append((await anext(watch)).version)
         async with asyncio.timeout(3):
             seen += [document.version async for document in watch]
-        await client.close()
         return seen
 
     assert asyncio.run(run()) == ["1"]
@@ -90,6 +90,5 @@ def test_nobody_there_is_said_with_the_path(tmp_path: Path) -> None:
         with pytest.raises(ControlError, match=r"none\.sock does not answer") as caught:
             await client.get("/mesh", MeshDocument)
         assert caught.value.status == 0
-        await client.close()
 
     asyncio.run(run())

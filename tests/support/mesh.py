@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
-from legation.host.wanted import wanted
-from legation.mesh.control import HostStatus
+from legation.host.desired import desired
 from legation.mesh.load import load
-from legation.runtime.control import ControlClient
+from legation.runtime.control.client import ControlClient
+from legation.runtime.control.messages import HostStatus
 from legation.runtime.state import StateFolder
 
 ROOT = Path(__file__).parents[2]
@@ -70,10 +70,7 @@ class Mesh:
 
         async def ask() -> HostStatus:
             client = ControlClient(self.run / "host.sock", 10)
-            try:
-                return await client.get("/status", HostStatus)
-            finally:
-                await client.close()
+            return await client.get("/status", HostStatus)
 
         return asyncio.run(ask())
 
@@ -107,8 +104,8 @@ class Mesh:
         """What is not in order; empty when everything is."""
         status = self.status()
         everything = [*status.gateways, *(i for s in status.services for i in s.instances)]
-        parts = [status.openbao, status.xds_server, status.certmgr, status.telemetry]
-        stopped = [p.control for p in parts if p.state != "running"]
+        components = [status.openbao, status.xds_server, status.certmgr, status.telemetry]
+        stopped = [p.control for p in components if p.state != "running"]
         return [*status.problems, *stopped, *(i.id for i in everything if not (i.healthy and i.synced))]
 
     def settle(self, limit: float = 60) -> None:
@@ -141,7 +138,7 @@ class Mesh:
         version = self.version()
         self.save(text)
         wait_for("the change is applied", lambda: self.version() != version or None, 20)
-        ids = {instance.id for instance in wanted(load(text, str(self.file)).mesh)}
+        ids = {instance.id for instance in desired(load(text, str(self.file)).mesh)}
         wait_for(f"the instances are {sorted(ids)}", lambda: self.ids() == ids, 60)
         self.settle()
 

@@ -16,10 +16,10 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 )
 
 from legation.mesh import names
-from legation.mesh.control import Instance
 from legation.mesh.load import load
 from legation.mesh.model.mesh import Mesh
 from legation.runtime import binaries
+from legation.runtime.control.messages import Instance
 from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest
 from tests.xds_server.serve.world import Authority
@@ -27,7 +27,7 @@ from xds_server.compile import BootstrapInput, Compiler, bootstrap
 from xds_server.node import Endpoint, Node
 from xds_server.protocol.types import Effect
 from xds_server.serve.server import serve
-from xds_server.serve.stream import Admitted, Hello
+from xds_server.serve.stream import Admitted, StreamInfo
 from xds_server.snapshot import SECRET, Snapshot
 
 SDS = "envoy.service.secret.v3.SecretDiscoveryService"
@@ -58,9 +58,9 @@ class Fleet:
             for n in self.nodes
         ]  # fmt: skip
 
-    async def admit(self, hello: Hello) -> Admitted:
+    async def admit(self, info: StreamInfo) -> Admitted:
         self._streams += 1
-        return Admitted(self._streams, Latest(self.snapshots[hello.node_id]))
+        return Admitted(self._streams, Latest(self.snapshots[info.node_id]))
 
     def observe(self, stream: Admitted, effect: Effect) -> None:
         pass

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 from starlette.routing import Route
 
-from legation.mesh.control import Instance, InstanceList, MeshDocument
-from legation.runtime.control import bind_unix, events, serve
+from legation.runtime.control.messages import Instance, InstanceList, MeshDocument
+from legation.runtime.control.server import bind_unix, events, serve
 from legation.runtime.tasks import Latest
 
 MESH = """
@@ -26,7 +27,7 @@ def instance(number: int = 1, service: str = "web", **changes: object) -> Instan
         "address": f"127.0.1.{number}", "port": 15006, "metrics_port": 15090, "state": "ready", "healthy": True,
         "connected": True, "synced": True, "spiffe_id": f"spiffe://shop.local/{service}",
     }  # fmt: skip
-    return Instance.model_validate(values | changes)
+    return msgspec.convert(values | changes, Instance)
 
 
 class Registry:

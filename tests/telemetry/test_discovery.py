@@ -1,6 +1,6 @@
 """Instances to Prometheus targets."""
 
-from legation.mesh.control import Instance
+from legation.runtime.control.messages import Instance
 from telemetry.discovery import TargetGroup, target_groups
 from tests.telemetry.registry import instance
 
@@ -43,7 +43,7 @@ def test_our_own_services_have_a_part_and_no_service():
     (group,) = target_groups("shop", [], {"certmgr": "127.0.0.1:15012"})
     assert group == TargetGroup(
         ("127.0.0.1:15012",),
-        {"mesh": "shop", "part": "certmgr", "instance": "certmgr", "__metrics_path__": "/metrics"},
+        {"mesh": "shop", "component": "certmgr", "instance": "certmgr", "__metrics_path__": "/metrics"},
     )
 
 

@@ -13,9 +13,9 @@ import pytest
 import dashboards.render
 import telemetry.rules.render
 from legation.mesh import names
-from legation.mesh.control import TelemetryStatus
 from legation.runtime.clock import WallClock
-from legation.runtime.control import ControlClient, ControlError
+from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.messages import TelemetryStatus
 from legation.runtime.tasks import until
 from telemetry.rules.render import Target, render_prometheus
 from telemetry.service import run
@@ -63,7 +63,6 @@ async def telemetry_of(fleet: Fleet, folder: Path) -> AsyncIterator[str]:
             assert await until(lambda: is_ready(client), LIMIT)
             yield (await client.get("/status", TelemetryStatus)).discovery_url
         finally:
-            await client.close()
             task.cancel()
             await asyncio.wait([task])
 
@@ -79,8 +78,8 @@ async def is_ready(client: ControlClient) -> bool:
 async def prometheus(folder: Path, fleet: Fleet, discovery_url: str) -> AsyncIterator[str]:
     """Run a Prometheus on what we render; yields its URL."""
     interval = timedelta(seconds=2)  # also a scrape's time limit, on a machine that is busy with other tests
-    parts = {"telemetry": httpx.URL(discovery_url).netloc.decode()}
-    target = Target(discovery_url, parts, scrape_interval=interval, evaluation_interval=timedelta(seconds=1))
+    components = {"telemetry": httpx.URL(discovery_url).netloc.decode()}
+    target = Target(discovery_url, components, scrape_interval=interval, evaluation_interval=timedelta(seconds=1))
     for name, text in render_prometheus(fleet.mesh, target).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
@@ -174,7 +173,7 @@ def test_every_query_that_we_ship_has_data(tmp_path):
             nothing = [("none", 'up{mesh="none"}'), ("nan", "vector(0)/0")]
             assert await asyncio.to_thread(empty_queries, url, nothing) == nothing
             assert await firing(url) == []
-            assert await one(url, 'count(up{part="telemetry"})') == 1, "telemetry is scraped twice"
+            assert await one(url, 'count(up{component="telemetry"})') == 1, "telemetry is scraped twice"
             assert await one(url, 'service:mesh_requests:rate5m{service="legation-gateway"}') > 0
             assert {label["dependency"] for label in await labels(url, sent_by(fleet, "web"))} == {"orders"}
             assert {label["dependency"] for label in await labels(url, sent_by(fleet, "orders"))} == {"calls nobody"}

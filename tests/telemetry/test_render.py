@@ -14,8 +14,8 @@ from telemetry.rules.render import Target, render_prometheus
 from tests.telemetry.registry import MESH
 
 PROMTOOL = shutil.which("promtool")
-PARTS = {"telemetry": "127.0.0.1:15080", "certmgr": "127.0.0.1:15012"}
-TARGET = Target("http://127.0.0.1:15080/sd", PARTS)
+COMPONENTS = {"telemetry": "127.0.0.1:15080", "certmgr": "127.0.0.1:15012"}
+TARGET = Target("http://127.0.0.1:15080/sd", COMPONENTS)
 SOLO = "mesh: solo\ntrust_domain: solo.local\nservices: {only: {protocol: http, port: 80}}\ncertificates: {ttl: %s}\n"
 real = pytest.mark.skipif(PROMTOOL is None, reason="no promtool on the PATH: apt-get install prometheus")
 
@@ -67,7 +67,7 @@ def test_the_tests_of_certificates_hold_for_every_life(tmp_path, ttl):
 
 
 @real
-@pytest.mark.parametrize("target", [TARGET, Target("http://127.0.0.1:1/sd")], ids=["parts", "no parts"])
+@pytest.mark.parametrize("target", [TARGET, Target("http://127.0.0.1:1/sd")], ids=["components", "no components"])
 def test_promtool_takes_the_configuration(tmp_path, target):
     promtool("check", "config", written(tmp_path, MESH, target) / "prometheus.yaml")
 
@@ -113,9 +113,11 @@ def test_the_rendered_tests_find_a_broken_rule(tmp_path, file, written_so, broke
 
 def test_a_part_that_is_scraped_by_itself_is_dropped_from_discovery():
     config = YAML(typ="safe").load(rendered()["prometheus.yaml"])
-    sidecars, parts = config["scrape_configs"]
-    assert sidecars["relabel_configs"] == [{"source_labels": ["part"], "regex": "certmgr|telemetry", "action": "drop"}]
-    assert [c["labels"]["part"] for c in parts["static_configs"]] == ["certmgr", "telemetry"]
+    sidecars, components = config["scrape_configs"]
+    assert sidecars["relabel_configs"] == [
+        {"source_labels": ["component"], "regex": "certmgr|telemetry", "action": "drop"}
+    ]
+    assert [c["labels"]["component"] for c in components["static_configs"]] == ["certmgr", "telemetry"]
 
 
 def test_intervals_are_the_targets_own():

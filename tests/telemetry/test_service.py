@@ -12,8 +12,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from legation.mesh.control import InstanceList, MeshDocument, TelemetryStatus
-from legation.runtime.control import ControlClient
+from legation.runtime.control.client import ControlClient
+from legation.runtime.control.messages import InstanceList, MeshDocument, TelemetryStatus
 from legation.runtime.tasks import until
 from telemetry.service import run
 from telemetry.settings import Settings
@@ -63,15 +63,12 @@ class Client:
 
 async def status_of(settings: Settings) -> TelemetryStatus:
     client = ControlClient(settings.control)
-    try:
-        return await client.get("/status", TelemetryStatus)
-    finally:
-        await client.close()
+    return await client.get("/status", TelemetryStatus)
 
 
 @asynccontextmanager
 async def running(folder) -> AsyncIterator[Client]:
-    settings = Settings(folder / "t.sock", folder / "x.sock", port=0, parts="certmgr=127.0.0.1:15012")
+    settings = Settings(folder / "t.sock", folder / "x.sock", port=0, components="certmgr=127.0.0.1:15012")
     task = asyncio.ensure_future(run(settings, FixedClock()))
 
     async def is_up() -> bool:

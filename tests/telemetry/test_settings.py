@@ -13,15 +13,15 @@ def load(*argv: str) -> Settings:
 
 
 def test_only_loopback_is_listened_on_unless_asked():
-    assert (load().host, load().port, load().part_addresses()) == ("127.0.0.1", 15080, {})
+    assert (load().host, load().port, load().component_addresses()) == ("127.0.0.1", 15080, {})
 
 
 def test_parts_are_names_and_addresses():
-    given = load("--parts", "xds_server=127.0.0.1:15011,certmgr=[::1]:15012")
-    assert given.part_addresses() == {"xds_server": "127.0.0.1:15011", "certmgr": "[::1]:15012"}
+    given = load("--components", "xds_server=127.0.0.1:15011,certmgr=[::1]:15012")
+    assert given.component_addresses() == {"xds_server": "127.0.0.1:15011", "certmgr": "[::1]:15012"}
 
 
 @pytest.mark.parametrize("bad", ["certmgr", "certmgr=", "=127.0.0.1:1", "certmgr=127.0.0.1", "certmgr=:1", "a=b:c"])
 def test_a_part_of_another_form_is_refused(bad):
-    with pytest.raises(ValueError, match=f"parts: '{bad}' is not of the form name=host:port"):
-        load("--parts", bad).part_addresses()
+    with pytest.raises(ValueError, match=f"components: '{bad}' is not of the form name=host:port"):
+        load("--components", bad).component_addresses()

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from legation.mesh.control import MeshDocument
+from legation.runtime.control.messages import MeshDocument
 from xds_server.admission import Admission
 from xds_server.compile.bootstrap import metadata
 from xds_server.control_plane import ControlPlane
 from xds_server.metrics import Metrics
 from xds_server.node import Node
-from xds_server.protocol.types import Settled
+from xds_server.protocol.types import Acknowledged
 from xds_server.registry.registry import GRACE, UnknownInstance
 from xds_server.registry.store import SqliteStore, StoreFailed
-from xds_server.serve.session import Hello, Refused
+from xds_server.serve.session import Refused, StreamInfo
 from xds_server.snapshot import ENDPOINT
 
 MESH = """
@@ -36,7 +36,7 @@ class Clock:
 
 
 class World:
-    """A control plane with its store, and streams that say hello."""
+    """A control plane with its store, and streams that say info."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = Clock()
@@ -48,10 +48,10 @@ class World:
     async def connect(self, instance: str, service: str, peer: str | None = None):
         node = Node(instance, service, "v1", "1", "127.64.1.1", 15006, app_port=20000)
         identity = peer or f"spiffe://shop.local/{service}"
-        return await self.admission.admit(Hello("ads", instance, metadata(node), identity, "00"))
+        return await self.admission.admit(StreamInfo("ads", instance, metadata(node), identity, "00"))
 
     def settle(self, stream) -> None:
-        self.admission.observe(stream, Settled(stream.snapshots.value, {}))
+        self.admission.observe(stream, Acknowledged(stream.snapshots.value, {}))
 
     def apply(self, text: str = MESH):
         return self.plane.apply(MeshDocument(file="mesh.yaml", text=text))
@@ -69,7 +69,7 @@ def test_a_bad_mesh_changes_nothing_and_says_why(tmp_path: Path) -> None:
         bad = await world.apply(MESH.replace("calls: [orders]", "calls: [order]"))
         assert good.changed
         assert bad.version == good.version
-        assert [f.path for f in bad.faults] == ["services.web.calls[0]"]
+        assert [f.path for f in bad.violations] == ["services.web.calls[0]"]
         assert world.plane.document.value.version == good.version
         assert (await world.apply()).changed is False
 
@@ -83,7 +83,7 @@ def test_a_running_mesh_keeps_its_name_and_trust_domain(tmp_path: Path, change: 
         await world.apply()
         await world.connect("web-v1-0", "web")
         refused = await world.apply(MESH.replace(change, change + "x"))
-        assert "legation down" in refused.faults[0].message
+        assert "legation down" in refused.violations[0].message
 
     asyncio.run(run())
 
@@ -97,7 +97,7 @@ def test_a_mesh_without_proxies_may_become_another(tmp_path: Path) -> None:
         world.admission.closed(await world.connect("web-v1-0", "web"))
         result = await world.apply(MESH.replace("shop.local", "other.local"))
         assert result.changed
-        assert result.faults == ()
+        assert result.violations == ()
         assert world.plane.registry.entries == {}
         await world.connect("web-v1-0", "web", peer="spiffe://other.local/web")
 
@@ -183,7 +183,7 @@ def test_health_reaches_callers_once_it_changes(tmp_path: Path) -> None:
             await world.connect(f"orders-v1-{number}", "orders")
             await world.plane.transition(f"orders-v1-{number}", "1", "ready", 0)
         node = world.plane.registry.entries["orders-v1-0"].node
-        hello = Hello("hds", node.id, metadata(node), "spiffe://shop.local/orders", "00")
+        hello = StreamInfo("hds", node.id, metadata(node), "spiffe://shop.local/orders", "00")
         stream = await world.admission.admit_health(hello)
         before = web.snapshots.value
         world.admission.health(stream, healthy=False)

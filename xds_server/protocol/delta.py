@@ -5,7 +5,7 @@ xDS protocol, "Incremental xDS". What this file does not hold is per type, in `w
 
 from collections.abc import Collection, Iterable, Mapping
 
-from xds_server.protocol.order import FOUNDATIONS, REFERRERS, REMOVALS, UPSERTS, in_order, split
+from xds_server.protocol.order import DEPENDENCIES, DEPENDENTS, REMOVALS, UPSERTS, in_order, split
 from xds_server.protocol.types import DeltaRequest, Effect, LimitExceeded, Limits, Send
 from xds_server.protocol.watch import Watch
 from xds_server.snapshot import CLUSTER, ENDPOINT, Resource, Snapshot
@@ -69,14 +69,14 @@ class DeltaStream:
         return self._snapshot
 
     @property
-    def settled(self) -> bool:
+    def acknowledged(self) -> bool:
         """Whether all that can be sent of the snapshot was sent, and answered by ACK or NACK."""
         return self._flushed and bool(self._watches) and not any(w.answers.open for w in self._watches.values())
 
     @property
     def synced(self) -> bool:
         """Whether all that the client wants of the snapshot was sent, and ACKed."""
-        return self.settled and not self.nacks and not any(watch.due for watch in self._watches.values())
+        return self.acknowledged and not self.nacks and not any(watch.due for watch in self._watches.values())
 
     @property
     def nacks(self) -> Mapping[str, str]:
@@ -92,7 +92,7 @@ class DeltaStream:
         if not watch.due and not watch.explicit_answer:
             return []
         together, apart, missing = watch.upserts()
-        if any(self._founding(url) for url in FOUNDATIONS.get(watch.type_url, ())):
+        if any(self._founding(url) for url in DEPENDENCIES.get(watch.type_url, ())):
             return self._sends(watch, (), missing) or self._nothing(watch, but=together + apart)
         sends = self._sends(watch, together, missing) + self._sends(watch, apart, ()) or self._nothing(watch)
         if watch.type_url == CLUSTER and self._snapshot is not None:
@@ -117,7 +117,7 @@ class DeltaStream:
         """Return the removals of one type, or none while what the client runs may still refer to them."""
         if not watch.due or len(watch.answers.open) >= self._limits.unanswered:
             return []
-        if any(self._making(url) for url in REFERRERS.get(watch.type_url, ())):
+        if any(self._making(url) for url in DEPENDENTS.get(watch.type_url, ())):
             return []
         return self._sends(watch, (), watch.removals())
 

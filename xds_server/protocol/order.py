@@ -17,7 +17,7 @@ UPSERTS = (CLUSTER, ENDPOINT, SECRET, LISTENER, ROUTE)
 REMOVALS = (LISTENER, ROUTE, CLUSTER, ENDPOINT, SECRET)
 """Removals go in this order, after every upsert; other types follow, by their URL."""
 
-REFERRERS: Mapping[str, tuple[str, ...]] = {
+DEPENDENTS: Mapping[str, tuple[str, ...]] = {
     ROUTE: (LISTENER,),
     CLUSTER: (LISTENER, ROUTE),
     ENDPOINT: (LISTENER, ROUTE),
@@ -26,7 +26,7 @@ REFERRERS: Mapping[str, tuple[str, ...]] = {
 """Whose un-ACKed or refused upserts hold a type's removals back: what the client runs may still refer to them."""
 
 
-FOUNDATIONS: Mapping[str, tuple[str, ...]] = {LISTENER: (CLUSTER,), ROUTE: (CLUSTER,)}
+DEPENDENCIES: Mapping[str, tuple[str, ...]] = {LISTENER: (CLUSTER,), ROUTE: (CLUSTER,)}
 """Whose un-ACKed upserts hold a type's upserts back: Envoy ACKs a cluster when it is warm, and a route
 that comes before that names a cluster that is not there (503 NC). A refused one holds nothing up."""
 

@@ -94,7 +94,7 @@ class Subscribed:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class Acknowledged:
     """The client has answered all that it should have of `snapshot`.
 
     `nacks` are the errors of what it refuses, by type; empty means that it runs exactly this
@@ -105,5 +105,5 @@ class Settled:
     nacks: Mapping[str, str]
 
 
-Effect = Send | Acked | Nacked | Stale | Subscribed | Settled
+Effect = Send | Acked | Nacked | Stale | Subscribed | Acknowledged
 """All that a stream lets its observer see."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from legation.mesh.control import State
+from legation.runtime.control.messages import InstanceState
 from xds_server.node import Endpoint, Node
 
 
@@ -16,7 +16,7 @@ class Entry:
 
     node: Node
     spiffe_id: str
-    state: State = "starting"
+    state: InstanceState = "starting"
     healthy: bool | None = None
     streams: frozenset[int] = frozenset()
     lost_at: float | None = None

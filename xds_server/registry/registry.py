@@ -8,7 +8,7 @@ is we who are cut off, so nobody is withdrawn until some are back or `hold_limit
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from legation.mesh.control import State
+from legation.runtime.control.messages import InstanceState
 from xds_server.node import Endpoint, Node
 from xds_server.registry.entry import Entry
 
@@ -89,7 +89,7 @@ class Registry:
             return frozenset()
         return self._put([entry.ended(stream, now, GRACE)])
 
-    def transition(self, instance: str, boot: str, state: State) -> frozenset[str]:
+    def transition(self, instance: str, boot: str, state: InstanceState) -> frozenset[str]:
         """Take what an instance's own runner says of it; UnknownInstance for another life of it."""
         entry = self._entries.get(instance)
         if entry is None or entry.node.boot != boot:

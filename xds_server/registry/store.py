@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from legation.mesh.control import MeshDocument
+from legation.runtime.control.messages import MeshDocument
 from xds_server.node import Node
 from xds_server.registry.entry import Entry
 

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from legation.runtime.tasks import Latest
 from xds_server.serve.codec import Malformed
 from xds_server.serve.servicers import service
-from xds_server.serve.session import Context, Hello, Streams, first, handler, hello, read, run
+from xds_server.serve.session import Context, StreamInfo, Streams, first, handler, read, run, stream_info
 
 HDS = "envoy.service.health.v3.HealthDiscoveryService"
 
@@ -28,7 +28,7 @@ class AdmittedHealth:
 class HealthSource(Protocol):
     """What health streams need from whoever keeps the health of instances."""
 
-    async def admit_health(self, hello: Hello) -> AdmittedHealth:
+    async def admit_health(self, info: StreamInfo) -> AdmittedHealth:
         """Take a stream, or raise Refused with the reason."""
         ...
 
@@ -54,7 +54,7 @@ async def _serve_health(context: Context, source: HealthSource, streams: Streams
     """Serve one health stream: specifiers out as they change, reports in."""
     request = _decode(await first(context))
     with streams.one():
-        stream = await source.admit_health(hello(context, "hds", request.health_check_request.node))
+        stream = await source.admit_health(stream_info(context, "hds", request.health_check_request.node))
         try:
             await run(streams, report=_report(context, source, stream), specify=_specify(context, stream))
         finally:

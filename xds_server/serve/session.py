@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
+class StreamInfo:
     """Who opens a stream: its first request's node, and what TLS proved (None on a plaintext socket).
 
     `service` is `ads`, `sds` or `hds`. `serial` is the client certificate's, lower-case hex.
@@ -124,12 +124,12 @@ async def first(context: Context) -> bytes:
         ) from None
 
 
-def hello(context: Context, service: str, node: Node) -> Hello:
+def stream_info(context: Context, service: str, node: Node) -> StreamInfo:
     """Return who opens the stream; Malformed without a node id."""
     if not node.id:
         raise Malformed("node.id is empty: the first request of a stream needs it")
     proven = context.auth_context()
-    return Hello(service, node.id, metadata(node), peer_spiffe_id(proven), peer_serial(proven))
+    return StreamInfo(service, node.id, metadata(node), peer_spiffe_id(proven), peer_serial(proven))
 
 
 async def run(streams: Streams, **works: Coroutine[Any, Any, None]) -> None:

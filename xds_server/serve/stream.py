@@ -5,12 +5,12 @@ from typing import Protocol
 
 from legation.runtime.tasks import Latest
 from xds_server.protocol.delta import DeltaStream
-from xds_server.protocol.types import DeltaRequest, Effect, Limits, Settled
+from xds_server.protocol.types import Acknowledged, DeltaRequest, Effect, Limits
 from xds_server.serve.codec import decode, encode
-from xds_server.serve.session import Context, Hello, Refused, Streams, first, hello, read, run
+from xds_server.serve.session import Context, Refused, StreamInfo, Streams, first, read, run, stream_info
 from xds_server.snapshot import Snapshot
 
-__all__ = ["Admitted", "Hello", "Refused", "Source", "serve_delta"]
+__all__ = ["Admitted", "Refused", "Source", "StreamInfo", "serve_delta"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Admitted:
 class Source(Protocol):
     """What the streams need from whoever knows what each node should have."""
 
-    async def admit(self, hello: Hello) -> Admitted:
+    async def admit(self, info: StreamInfo) -> Admitted:
         """Take a stream, or raise Refused with the reason.
 
         Return only when `snapshots` holds what the node should have: an empty one takes from a
@@ -47,16 +47,16 @@ async def serve_delta(
     """Serve one delta stream: `implied_type` for the service of one type, "" for ADS."""
     request, node = decode(await first(context), implied_type)
     with streams.one():
-        stream = await source.admit(hello(context, service, node))
+        stream = await source.admit(stream_info(context, service, node))
         try:
-            talk = _Talk(context, source, stream, limits, implied_type)
+            talk = StreamSession(context, source, stream, limits, implied_type)
             talk.take(request)
             await run(streams, read=talk.read(), push=talk.push())
         finally:
             source.closed(stream)
 
 
-class _Talk:
+class StreamSession:
     """Feeds the core from two tasks, the client's requests and the snapshots, and writes what it decides.
 
     Memory is bounded: the core keeps only sets within its limits, whatever number of changes or
@@ -71,7 +71,7 @@ class _Talk:
         self._implied_type = implied_type
         self._core = DeltaStream(limits)
         self._writing = False
-        self._told: Settled | None = None
+        self._told: Acknowledged | None = None
 
     def take(self, request: DeltaRequest) -> None:
         """Feed a request to the core."""
@@ -103,13 +103,13 @@ class _Talk:
                     await self._context.write(encode(send))
         finally:
             self._writing = False
-        self._tell_settled()
+        self._tell_acknowledged()
 
-    def _tell_settled(self) -> None:
+    def _tell_acknowledged(self) -> None:
         """Observe, once, that a snapshot is answered in full; anew when what is refused of it changes."""
         snapshot, nacks = self._core.snapshot, dict(self._core.nacks)
-        if not self._core.settled or snapshot is None:
+        if not self._core.acknowledged or snapshot is None:
             return
         if self._told is None or self._told.snapshot is not snapshot or self._told.nacks != nacks:
-            self._told = Settled(snapshot, nacks)
+            self._told = Acknowledged(snapshot, nacks)
             self._source.observe(self._stream, self._told)

@@ -63,9 +63,9 @@ def test_7_a_nack_never_gives_the_same_content_again():
     assert client.read() == []
     assert client.publish("c:a") == []
     assert client.publish("c:a c:b") == ["c +b=1"]
-    assert client.stream.settled is False
+    assert client.stream.acknowledged is False
     client.settle()
-    assert client.stream.settled is True
+    assert client.stream.acknowledged is True
     assert client.stream.synced is False
 
 
@@ -350,11 +350,11 @@ def test_51_a_client_that_asks_for_too_much_is_refused_and_nothing_changes():
 def test_synced_needs_a_question_and_a_snapshot():
     client = Client.on("c:a")
     client.read()
-    assert (client.stream.synced, client.stream.settled) == (False, False)
+    assert (client.stream.synced, client.stream.acknowledged) == (False, False)
     client.ask("e")
-    assert (client.stream.synced, client.stream.settled) == (True, True)
+    assert (client.stream.synced, client.stream.acknowledged) == (True, True)
     client.stream.update(snapshot())
-    assert (client.stream.synced, client.stream.settled) == (False, False)
+    assert (client.stream.synced, client.stream.acknowledged) == (False, False)
 
 
 def test_each_type_url_is_told_apart():

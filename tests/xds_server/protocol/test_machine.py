@@ -171,7 +171,7 @@ class Conversation(RuleBasedStateMachine):
         for _ in range(60):
             self.flush()
             if not self.inbox:
-                assert self.stream.settled or not self.opened
+                assert self.stream.acknowledged or not self.opened
                 return
             while self.inbox:
                 self.answer_one(self.inbox[0], partly=False)

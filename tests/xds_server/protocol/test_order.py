@@ -81,7 +81,7 @@ def test_41_removals_wait_while_a_listener_or_route_is_refused(changed):
     client.nack("r")
     client.settle()
     assert client.read() == []
-    assert client.stream.settled
+    assert client.stream.acknowledged
     assert not client.stream.synced
     assert client.publish("c:b e:b s:k l:in=3 r:web=3") == ["l +in=3", "r +web=3"]
     assert client.settle() == ["c -a", "e -a"]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from legation.mesh.control import MeshDocument
+from legation.runtime.control.messages import MeshDocument
 from xds_server.node import Node
 from xds_server.registry.entry import Entry
 from xds_server.registry.store import SqliteStore

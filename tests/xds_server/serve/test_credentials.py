@@ -9,7 +9,7 @@ from legation.mesh import names
 from legation.runtime.identity import Identity, follow
 from legation.runtime.tasks import Latest
 from tests.xds_server.serve.world import Authority, Consumer, seen
-from xds_server.protocol.types import Nacked, Settled
+from xds_server.protocol.types import Acknowledged, Nacked
 from xds_server.serve.credentials import peer_serial, peer_spiffe_id, server_credentials
 from xds_server.serve.server import serve
 from xds_server.snapshot import SECRET, Resource, Snapshot
@@ -66,11 +66,11 @@ def test_an_identity_is_followed_through_rotation_refusal_and_restart(tmp_path):
         follower = asyncio.ensure_future(follow(path, "xds-server", latest))
         consumer = Consumer(Latest(Snapshot.of([])))
         async with serve(consumer, address=path, grace=0.2):
-            await seen(lambda: bool(consumer.of(Settled)))
+            await seen(lambda: bool(consumer.of(Acknowledged)))
             assert latest.value is None
             half = secrets(one).of_type(SECRET)[names.MESH_CERT]
             consumer.snapshots.set(Snapshot.of([half]))
-            await seen(lambda: consumer.of(Settled)[-1].snapshot is consumer.snapshots.value)
+            await seen(lambda: consumer.of(Acknowledged)[-1].snapshot is consumer.snapshots.value)
             assert latest.value is None
             consumer.snapshots.set(secrets(one))
             await seen(lambda: latest.value == one)
@@ -79,8 +79,8 @@ def test_an_identity_is_followed_through_rotation_refusal_and_restart(tmp_path):
             assert latest.value == one
             consumer.snapshots.set(secrets(two))
             await seen(lambda: latest.value == two)
-            await seen(lambda: consumer.of(Settled)[-1] == Settled(consumer.snapshots.value, {}))
-            assert [(hello.service, hello.node_id) for hello in consumer.hellos] == [("sds", "xds-server")]
+            await seen(lambda: consumer.of(Acknowledged)[-1] == Acknowledged(consumer.snapshots.value, {}))
+            assert [(info.service, info.node_id) for info in consumer.infos] == [("sds", "xds-server")]
         consumer = Consumer(Latest(secrets(three)))
         async with serve(consumer, address=path, grace=0.2):
             await seen(lambda: latest.value == three)

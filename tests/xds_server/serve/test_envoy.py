@@ -22,7 +22,7 @@ from tests.xds_server.serve.envoy import (
     running,
 )
 from tests.xds_server.serve.world import Consumer, seen
-from xds_server.protocol.types import Nacked, Send, Settled, Stale
+from xds_server.protocol.types import Acknowledged, Nacked, Send, Stale
 from xds_server.serve.server import serve
 from xds_server.snapshot import CLUSTER, ENDPOINT, LISTENER, Snapshot
 
@@ -50,7 +50,7 @@ def with_envoy(tmp_path):
 async def synced(consumer: Consumer, limit: float = 10.0) -> None:
     """Wait until the newest snapshot is answered in full, and nothing of it refused."""
     newest = consumer.snapshots.value
-    await seen(lambda: consumer.of(Settled)[-1:] == [Settled(newest, {})], limit)
+    await seen(lambda: consumer.of(Acknowledged)[-1:] == [Acknowledged(newest, {})], limit)
 
 
 async def publish(consumer: Consumer, *resources, limit: float = 10.0) -> list[tuple[str, tuple[str, ...]]]:
@@ -154,7 +154,9 @@ def test_7_8_a_refused_listener_is_observed_and_everything_else_goes_on(with_env
             assert set(nacked.names) == {"in", "bad"}
             assert "address" in nacked.error.lower()
             await seen(
-                lambda: consumer.of(Settled)[-1:] == [Settled(consumer.snapshots.value, {LISTENER: nacked.error})]
+                lambda: (
+                    consumer.of(Acknowledged)[-1:] == [Acknowledged(consumer.snapshots.value, {LISTENER: nacked.error})]
+                )
             )
             # which of the two Envoy took, the NACK does not say: the good one goes again when the bad one is gone
             await publish(consumer, *good)
@@ -199,7 +201,7 @@ def test_envoy_reports_the_health_of_its_app(with_envoy):
             await seen(lambda: consumer.reports[-1:] == [True])
             consumer.specifiers.set(specifier(free_port()))
             await seen(lambda: consumer.reports[-1:] == [False])
-            assert "hds" in {hello.service for hello in consumer.hellos}
+            assert "hds" in {info.service for info in consumer.infos}
 
     with_envoy(script, hds=True)
 

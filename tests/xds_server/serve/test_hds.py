@@ -48,7 +48,7 @@ def test_a_report_says_whether_the_app_is_healthy(tmp_path, flat, clustered, hea
         assert consumer.reports == [healthy]
         consumer.specifiers.set(b"another")
         assert await call.read() == b"another"
-        assert [(hello.service, hello.node_id) for hello in consumer.hellos] == [("hds", "web-v1-0")]
+        assert [(info.service, info.node_id) for info in consumer.infos] == [("hds", "web-v1-0")]
 
     talk(tmp_path, script)
 
@@ -58,7 +58,7 @@ def test_a_bad_hello_is_refused(tmp_path, bad):
     async def script(consumer, call):
         await call.write(bad)
         assert (await call.code()).name == "INVALID_ARGUMENT"
-        assert consumer.hellos == []
+        assert consumer.infos == []
 
     talk(tmp_path, script)
 

@@ -12,7 +12,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from legation.runtime.tasks import Latest
 from tests.xds_server.protocol.client import snapshot
 from tests.xds_server.serve.world import Authority, Call, Consumer, client_credentials, dial, seen
-from xds_server.protocol.types import Acked, Limits, Nacked, Send, Settled, Stale, Subscribed
+from xds_server.protocol.types import Acked, Acknowledged, Limits, Nacked, Send, Stale, Subscribed
 from xds_server.serve.server import serve
 from xds_server.serve.servicers import ADS, SDS
 from xds_server.snapshot import CLUSTER, ENDPOINT, SECRET, Resource, Snapshot
@@ -39,18 +39,18 @@ def test_a_stream_is_answered_pushed_to_and_observed(tmp_path):
         assert (response.type_url, [r.name for r in response.resources]) == (CLUSTER, ["web"])
         assert response.resources[0].resource.value == b"1"
         await call.send(type_url=CLUSTER, response_nonce=response.nonce)
-        await seen(lambda: len(consumer.of(Settled)) == 1)
+        await seen(lambda: len(consumer.of(Acknowledged)) == 1)
         consumer.snapshots.set(snapshot("c:web=2"))
         response = await call.read()
         assert response.resources[0].resource.value == b"2"
         await call.send("another-name", type_url=CLUSTER, response_nonce="7")
         await call.send(type_url=CLUSTER, response_nonce=response.nonce, error_detail={"message": "bad"})
-        await seen(lambda: len(consumer.of(Settled)) == 2)
+        await seen(lambda: len(consumer.of(Acknowledged)) == 2)
         assert [type(e) for e in consumer.effects] == [
-            Subscribed, Send, Acked, Settled, Send, Stale, Nacked, Settled,
+            Subscribed, Send, Acked, Acknowledged, Send, Stale, Nacked, Acknowledged,
         ]  # fmt: skip
-        assert consumer.of(Settled)[1] == Settled(consumer.snapshots.value, {CLUSTER: "bad"})
-        assert [(h.service, h.node_id, h.peer, h.serial) for h in consumer.hellos] == [("ads", "orders-1", None, None)]
+        assert consumer.of(Acknowledged)[1] == Acknowledged(consumer.snapshots.value, {CLUSTER: "bad"})
+        assert [(h.service, h.node_id, h.peer, h.serial) for h in consumer.infos] == [("ads", "orders-1", None, None)]
 
     talk(tmp_path, script)
 
@@ -62,7 +62,7 @@ def test_a_snapshot_that_changes_nothing_for_a_stream_is_settled_at_once(tmp_pat
         await call.send(type_url=ENDPOINT, response_nonce=(await call.read()).nonce)
         newer = snapshot("c:web=7 e:web s:k")
         consumer.snapshots.set(newer)
-        await seen(lambda: consumer.of(Settled)[-1:] == [Settled(newer, {})])
+        await seen(lambda: consumer.of(Acknowledged)[-1:] == [Acknowledged(newer, {})])
         assert len(consumer.of(Send)) == 1
 
     talk(tmp_path, script)
@@ -76,7 +76,7 @@ def test_node_metadata_reach_the_consumer(tmp_path):
         request.node.metadata.update({"service": "orders", "ports": {"web": 1}})
         await call.call.write(request.SerializeToString())
         await call.read()
-        assert consumer.hellos[0].metadata == {"service": "orders", "ports": {"web": 1.0}}
+        assert consumer.infos[0].metadata == {"service": "orders", "ports": {"web": 1.0}}
 
     talk(tmp_path, script)
 
@@ -87,7 +87,7 @@ def test_2_on_the_stream_of_one_type_the_type_is_implied(tmp_path):
         await call.send("n", resource_names_subscribe=["k"])
         response = await call.read()
         assert (response.type_url, [r.name for r in response.resources]) == (SECRET, ["k"])
-        assert consumer.hellos[0].service == "sds"
+        assert consumer.infos[0].service == "sds"
 
     talk(tmp_path, script)
 
@@ -239,7 +239,7 @@ def test_49_connections_that_come_and_go_leave_nothing(tmp_path):
                 assert (await call.end())[0] is grpc.StatusCode.OK
         await seen(lambda: not consumer.open)
         await seen(lambda: len(asyncio.all_tasks()) <= tasks + 2)
-        assert len(consumer.hellos) == 300
+        assert len(consumer.infos) == 300
 
     talk(tmp_path, script)
 
@@ -341,7 +341,7 @@ def test_mtls_proves_the_peer_and_follows_a_rotated_identity():
                 call = Call(channel)
                 await call.send("n", type_url=CLUSTER)
                 await call.read()
-                assert (consumer.hellos[0].peer, consumer.hellos[0].serial) == ("spiffe://shop.local/web", "0abc")
+                assert (consumer.infos[0].peer, consumer.infos[0].serial) == ("spiffe://shop.local/web", "0abc")
                 assert await served_serial(address, authority) == 0x111
                 identity.set(authority.issue("spiffe://shop.local/legation/xds-server", 0x222))
                 assert await served_serial(address, authority) == 0x222
@@ -354,7 +354,7 @@ def test_mtls_proves_the_peer_and_follows_a_rotated_identity():
             for refused in (fake, grpc.ssl_channel_credentials(authority.pem)):
                 async with dial(address, refused) as channel:
                     assert (await Call(channel).end())[0] is grpc.StatusCode.UNAVAILABLE
-        assert len(consumer.hellos) == 1
+        assert len(consumer.infos) == 1
 
     asyncio.run(main())
 

@@ -19,7 +19,7 @@ from legation.runtime.tasks import Latest, until
 from xds_server.protocol.types import Effect
 from xds_server.serve.hds import AdmittedHealth
 from xds_server.serve.servicers import ADS
-from xds_server.serve.stream import Admitted, Hello, Refused
+from xds_server.serve.stream import Admitted, Refused, StreamInfo
 from xds_server.snapshot import Snapshot
 
 
@@ -39,17 +39,17 @@ class Consumer:
     snapshots: Latest[Snapshot]
     specifiers: Latest[bytes] = field(default_factory=lambda: Latest(b""))
     refuse: str = ""
-    hellos: list[Hello] = field(default_factory=list)
+    infos: list[StreamInfo] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     reports: list[bool | None] = field(default_factory=list)
     open: set[int] = field(default_factory=set)
 
-    async def admit(self, hello: Hello) -> Admitted:
-        self.hellos.append(hello)
+    async def admit(self, info: StreamInfo) -> Admitted:
+        self.infos.append(info)
         if self.refuse:
             raise Refused(self.refuse)
-        self.open.add(len(self.hellos))
-        return Admitted(len(self.hellos), self.snapshots)
+        self.open.add(len(self.infos))
+        return Admitted(len(self.infos), self.snapshots)
 
     def observe(self, stream: Admitted, effect: Effect) -> None:
         assert stream.key in self.open
@@ -58,10 +58,10 @@ class Consumer:
     def closed(self, stream: Admitted) -> None:
         self.open.remove(stream.key)
 
-    async def admit_health(self, hello: Hello) -> AdmittedHealth:
-        self.hellos.append(hello)
-        self.open.add(len(self.hellos))
-        return AdmittedHealth(len(self.hellos), self.specifiers)
+    async def admit_health(self, info: StreamInfo) -> AdmittedHealth:
+        self.infos.append(info)
+        self.open.add(len(self.infos))
+        return AdmittedHealth(len(self.infos), self.specifiers)
 
     def health(self, stream: AdmittedHealth, healthy: bool | None) -> None:
         self.reports.append(healthy)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from legation.host.desired import InstanceSpec, desired, slots
 from legation.host.layout import HostFile, gateway_url
-from legation.host.wanted import Wanted, slots, wanted
 from legation.mesh.load import load
 
 MESH = """
@@ -19,22 +19,22 @@ workloads:
 
 
 def test_the_gateway_and_each_instance_are_wanted() -> None:
-    assert wanted(load(MESH, "mesh.yaml").mesh) == (
-        Wanted("legation-gateway-0", "legation-gateway", "v1"),
-        Wanted("web-v1-0", "web", "v1", ("node", "web.js")),
-        Wanted("orders-v2-0", "orders", "v2", ("node", "orders.js"), (("A", "1"), ("B", "2"))),
-        Wanted("orders-v2-1", "orders", "v2", ("node", "orders.js"), (("A", "1"), ("B", "2"))),
+    assert desired(load(MESH, "mesh.yaml").mesh) == (
+        InstanceSpec("legation-gateway-0", "legation-gateway", "v1"),
+        InstanceSpec("web-v1-0", "web", "v1", ("node", "web.js")),
+        InstanceSpec("orders-v2-0", "orders", "v2", ("node", "orders.js"), (("A", "1"), ("B", "2"))),
+        InstanceSpec("orders-v2-1", "orders", "v2", ("node", "orders.js"), (("A", "1"), ("B", "2"))),
     )
 
 
 def test_without_an_exposed_service_there_is_no_gateway() -> None:
     mesh = load(MESH.replace(", expose: {port: 8080}", ""), "mesh.yaml").mesh
-    assert [w.id for w in wanted(mesh)] == ["web-v1-0", "orders-v2-0", "orders-v2-1"]
+    assert [w.id for w in desired(mesh)] == ["web-v1-0", "orders-v2-0", "orders-v2-1"]
     assert gateway_url(mesh, {}) is None
 
 
-def instances(*ids: str) -> tuple[Wanted, ...]:
-    return tuple(Wanted(i, "s", "v1") for i in ids)
+def instances(*ids: str) -> tuple[InstanceSpec, ...]:
+    return tuple(InstanceSpec(i, "s", "v1") for i in ids)
 
 
 def test_slots_stay_where_they_are_and_are_used_again() -> None:

@@ -9,7 +9,7 @@ from legation.mesh.model.workload import DEFAULT_VERSION
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class InstanceSpec:
     """One instance as mesh.yaml says it. A change of `command` or `env` is another instance life."""
 
     id: str
@@ -19,25 +19,25 @@ class Wanted:
     env: tuple[tuple[str, str], ...] = ()
 
 
-def wanted(mesh: Mesh) -> tuple[Wanted, ...]:
+def desired(mesh: Mesh) -> tuple[InstanceSpec, ...]:
     """Return the gateway, where something is exposed, and every workload's instances, in the order of the file."""
     return (*_gateway(mesh), *_instances(mesh))
 
 
-def _gateway(mesh: Mesh) -> Iterator[Wanted]:
+def _gateway(mesh: Mesh) -> Iterator[InstanceSpec]:
     if mesh.exposed():
-        yield Wanted(f"{names.GATEWAY}-0", names.GATEWAY, DEFAULT_VERSION)
+        yield InstanceSpec(f"{names.GATEWAY}-0", names.GATEWAY, DEFAULT_VERSION)
 
 
-def _instances(mesh: Mesh) -> Iterator[Wanted]:
+def _instances(mesh: Mesh) -> Iterator[InstanceSpec]:
     for workload in mesh.workloads:
         for number in range(workload.instances):
             instance = names.instance_id(workload.service, workload.version, number)
             env = tuple(sorted(workload.env.items()))
-            yield Wanted(instance, workload.service, workload.version, workload.command, env)
+            yield InstanceSpec(instance, workload.service, workload.version, workload.command, env)
 
 
-def slots(instances: tuple[Wanted, ...], held: Mapping[str, int]) -> dict[str, int]:
+def slots(instances: tuple[InstanceSpec, ...], held: Mapping[str, int]) -> dict[str, int]:
     """Return each instance's slot in the loopback block: those that have one keep it, others take the lowest free.
 
     ValueError when the block is full (254 instances).

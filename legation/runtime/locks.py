@@ -1,6 +1,6 @@
-"""Claims on things of this host that several meshes share: loopback blocks, slots, app ports.
+"""Locks on things of this host that several meshes share: loopback blocks, slots, app ports.
 
-A claim is an abstract unix socket: it spans all users of the network namespace, as loopback
+A lock is an abstract unix socket: it spans all users of the network namespace, as loopback
 addresses do, and the kernel takes it back when its holder dies.
 """
 
@@ -10,12 +10,12 @@ from collections.abc import Iterable
 
 from legation.mesh import names
 
-Claim = socket.socket
+Lock = socket.socket
 """Held until it is closed."""
 
 
-def claim(name: str) -> Claim | None:
-    """Return a claim, or None when another process holds it."""
+def acquire(name: str) -> Lock | None:
+    """Return a lock, or None when another process holds it."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(f"\0legation/{name}")
@@ -25,16 +25,16 @@ def claim(name: str) -> Claim | None:
     return sock
 
 
-def first(kind: str, candidates: Iterable[int]) -> tuple[int, Claim] | None:
-    """Return the first candidate that nobody holds, with its claim."""
+def first(kind: str, candidates: Iterable[int]) -> tuple[int, Lock] | None:
+    """Return the first candidate that nobody holds, with its lock."""
     for candidate in candidates:
-        if (held := claim(f"{kind}/{candidate}")) is not None:
+        if (held := acquire(f"{kind}/{candidate}")) is not None:
             return candidate, held
     return None
 
 
-def app_port() -> tuple[int, Claim]:
-    """Return a port for an app that nothing on this host listens on, with its claim."""
+def app_port() -> tuple[int, Lock]:
+    """Return a port for an app that nothing on this host listens on, with its lock."""
     ports = random.sample(names.APP_PORTS, 200)
     found = first("app-port", (port for port in ports if is_free("", port)))
     if found is None:

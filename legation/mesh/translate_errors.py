@@ -1,4 +1,4 @@
-"""What the model refuses, as faults in the operator's words: the value, and what would be accepted."""
+"""What the model refuses, as violations in the operator's words: the value, and what would be accepted."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -8,17 +8,17 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from legation.mesh.document import Document
-from legation.mesh.errors import Fault
-from legation.mesh.schema import Node, at, fields, wanted
+from legation.mesh.errors import Violation
+from legation.mesh.schema import SchemaNode, at, fields, wanted
 from legation.mesh.source import Path, nearest
 from legation.mesh.types import PHRASES, format_duration
 from legation.mesh.wording import among, dotted, kind, shown
 
 _KEY = "[key]"
-"""How pydantic ends the path of a fault about a key."""
+"""How pydantic ends the path of a violation about a key."""
 
 
-Refusal = tuple[Path, Fault]
+Refusal = tuple[Path, Violation]
 """What is refused, and why."""
 
 
@@ -26,7 +26,7 @@ def explain(error: ValidationError, document: Document) -> tuple[Refusal, ...]:
     """Return all that the model refuses but empty places, which `empty` tells of."""
     details = error.errors(include_url=False)
     told = [d for d in details if d["input"] is not None or d["type"] == "extra_forbidden"]
-    return tuple((path := path_of(detail, document), _fault(detail, path, document)) for detail in told)
+    return tuple((path := path_of(detail, document), _violation(detail, path, document)) for detail in told)
 
 
 def empty(document: Document) -> tuple[Refusal, ...]:
@@ -35,27 +35,27 @@ def empty(document: Document) -> tuple[Refusal, ...]:
     return tuple((path, _empty(document, path, node)) for path in places if (node := at(path)) is not None)
 
 
-def _empty(document: Document, path: Path, node: Node) -> Fault:
+def _empty(document: Document, path: Path, node: SchemaNode) -> Violation:
     around = at(path[:-1]) or {}
     text = document.spelled[path]
     optional = path[-1] in fields(around) and path[-1] not in around.get("required", ())
     what = f"{text} is empty" if text else "empty"
     message = f"{what}: write {wanted(node)}{', or leave the field out' if optional else ''}"
-    return Fault(document.positions[path], dotted(path), message)
+    return Violation(document.positions[path], dotted(path), message)
 
 
 def path_of(detail: ErrorDetails, document: Document) -> Path:
-    """Return the path of a fault as the file has it: a call's bare name has no field `service`."""
+    """Return the path of a violation as the file has it: a call's bare name has no field `service`."""
     path = detail["loc"]
     unwritten = path not in document.positions
     of_key, of_bare_name = path[-1] == _KEY, path[:-1] in document.spelled
     return path[:-1] if unwritten and (of_key or of_bare_name) else path
 
 
-def _fault(detail: ErrorDetails, path: Path, document: Document) -> Fault:
+def _violation(detail: ErrorDetails, path: Path, document: Document) -> Violation:
     of_key = detail["type"] == "extra_forbidden" or detail["loc"] == (*path, _KEY)
     position = document.keys[path] if of_key else nearest(document.positions, path, document.file)
-    return Fault(position, dotted(path), _message(detail, path, document))
+    return Violation(position, dotted(path), _message(detail, path, document))
 
 
 def _message(detail: ErrorDetails, path: Path, document: Document) -> str:

@@ -8,42 +8,42 @@ from pathlib import Path
 import pytest
 
 from legation.mesh import names
-from legation.runtime import claims
+from legation.runtime import locks
 from legation.runtime.state import StateFolder, default_root
 
 
 def test_a_claim_is_held_until_it_is_closed() -> None:
     name = f"test/{os.getpid()}"
-    held = claims.claim(name)
+    held = locks.acquire(name)
     assert held is not None
-    assert claims.claim(name) is None
+    assert locks.acquire(name) is None
     held.close()
-    again = claims.claim(name)
+    again = locks.acquire(name)
     assert again is not None
     again.close()
 
 
 def test_the_first_free_one_is_taken() -> None:
     kind = f"test-{os.getpid()}"
-    first, second = claims.first(kind, range(2)), claims.first(kind, range(2))
+    first, second = locks.first(kind, range(2)), locks.first(kind, range(2))
     assert first is not None
     assert second is not None
     assert (first[0], second[0]) == (0, 1)
-    assert claims.first(kind, range(2)) is None
+    assert locks.first(kind, range(2)) is None
     first[1].close()
     second[1].close()
 
 
 def test_an_apps_port_is_free_and_below_the_ephemeral_range() -> None:
-    port, held = claims.app_port()
+    port, held = locks.app_port()
     with held:
         assert port in names.APP_PORTS
-        assert claims.is_free("127.0.0.1", port)
+        assert locks.is_free("127.0.0.1", port)
 
 
 def test_a_port_in_use_is_not_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert not claims.is_free("127.0.0.1", server.getsockname()[1])
+        assert not locks.is_free("127.0.0.1", server.getsockname()[1])
 
 
 def test_state_is_for_its_owner_alone(tmp_path: Path) -> None:

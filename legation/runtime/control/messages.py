@@ -1,0 +1,225 @@
+"""The wire between the services: one schema for the control APIs of xds_server, certmgr, telemetry and the host.
+
+Each service serves it as JSON over a 0600 unix socket (`legation.runtime.control`). Times are
+seconds since the epoch unless they say RFC 3339.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from legation.mesh.errors import Position, Violation
+
+SCHEMA = 1
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """A frozen message; unknown fields are ignored, so that a newer peer can say more."""
+
+
+class ViolationMessage(Message, frozen=True, kw_only=True):
+    """One violation of a mesh file, as `legation.mesh.errors.Violation`."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    @classmethod
+    def of(cls, violation: Violation) -> "ViolationMessage":
+        """Return a violation as a message."""
+        at = violation.position
+        return cls(file=at.file, line=at.line, column=at.column, path=violation.path, message=violation.message)
+
+    def __str__(self) -> str:
+        """Return it as `Violation` writes it."""
+        return str(Violation(Position(self.file, self.line, self.column), self.path, self.message))
+
+
+class Validation(Message, frozen=True, kw_only=True):
+    """`legation validate -o json`: the violations of a mesh file, none when it is good."""
+
+    schema_: int = field(name="schema", default=SCHEMA)
+    file: str
+    version: Annotated[str, Meta(description="content hash; empty when there are violations")] = ""
+    violations: tuple[ViolationMessage, ...] = ()
+
+
+class MeshDocument(Message, frozen=True, kw_only=True):
+    """The text of mesh.yaml: the body of `PUT /mesh`, the answer of `GET /mesh`, the events of `GET /mesh/watch`."""
+
+    file: str
+    text: str
+    version: Annotated[str, Meta(description="content hash; empty in a request")] = ""
+
+
+class ApplyResult(Message, frozen=True, kw_only=True):
+    """The answer of `PUT /mesh`: the version now served, or the violations (422) and nothing changed."""
+
+    version: str
+    changed: bool = False
+    violations: tuple[ViolationMessage, ...] = ()
+
+
+class SidecarPlan(Message, frozen=True, kw_only=True):
+    """`GET /sidecars/{service}`: what `legation run` needs to know before it starts an Envoy."""
+
+    mesh: str
+    trust_domain: str
+    service: str
+    spiffe_id: str
+    protocol: Literal["http", "grpc", "gateway"]
+    calls: tuple[str, ...]
+
+
+InstanceState = Literal["starting", "ready", "restarting", "draining"]
+
+
+class Instance(Message, frozen=True, kw_only=True):
+    """One instance of the registry."""
+
+    id: str
+    boot: Annotated[str, Meta(description="nonce of this life of the sidecar; the newest wins")]
+    service: str
+    version: str
+    address: str
+    port: int
+    metrics_port: int
+    zone: str = ""
+    state: InstanceState
+    healthy: Annotated[bool | None, Meta(description="by its own sidecar's checks; None: none asked for, or no answer")]
+    connected: Annotated[bool, Meta(description="its ADS stream is up")]
+    synced: Annotated[bool, Meta(description="it has ACKed all that was sent")]
+    spiffe_id: str
+    nacks: Annotated[tuple[str, ...], Meta(description="what it refuses now, one line a resource type")] = ()
+
+
+class InstanceList(Message, frozen=True, kw_only=True):
+    """`GET /instances`, and the events of `GET /instances/watch`: the whole registry each time."""
+
+    instances: tuple[Instance, ...]
+    version: Annotated[str, Meta(description="of the mesh file that `synced` speaks of")] = ""
+
+
+class Transition(Message, frozen=True, kw_only=True):
+    """`POST /instances/{id}/{ready|restarting|withdraw}`: what `legation run` says of its instance."""
+
+    boot: str
+    wait: Annotated[float, Meta(ge=0, le=30, description="withdraw: seconds to wait for the fleet's ACKs")] = 0
+
+
+class TransitionResult(Message, frozen=True, kw_only=True):
+    """The answer of a transition: which proxies have not ACKed the change in time."""
+
+    unsynced: tuple[str, ...] = ()
+
+
+class XdsStatus(Message, frozen=True, kw_only=True):
+    """xds_server's `GET /status`."""
+
+    pid: int
+    ready: bool
+    mesh: str
+    version: str
+    streams: int
+    instances: tuple[Instance, ...]
+    violations: Annotated[tuple[ViolationMessage, ...], Meta(description="of the last change that was refused")] = ()
+
+
+class Identity(Message, frozen=True, kw_only=True):
+    """One identity that certmgr holds on this host."""
+
+    name: Annotated[str, Meta(description="service name, or legation-<component>")]
+    spiffe_id: str
+    serial: Annotated[str | None, Meta(description="lower-case hex without colons")] = None
+    not_before: float | None = None
+    not_after: float | None = None
+    renew_at: float | None = None
+    streams: Annotated[int, Meta(description="open SDS streams")] = 0
+    error: Annotated[str | None, Meta(description="why the last attempt failed; None: it did not")] = None
+
+
+class CertmgrStatus(Message, frozen=True, kw_only=True):
+    """certmgr's `GET /status`."""
+
+    pid: int
+    ready: Annotated[bool, Meta(description="every wanted identity has a valid certificate")]
+    vault: Annotated[Literal["ok", "sealed", "unreachable", "starting"], Meta(description="state of Vault or OpenBao")]
+    seconds_to_outage: Annotated[float | None, Meta(description="until the first certificate in use expires")]
+    identities: tuple[Identity, ...]
+
+
+class TelemetryStatus(Message, frozen=True, kw_only=True):
+    """telemetry's `GET /status`."""
+
+    pid: int
+    ready: bool
+    discovery_url: str
+    targets: int
+
+
+ProcessState = Literal["starting", "running", "restarting", "stopped"]
+
+
+class ComponentStatus(Message, frozen=True, kw_only=True):
+    """One of our own processes under `legation up`."""
+
+    pid: int | None
+    control: str
+    state: ProcessState
+    restarts: int = 0
+
+
+class Pids(Message, frozen=True, kw_only=True):
+    """The processes of one instance; None: not running."""
+
+    run: int | None = None
+    envoy: int | None = None
+    app: int | None = None
+
+
+class InstanceStatus(Message, frozen=True, kw_only=True):
+    """One instance as `legation status` shows it."""
+
+    id: str
+    version: str
+    inbound: str
+    admin: str
+    synced: bool
+    healthy: bool
+    state: str
+    spiffe_id: str
+    certificate_expires: Annotated[str | None, Meta(description="RFC 3339")] = None
+    certificate_serial: str | None = None
+    requests: Annotated[int | None, Meta(description="that its Envoy has answered since its start; None: unknown")] = (
+        None
+    )
+    failures: Annotated[int | None, Meta(description="of those, how many with 5xx")] = None
+    pids: Pids = Pids()
+    restarts: int = 0
+    problem: Annotated[str | None, Meta(description="what is wrong and how to mend it")] = None
+
+
+class ServiceStatus(Message, frozen=True, kw_only=True):
+    """A service and its instances on this host."""
+
+    name: str
+    instances: tuple[InstanceStatus, ...]
+
+
+class HostStatus(Message, frozen=True, kw_only=True):
+    """`legation status -o json`, and the host's `GET /status`."""
+
+    schema_: int = field(name="schema", default=SCHEMA)
+    mesh: str
+    state: str
+    gateway: str | None
+    isolation: str
+    openbao: ComponentStatus
+    xds_server: ComponentStatus
+    certmgr: ComponentStatus
+    telemetry: ComponentStatus
+    gateways: tuple[InstanceStatus, ...] = ()
+    services: tuple[ServiceStatus, ...]
+    problems: tuple[str, ...] = ()

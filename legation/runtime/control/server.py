@@ -1,0 +1,106 @@
+"""The serving end of the control API: JSON over HTTP on a unix socket that only its owner can open."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute
+
+from legation.runtime.control.messages import Message
+from legation.runtime.tasks import Latest, until_set
+
+M = TypeVar("M", bound=Message)
+
+HEARTBEAT = 5.0
+"""Seconds of silence after which a watch gets a comment: a client tells a quiet server from a hung one."""
+
+_stopping: ContextVar[asyncio.Event] = ContextVar("stopping")
+"""Set when the server of the request in hand ends: streams of events would hold it up for ever."""
+
+
+def reply(message: Message, status: int = 200) -> Response:
+    """Return a message of the schema as a response."""
+    return Response(msgspec.json.encode(message), status, media_type="application/json")
+
+
+def events(latest: Latest[M]) -> StreamingResponse:
+    """Return a stream of server-sent events: the value now, then each newer one (WHATWG HTML §9.2)."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        async for value in until_set(latest.watch(), _stopping.get(), HEARTBEAT):
+            yield b": heartbeat\n\n" if value is None else b"data: %b\n\n" % msgspec.json.encode(value)
+
+    return StreamingResponse(stream(), media_type="text/event-stream")
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """Return a listening unix socket with mode 0600; a dead one in its place is replaced, a live one is an error."""
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise OSError(f"{path} is served by another process")
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(before)
+    sock.listen(128)
+    return sock
+
+
+def bind_tcp(address: str) -> socket.socket:
+    """Return a listening socket for `host:port`, for what Prometheus reads; port 0 takes a free one."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, int(port)), family=family)
+
+
+@asynccontextmanager
+async def serve(sockets: Sequence[socket.socket], routes: Sequence[BaseRoute]) -> AsyncIterator[None]:
+    """Serve routes on sockets (unix or TCP) while the block runs."""
+    config = uvicorn.Config(
+        Starlette(routes=list(routes)), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+    )
+    server = _Server(config)
+    stopping = asyncio.Event()
+    _stopping.set(stopping)
+    task = asyncio.ensure_future(server.serve(sockets=list(sockets)))
+    try:
+        await asyncio.wait_for(server.up.wait(), timeout=10)
+        yield
+    finally:
+        stopping.set()
+        server.should_exit = True
+        await asyncio.wait([task], timeout=5)
+        for sock in sockets:
+            sock.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers (the service has its own), and with word of when it has started."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        """Prepare the server."""
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the process's signals alone."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self.up.set()

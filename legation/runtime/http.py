@@ -1,0 +1,122 @@
+"""A small HTTP/1.1 client over h11, for control APIs and Envoy's admin interface: one connection a request.
+
+A kept connection may be closed by the server just as a request, a drain's say, is sent. Light on
+purpose: every `legation run` holds it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import h11
+
+Address = Path | tuple[str, int]
+"""A unix socket, or a host and its port."""
+
+
+class HttpError(Exception):
+    """A server that does not answer, not in time, or not in HTTP; the text is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole response."""
+
+    status: int
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode(errors="replace")
+
+
+async def request(
+    address: Address, method: str, target: str, *, query: dict[str, str] | None = None, body: bytes = b"", limit: float
+) -> Answer:
+    """Return the answer to a request; HttpError when it is not whole within `limit` seconds."""
+    path = f"{target}?{urlencode(query)}" if query else target
+    with _errors(address):
+        async with asyncio.timeout(limit), _exchange(address, method, path, body) as (status, chunks):
+            return Answer(status, b"".join([chunk async for chunk in chunks]))
+
+
+async def lines(address: Address, target: str, *, limit: float) -> AsyncGenerator[str, None]:
+    """Yield the lines of a response that need not end; HttpError after `limit` seconds of silence, or not 200."""
+    with _errors(address):
+        async with _exchange(address, "GET", target, b"", limit) as (status, chunks):
+            rest = b""
+            async for chunk in chunks:
+                if status != 200:
+                    raise HttpError(f"{_name(address)} answers {status}: {chunk.decode(errors='replace')}")
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line.decode().rstrip("\r")
+
+
+@asynccontextmanager
+async def _exchange(
+    address: Address, method: str, target: str, body: bytes, quiet: float | None = None
+) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    """Send a request; give its status and its body, as it comes."""
+    reader, writer = await _connect(address, quiet)
+    connection = h11.Connection(h11.CLIENT)
+    try:
+        headers = [("host", "legation"), ("connection", "close"), ("content-length", str(len(body)))]
+        if body:
+            headers.append(("content-type", "application/json"))
+        for event in (h11.Request(method=method, target=target, headers=headers), h11.Data(body), h11.EndOfMessage()):
+            writer.write(connection.send(event) or b"")
+        await writer.drain()
+        events = _events(connection, reader, quiet)
+        head = await anext(events)
+        if not isinstance(head, h11.Response):
+            raise HttpError(f"{_name(address)} closes without an answer")
+        yield head.status_code, (bytes(event.data) async for event in events if isinstance(event, h11.Data))
+    finally:
+        writer.close()
+
+
+async def _connect(address: Address, limit: float | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async with asyncio.timeout(limit):
+        if isinstance(address, Path):
+            return await asyncio.open_unix_connection(str(address))
+        return await asyncio.open_connection(*address)
+
+
+async def _events(
+    connection: h11.Connection, reader: asyncio.StreamReader, quiet: float | None
+) -> AsyncIterator[h11.Event]:
+    """Yield a response's events to its end; TimeoutError after `quiet` seconds of silence."""
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            async with asyncio.timeout(quiet):
+                connection.receive_data(await reader.read(65536))
+        elif isinstance(event, h11.InformationalResponse):
+            continue
+        elif isinstance(event, h11.Event):
+            yield event
+            if isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed)):
+                return
+        else:
+            return
+
+
+@contextlib.contextmanager
+def _errors(address: Address) -> Iterator[None]:
+    """Say every way in which a server can fail as HttpError."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise HttpError(f"{_name(address)} does not answer (timeout)") from error
+    except (OSError, h11.RemoteProtocolError, StopAsyncIteration) as error:
+        raise HttpError(f"{_name(address)} does not answer ({type(error).__name__})") from error
+
+
+def _name(address: Address) -> str:
+    return str(address) if isinstance(address, Path) else f"{address[0]}:{address[1]}"

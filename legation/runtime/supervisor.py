@@ -1,0 +1,108 @@
+"""One child process that is kept running: the only place that starts a process again."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from legation.runtime import process
+from legation.runtime.control.messages import ProcessState
+
+log = structlog.get_logger()
+
+_BASE, _LIMIT = 0.1, 10.0
+_STEADY = 10.0
+"""Seconds after which an end is a new incident, not one more of a crash loop."""
+_LOG_LIMIT = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to run: `command` is asked for its arguments before each start; an exit code in `final` is the last."""
+
+    name: str
+    command: Callable[[], Sequence[str]]
+    log: Path
+    env: Mapping[str, str] | None = None
+    folder: Path | None = None
+    final: frozenset[int] = field(default_factory=frozenset)
+
+
+class Supervisor:
+    """Starts a program, and again when it ends: at once after a clean end, with capped full jitter after a crash."""
+
+    def __init__(self, program: Program, changed: Callable[[], None] = lambda: None) -> None:
+        """Prepare; `changed` is called after each start and each end."""
+        self.program, self._changed = program, changed
+        self.restarts = 0
+        self.state: ProcessState = "starting"
+        self.exit_code: int | None = None
+        self.process: asyncio.subprocess.Process | None = None
+        self.stopping = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, while it runs."""
+        return self.process.pid if self.process and self.process.returncode is None else None
+
+    async def keep(self) -> None:
+        """Keep the program running until `stop`, or a final exit code."""
+        crashes, loop = 0, asyncio.get_running_loop()
+        while not self.stopping.is_set():
+            started = loop.time()
+            await self._once()
+            if self.stopping.is_set() or self.exit_code in self.program.final:
+                break
+            log.warning("ended, starting it again", program=self.program.name, code=self.exit_code)
+            self.restarts += 1
+            steady = self.exit_code == 0 or loop.time() - started > _STEADY
+            crashes = 0 if steady else crashes + 1
+            await self._wait(_delay(crashes))
+        self._become("stopped")
+
+    async def stop(self, limit: float) -> None:
+        """End the program for good: SIGTERM, after `limit` seconds SIGKILL."""
+        self.stopping.set()
+        if self.process is not None and not await process.stop(self.process, limit):
+            log.warning("did not end in time, killed", program=self.program.name, seconds=limit)
+
+    def last_words(self) -> str:
+        """Return the end of its log, for messages."""
+        return process.tail(self.program.log, 3)
+
+    async def _once(self) -> None:
+        """Run the program once, to its end; one that cannot be started has ended with 127 (as in a shell)."""
+        program = self.program
+        process.bound(program.log, _LOG_LIMIT)
+        argv = program.command()
+        try:
+            self.process = await process.start(argv, program.log, env=program.env, folder=program.folder)
+        except OSError as error:
+            with program.log.open("a") as said:
+                said.write(f"cannot start {argv[0]}: {error.strerror}\n")
+            self.process, self.exit_code = None, 127
+        else:
+            self._become("running")
+            self.exit_code = await self.process.wait()
+        self._become("restarting")
+
+    def _become(self, state: ProcessState) -> None:
+        self.state = state
+        self._changed()
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait out the back-off, or until `stop`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        except TimeoutError:
+            return
+
+
+def _delay(crashes: int) -> float:
+    """Return the seconds before the next start: none but a moment after a clean end."""
+    top = min(_LIMIT, _BASE * 2**crashes)
+    return top if crashes == 0 else random.uniform(top / 2, top)  # noqa: S311 - no secret
