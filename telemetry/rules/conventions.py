@@ -9,7 +9,7 @@ import hashlib
 from legation.mesh import names
 
 MESH, SERVICE, VERSION, INSTANCE, ZONE, COMPONENT = "mesh", "service", "version", "instance", "zone", "component"
-"""Labels of targets, given by discovery: sidecars have all but `component`; our own services only `mesh` and `component`."""
+"""Labels of targets, given by discovery: sidecars have all but `component`; our own services `mesh` and `component`."""
 
 DEPENDENCY = "dependency"
 """Label of outbound series: the called service, whatever version of it."""
@@ -61,7 +61,7 @@ UID_LENGTH = 40
 
 
 def selector(metric: str, mesh: str, *more: str) -> str:
-    """Return a metric's selector for one mesh: `selector("up", "shop", 'component=""')` is `up{mesh="shop",component=""}`."""
+    """Return a metric's selector for one mesh: `selector("up", "shop", 'x=""')` is `up{mesh="shop",x=""}`."""
     matchers = ",".join((f'{MESH}="{mesh}"', *more))
     return f"{metric}{{{matchers}}}"
 
