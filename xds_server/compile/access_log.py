@@ -31,6 +31,7 @@ _FIELDS = {
     "upstream": "%UPSTREAM_HOST%",
     "instance": "%UPSTREAM_HOST_NAME_WITHOUT_PORT%",
     "route": "%ROUTE_NAME%",
+    "unavailable": "%RESP(X-LEGATION-UNAVAILABLE)%",
     "request_id": "%REQ(X-REQUEST-ID)%",
     "trace_id": "%TRACE_ID%",
     "peer": "%DOWNSTREAM_PEER_URI_SAN%",

@@ -1,53 +1,94 @@
-"""A mesh, a node and the endpoints in; what that node should have out. Pure, and lazy about what has not changed."""
+"""A mesh, a node and the registry in; what that node should have out. Pure, and lazy about what has not changed.
 
-from collections.abc import Mapping
+What all nodes of a service share is compiled once for the service; a node's own are its listeners
+and its app's cluster. An endpoint change makes one assignment and one new mapping a calling service.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from legation.mesh import names
-from legation.mesh.model.service import Service
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
-from xds_server.compile.cluster import app_cluster, service_cluster
-from xds_server.compile.endpoint import assignment
-from xds_server.compile.gateway import gateway_listener
+from xds_server.compile.callees import Callees
 from xds_server.compile.health_check import specifier
-from xds_server.compile.inbound import inbound_listener
-from xds_server.compile.outbound import outbound_listener
-from xds_server.compile.pack import resource, serialize
+from xds_server.compile.own import Own
+from xds_server.compile.pack import serialize
 from xds_server.compile.rbac import callers
-from xds_server.compile.route import inbound_routes, service_routes, targets
+from xds_server.compile.unavailable import Outage
 from xds_server.node import Endpoint, Node
 from xds_server.snapshot import Resource, Snapshot
 
 _CONNECTIONS_PER_LIFE = 4
 """A connection lives a quarter of a certificate's life: it never outlives the certificate by much."""
 
-_NODES_KEPT = 4096
-"""Nodes whose own resources are remembered; instances come and go, so the oldest are forgotten."""
+Resources = Mapping[str, Resource]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What changes with the registry, the same for all nodes of a service: endpoints and routes, by name."""
+
+    endpoints: Resources
+    routes: Resources
+
+
+_NO_GROUP = Group({}, {})
 
 
 class Compiler:
-    """Compiles one mesh. What several nodes get is one Resource object; an endpoint change makes one assignment."""
+    """Compiles one mesh. What several nodes get is one Resource object."""
 
     def __init__(self, mesh: SourcedMesh) -> None:
-        """Take a mesh that has no fault."""
-        self._source = mesh
+        """Take a valid mesh."""
         self._mesh = mesh.mesh
-        self._connection_life = self._mesh.certificates.ttl / _CONNECTIONS_PER_LIFE
         self._callers = callers(self._mesh)
-        self._called: dict[str, Snapshot] = {}
-        self._own: dict[str, tuple[Node, Snapshot]] = {}
-        self._assigned: dict[str, tuple[tuple[Endpoint, ...], Mapping[str, Resource]]] = {}
-        self._inbound_routes = resource(kinds.ROUTE, names.INBOUND, inbound_routes(), mesh.position("services"))
+        life = self._mesh.certificates.ttl / _CONNECTIONS_PER_LIFE
+        self._callees = Callees(mesh, life)
+        self._own = Own(mesh, self._callers, life)
+        self._groups: dict[str, Group] = {}
+        self._clusters: dict[str, Resources] = {}
+        self._kept: dict[str, tuple[Node, Snapshot]] = {}
 
-    def snapshot(self, node: Node, endpoints: Mapping[str, tuple[Endpoint, ...]]) -> Snapshot:
-        """Return all that a node should have; `endpoints` are those of each service, by its name.
+    def snapshot(
+        self, node: Node, endpoints: Mapping[str, tuple[Endpoint, ...]], outages: Mapping[str, Outage] | None = None
+    ) -> Snapshot:
+        """Return all that a node should have; `endpoints` and `outages` are those of each service, by its name.
 
         A service that the mesh does not know has nothing.
         """
-        assignments: dict[str, Resource] = {}
-        for callee in self._callees(node.service):
-            assignments |= self._assignments(callee, endpoints.get(callee, ()))
-        return Snapshot({**self._without_endpoints(node).by_type, kinds.ENDPOINT: assignments})
+        return self.join(node, self.group(node.service, endpoints, outages or {}))
+
+    def group(
+        self, service: str, endpoints: Mapping[str, tuple[Endpoint, ...]], outages: Mapping[str, Outage]
+    ) -> Group:
+        """Return what the nodes of a service share of the registry; an unchanged mapping is the same object."""
+        called = self._called(service)
+        assigned: dict[str, Resource] = {}
+        for callee in called:
+            assigned |= self._callees.assignments(callee, endpoints.get(callee, ()))
+        routes = {callee: self._callees.routes(callee, outages.get(callee)) for callee in called}
+        if service in self._mesh.services:
+            routes[names.INBOUND] = self._own.inbound_routes
+        kept = self._groups.get(service, _NO_GROUP)
+        self._groups[service] = Group(_same(kept.endpoints, assigned), _same(kept.routes, routes))
+        return self._groups[service]
+
+    def join(self, node: Node, group: Group) -> Snapshot:
+        """Return a node's snapshot of its service's group and its own resources."""
+        by_type = self._without_registry(node).by_type
+        return Snapshot({**by_type, kinds.ENDPOINT: group.endpoints, kinds.ROUTE: group.routes})
+
+    def prepare(self, nodes: Iterable[Node]) -> None:
+        """Compile ahead what depends on the mesh alone; may run in a thread before anybody else uses this compiler."""
+        for node in nodes:
+            self._without_registry(node)
+            for callee in self._called(node.service):
+                self._callees.routes(callee, None)
+
+    def forget(self, node_id: str) -> None:
+        """Drop what is kept for a node that is gone."""
+        self._kept.pop(node_id, None)
 
     def health_specifier(self, node: Node) -> bytes:
         """Return a serialised envoy.service.health.v3.HealthCheckSpecifier: how this node checks its app."""
@@ -57,97 +98,35 @@ class Compiler:
         """Return the services (and the gateway) whose snapshots hold the endpoints of a service."""
         return frozenset(self._callers.get(service, ()))
 
-    def _callees(self, service: str) -> tuple[str, ...]:
+    def targets(self, service: str) -> tuple[str | None, ...]:
+        """Return the versions that a service's routes lead to; None: all versions together."""
+        return self._callees.targets(service)
+
+    def _called(self, service: str) -> tuple[str, ...]:
         """Return the services whose clusters a service's proxies get, in the order of the file."""
         if service == names.GATEWAY:
             return self._mesh.exposed()
         known = self._mesh.services.get(service)
         return tuple(call.service for call in known.calls) if known is not None else ()
 
-    def _without_endpoints(self, node: Node) -> Snapshot:
+    def _without_registry(self, node: Node) -> Snapshot:
         """Return what only a new mesh or a new life of the node changes."""
-        kept = self._own.get(node.id)
-        if kept is not None and kept[0] == node:
-            return kept[1]
-        shared = [self._callee(callee) for callee in self._callees(node.service)]
-        found = [r for part in shared for by_name in part.by_type.values() for r in by_name.values()]
-        self._own[node.id] = (node, Snapshot.of([*found, *self._node_resources(node)]))
-        if len(self._own) > _NODES_KEPT:
-            self._own.pop(next(iter(self._own)))
-        return self._own[node.id][1]
+        kept = self._kept.get(node.id)
+        if kept is None or kept[0] != node:
+            own = self._own.resources(node, self._called(node.service))
+            clusters = {**self._shared_clusters(node.service), **own.of_type(kinds.CLUSTER)}
+            kept = self._kept[node.id] = node, Snapshot({**own.by_type, kinds.CLUSTER: clusters})
+        return kept[1]
 
-    def _node_resources(self, node: Node) -> list[Resource]:
-        if node.service == names.GATEWAY:
-            return [self._gateway(service, node) for service in self._mesh.exposed()]
-        service = self._mesh.services.get(node.service)
-        return [*self._inbound(node, service), *self._outbound(node)] if service is not None else []
+    def _shared_clusters(self, service: str) -> Resources:
+        if service not in self._clusters:
+            called = self._called(service)
+            self._clusters[service] = {c.name: c for callee in called for c in self._callees.clusters(callee)}
+        return self._clusters[service]
 
-    def _inbound(self, node: Node, service: Service) -> list[Resource]:
-        """Return what brings requests to the node's own app."""
-        position = self._source.position("services", node.service)
-        app = app_cluster(node.app_address, node.app_port, service.protocol)
-        front = inbound_listener(node, self._mesh.trust_domain, self._callers[node.service], self._connection_life)
-        return [
-            resource(kinds.CLUSTER, names.LOCAL_APP, app, position),
-            resource(kinds.LISTENER, names.INBOUND, front, position),
-            self._inbound_routes,
-        ]
 
-    def _outbound(self, node: Node) -> list[Resource]:
-        """Return the listeners through which the node's app calls others."""
-        callees = self._callees(node.service)
-        ports = names.outbound_ports(callees, node.outbound_ports)
-        return [
-            resource(
-                kinds.LISTENER,
-                names.outbound_listener(callee),
-                outbound_listener(node, callee, ports[callee]),
-                self._source.position("services", node.service, "calls", index),
-            )
-            for index, callee in enumerate(callees)
-        ]
-
-    def _gateway(self, service: str, node: Node) -> Resource:
-        expose = self._mesh.services[service].expose
-        if expose is None:
-            raise AssertionError(f"{service} is not exposed")
-        position = self._source.position("services", service, "expose")
-        port = node.outbound_ports.get(service, expose.port)
-        front = gateway_listener(service, expose, port)
-        return resource(kinds.LISTENER, names.gateway_listener(port), front, position)
-
-    def _callee(self, name: str) -> Snapshot:
-        """Return the clusters and the routes of a service, the same for all of its callers."""
-        if name not in self._called:
-            self._called[name] = Snapshot.of([*self._clusters(name), self._routes(name)])
-        return self._called[name]
-
-    def _clusters(self, name: str) -> list[Resource]:
-        service = self._mesh.services[name]
-        identity = names.spiffe_id(self._mesh.trust_domain, name)
-        position = self._source.position("services", name)
-        clusters = [names.cluster(name, version) for version in targets(service)]
-        policy = service.load_balancing.policy
-        return [
-            resource(kinds.CLUSTER, c, service_cluster(c, name, identity, policy, self._connection_life), position)
-            for c in clusters
-        ]
-
-    def _routes(self, name: str) -> Resource:
-        service = self._mesh.services[name]
-        position = self._source.position("services", name, "routes")
-        return resource(kinds.ROUTE, name, service_routes(name, service), position)
-
-    def _assignments(self, name: str, endpoints: tuple[Endpoint, ...]) -> Mapping[str, Resource]:
-        """Return the assignments of a service's clusters, by cluster; kept until its endpoints change."""
-        kept = self._assigned.get(name)
-        if kept is not None and kept[0] == endpoints:
-            return kept[1]
-        position = self._source.position("services", name)
-        made = {}
-        for version in targets(self._mesh.services[name]):
-            cluster = names.cluster(name, version)
-            of_version = [e for e in endpoints if version in (None, e.version)]
-            made[cluster] = resource(kinds.ENDPOINT, cluster, assignment(cluster, of_version), position)
-        self._assigned[name] = (endpoints, made)
-        return made
+def _same(kept: Resources, fresh: dict[str, Resource]) -> Resources:
+    """Return the kept mapping where the fresh one holds the same objects: what is the same is not compared again."""
+    if len(kept) == len(fresh) and all(kept.get(n) is r for n, r in fresh.items()):
+        return kept
+    return fresh

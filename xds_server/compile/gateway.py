@@ -17,8 +17,9 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 from legation.mesh import names
 from legation.mesh.model.expose import Expose
 from xds_server.compile.http import connection_manager
-from xds_server.compile.listener import listener
+from xds_server.compile.listener import chain, listener
 from xds_server.compile.pack import duration
+from xds_server.compile.unavailable import unavailable
 
 _MAX_STREAMS = 100
 _STREAM_WINDOW = 64 * 1024
@@ -29,12 +30,15 @@ def gateway_listener(service: str, expose: Expose, port: int) -> Listener:
     """Return the listener of an exposed service. Its routes are the service's own, as its callers have them.
 
     `port` is where the gateway listens on its host: `expose.port`, or what the host gave it instead.
+    Several gateways share it, so that a dead one's clients are served by the others at once.
     """
     manager = connection_manager("gateway", names.GATEWAY_LISTENERS, service, names.GATEWAY)
     manager.MergeFrom(_edge_options(service))
     # What an app is built with is nobody's business out there.
     manager.server_header_transformation = HttpConnectionManager.ServerHeaderTransformation.OVERWRITE
-    return listener(names.gateway_listener(port), (str(expose.address), port), "INBOUND", manager)
+    return listener(
+        names.gateway_listener(port), (str(expose.address), port), "INBOUND", chain(manager), reuse_port=True
+    )
 
 
 def _edge_options(service: str) -> HttpConnectionManager:
@@ -60,21 +64,18 @@ def _edge_options(service: str) -> HttpConnectionManager:
 def _replies(service: str) -> LocalReplyConfig:
     """Return the bodies of the answers that the gateway makes itself, for people to read."""
     bodies = {
-        "NR": f"no route of {service} matches this request",
         "UH": f"{service} has no instance that takes requests now",
         "UF": f"{service} cannot be reached now",
         "UT": f"{service} did not answer in time",
+        "URX": f"{service} cannot be reached now",
     }
+    no_route = ResponseMapper(
+        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"])),
+        body=DataSource(inline_string=f"no route of {service} matches this request"),
+    )
     reply = SubstitutionFormatString(
         text_format_source=DataSource(
             inline_string="%RESPONSE_CODE%: %LOCAL_REPLY_BODY% (request %REQ(X-REQUEST-ID)%)\n"
         )
     )
-    return LocalReplyConfig(mappers=[_mapper(flag, body) for flag, body in bodies.items()], body_format=reply)
-
-
-def _mapper(flag: str, body: str) -> ResponseMapper:
-    return ResponseMapper(
-        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[flag])),
-        body=DataSource(inline_string=body),
-    )
+    return LocalReplyConfig(mappers=[no_route, *unavailable(bodies)], body_format=reply)

@@ -17,23 +17,28 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from legation.mesh import names
 from xds_server.compile import tls
 from xds_server.compile.http import connection_manager
-from xds_server.compile.listener import listener
+from xds_server.compile.listener import Chain, chain, listener
 from xds_server.compile.pack import duration, pack
 from xds_server.compile.rbac import Callers, access, restricts_paths
 from xds_server.compile.retry import APP_UNREACHABLE, RETRY_HEADER
 from xds_server.node import Node
 
 
-def inbound_listener(node: Node, trust_domain: str, allowed: Callers, connection_life: timedelta) -> Listener:
-    """Return the one listener through which peers reach this instance."""
+def inbound_chain(service: str, trust_domain: str, allowed: Callers, connection_life: timedelta) -> Chain:
+    """Return what the inbound listeners of a service's instances share."""
     rbac = HttpFilter(name="envoy.filters.http.rbac", typed_config=pack(access(trust_domain, allowed)))
-    manager = connection_manager("inbound", names.INBOUND, names.INBOUND, node.service, [rbac])
+    manager = connection_manager("inbound", names.INBOUND, names.INBOUND, service, [rbac])
     manager.MergeFrom(_peer_options(connection_life))
     manager.stream_idle_timeout.CopyFrom(duration(timedelta(0)))
     if restricts_paths(allowed):
         # An app may read %2F as a slash after we have matched the path without doing so.
         manager.path_with_escaped_slashes_action = HttpConnectionManager.PathWithEscapedSlashesAction.REJECT_REQUEST
-    return listener(names.INBOUND, (node.address, node.port), "INBOUND", manager, tls.downstream())
+    return chain(manager, tls.downstream())
+
+
+def inbound_listener(node: Node, shared: Chain) -> Listener:
+    """Return the one listener through which peers reach this instance."""
+    return listener(names.INBOUND, (node.address, node.port), "INBOUND", shared)
 
 
 def _peer_options(connection_life: timedelta) -> HttpConnectionManager:

@@ -1,5 +1,6 @@
-"""What every listener of ours has: one address, bound once, with its direction said."""
+"""What every listener of ours has: one address, its direction said, and a chain that nodes of one service share."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from envoy.config.core.v3.base_pb2 import TrafficDirection, TransportSocket
@@ -15,25 +16,42 @@ from xds_server.compile.cluster import BUFFER_LIMIT
 from xds_server.compile.http import network_filter
 
 
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A listener but for its name and address: costly to build, equal for all nodes of a service."""
+
+    filters: FilterChain
+    stat_prefix: str
+
+
+def chain(manager: HttpConnectionManager, transport_socket: TransportSocket | None = None) -> Chain:
+    """Return the chain of a connection manager; plain text without a transport socket.
+
+    The statistics are under the manager's own prefix, equal on every host.
+    """
+    filters = FilterChain(filters=[network_filter(manager)], transport_socket=transport_socket)
+    return Chain(filters, manager.stat_prefix)
+
+
 def listener(
     name: str,
     at: tuple[str, int],
     direction: Literal["INBOUND", "OUTBOUND"],
-    manager: HttpConnectionManager,
-    transport_socket: TransportSocket | None = None,
+    shared: Chain,
+    *,
+    reuse_port: bool = False,
 ) -> Listener:
-    """Return a listener at (address, port) with one filter chain; plain text without a transport socket.
+    """Return a listener at (address, port).
 
-    No SO_REUSEPORT: with it an orphan Envoy would silently take half of the connections. The
-    statistics are under the manager's own prefix, equal on every host.
+    SO_REUSEPORT only where several Envoys are to share a port: elsewhere an orphan Envoy would
+    silently take half of the connections.
     """
-    chain = FilterChain(filters=[network_filter(manager)], transport_socket=transport_socket)
     return Listener(
         name=name,
         address=tcp(*at),
-        stat_prefix=manager.stat_prefix,
-        filter_chains=[chain],
+        stat_prefix=shared.stat_prefix,
+        filter_chains=[shared.filters],
         per_connection_buffer_limit_bytes=UInt32Value(value=BUFFER_LIMIT),
         traffic_direction=TrafficDirection.Value(direction),
-        enable_reuse_port=BoolValue(value=False),
+        enable_reuse_port=BoolValue(value=reuse_port),
     )

@@ -12,7 +12,7 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from legation.mesh import names
 from xds_server.compile.http import SERVER_NAME, router
-from xds_server.compile.listener import listener
+from xds_server.compile.listener import chain, listener
 
 METRICS = "metrics"
 PATHS = ("/ready", "/stats/prometheus")
@@ -31,7 +31,7 @@ def metrics_listener(address: str, port: int) -> Listener:
         http_filters=[router()],
         server_name=SERVER_NAME,
     )
-    return listener(METRICS, (address, port), "INBOUND", manager)
+    return listener(METRICS, (address, port), "INBOUND", chain(manager))
 
 
 def stats_config() -> StatsConfig:

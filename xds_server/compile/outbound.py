@@ -2,16 +2,24 @@
 
 from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import LocalReplyConfig
 
 from legation.mesh import names
 from xds_server.compile.http import connection_manager
-from xds_server.compile.listener import listener
+from xds_server.compile.listener import Chain, chain, listener
+from xds_server.compile.unavailable import unavailable
 from xds_server.node import Node
 
 
-def outbound_listener(node: Node, callee: str, port: int) -> Listener:
-    """Return the listener for one called service."""
-    manager = connection_manager("outbound", f"outbound_{callee}", callee, node.service)
+def outbound_chain(callee: str, service: str) -> Chain:
+    """Return what a service's listeners for one called service share."""
+    manager = connection_manager("outbound", f"outbound_{callee}", callee, service)
     # nginx and ab still speak HTTP/1.0 to what is behind them.
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10=callee))
-    return listener(names.outbound_listener(callee), (node.address, port), "OUTBOUND", manager)
+    manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=unavailable()))
+    return chain(manager)
+
+
+def outbound_listener(node: Node, callee: str, port: int, shared: Chain) -> Listener:
+    """Return a node's listener for one called service."""
+    return listener(names.outbound_listener(callee), (node.address, port), "OUTBOUND", shared)

@@ -26,10 +26,16 @@ APP_UNREACHABLE = "app-unreachable"
 SAFE_CONDITIONS = ("connect-failure", "refused-stream", "reset-before-request", "retriable-headers")
 """Failures after which no app can have received the request (Envoy: router filter, x-envoy-retry-on)."""
 
-DEFAULT = RetryPolicy(
-    num_retries=8, base_interval=timedelta(milliseconds=100), max_interval=timedelta(seconds=1), methods=()
+_UNTIL_TIMEOUT = 1_000
+"""Tries that no route's timeout leaves time for: the timeout is the bound."""
+
+DEFAULT = RetryPolicy.model_construct(
+    num_retries=_UNTIL_TIMEOUT,
+    base_interval=timedelta(milliseconds=25),
+    max_interval=timedelta(milliseconds=500),
+    methods=(),
 )
-"""Without `retry`: long enough for the restart of a service's only instance (3 s on average)."""
+"""Without `retry`: a request waits for an instance as long as its own timeout allows."""
 
 _OTHER_HOST_TRIES = 5
 

@@ -14,14 +14,18 @@ from legation.mesh.model.route import Route, RouteMatch
 from legation.mesh.model.service import Service
 from xds_server.compile.pack import duration
 from xds_server.compile.retry import RETRY_HEADER, RetryRule, retry_rules
+from xds_server.compile.unavailable import HEADER, Outage, route_metadata
 
 
-def service_routes(name: str, service: Service) -> RouteConfiguration:
+def service_routes(name: str, service: Service, outage: Outage | None = None) -> RouteConfiguration:
     """Return the routes to a service, by its name; requests that no row matches go to all of its versions."""
     rows = [(f"{name}.routes[{index}]", route) for index, route in enumerate(service.routes)]
     if not has_catch_all(service):
         rows.append((f"{name}.default", Route()))
     routes = [proto for row, route in rows for proto in _routes(row, name, service, route)]
+    if (why := route_metadata(name, outage)) is not None:
+        for route in routes:
+            route.metadata.CopyFrom(why)
     return _configuration(name, routes)
 
 
@@ -51,7 +55,7 @@ def targets(service: Service) -> tuple[str | None, ...]:
 
 def _configuration(name: str, routes: list[components.Route]) -> RouteConfiguration:
     host = components.VirtualHost(name=name, domains=["*"], routes=routes)
-    return RouteConfiguration(name=name, virtual_hosts=[host], response_headers_to_remove=[RETRY_HEADER])
+    return RouteConfiguration(name=name, virtual_hosts=[host], response_headers_to_remove=[RETRY_HEADER, HEADER])
 
 
 def _routes(row: str, name: str, service: Service, route: Route) -> Iterator[components.Route]:

@@ -21,6 +21,9 @@ RESTORED_GRACE = 30.0
 HOLD_LIMIT = 300.0
 """Seconds that a mass loss is taken for our own partition."""
 
+STOPGAP_LIMIT = 60.0
+"""Seconds that a lost instance stays an endpoint while its version has no ready one: requests wait for its return."""
+
 
 class UnknownInstance(Exception):
     """A transition of an instance (or a life of it) that is not registered."""
@@ -116,16 +119,25 @@ class Registry:
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:
         """Return where a service's requests go: each version's ready instances.
 
-        A version without any keeps its restarting ones: their callers try again until the app is
-        back, where an empty cluster would fail at once.
+        A version without any keeps those that start, restart or are lost: connections to them are refused
+        and tried again until one is ready, where an empty cluster would fail at once.
         """
         return self._endpoints.get(service, ())
+
+    def ready_versions(self, service: str) -> frozenset[str]:
+        """Return the versions of a service that have a ready instance."""
+        entries = self._of_service.get(service, {}).values()
+        return frozenset(e.node.version for e in entries if e.state == "ready" and e.lost_at is None)
 
     def _deadlines(self) -> list[tuple[str, float]]:
         """Return each lost instance and when it is withdrawn."""
         lost = [e for e in self._entries.values() if e.lost_at is not None]
         mass = bool(lost) and self._is_mass_loss()
-        return [(e.node.id, _deadline(e, held=mass and e.state == "ready")) for e in lost]
+        return [(e.node.id, _deadline(e, held=mass and e.state == "ready", last=self._is_last(e))) for e in lost]
+
+    def _is_last(self, entry: Entry) -> bool:
+        """Say whether an instance's version has no ready one, so that requests wait for this one."""
+        return entry.state != "draining" and entry.node.version not in self.ready_versions(entry.node.service)
 
     def _is_mass_loss(self) -> bool:
         """Say whether more than half of the instances that served are lost."""
@@ -158,14 +170,15 @@ class Registry:
         return True
 
 
-def _deadline(entry: Entry, *, held: bool) -> float:
-    return (entry.lost_at or 0.0) + (HOLD_LIMIT if held else entry.grace)
+def _deadline(entry: Entry, *, held: bool, last: bool) -> float:
+    stays = max(entry.grace, HOLD_LIMIT if held else 0.0, STOPGAP_LIMIT if last else 0.0)
+    return (entry.lost_at or 0.0) + stays
 
 
 def _endpoints(entries: Iterable[Entry]) -> tuple[Endpoint, ...]:
-    """Return the ready instances, and the restarting ones of versions without a ready one."""
+    """Return the ready instances, and as a stop-gap all of a version without a ready one that do not drain."""
     entries = tuple(entries)
-    by_state = {state: [e for e in entries if e.state == state] for state in ("ready", "restarting")}
-    versions = {e.node.version for e in by_state["ready"]}
-    stopgap = [e for e in by_state["restarting"] if e.node.version not in versions]
-    return tuple(sorted(e.endpoint() for e in (*by_state["ready"], *stopgap)))
+    ready = [e for e in entries if e.state == "ready"]
+    versions = {e.node.version for e in ready}
+    stopgap = [e for e in entries if e.state in ("starting", "restarting") and e.node.version not in versions]
+    return tuple(sorted(e.endpoint() for e in (*ready, *stopgap)))

@@ -20,6 +20,7 @@ from legation.runtime.tasks import until
 from tests.xds_server.compile.authority import Authority
 from tests.xds_server.compile.rendition import static_file
 from xds_server.compile import BootstrapInput, Compiler, bootstrap
+from xds_server.compile.unavailable import Outage
 from xds_server.node import Endpoint, Node
 
 LIMIT = 15.0
@@ -104,6 +105,7 @@ class Fleet:
     folder: Path
     nodes: dict[str, Node] = field(default_factory=dict)
     extra: dict[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    outages: dict[str, Outage] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.mesh = load(self.text, "mesh.yaml")
@@ -156,7 +158,7 @@ class Fleet:
     def _start(self, compiler: Compiler, node: Node) -> subprocess.Popen:
         given = BootstrapInput(node, self.mesh.mesh.trust_domain, "127.0.0.1", 1, "/nowhere", self.admin(node.id))
         file = self.folder / f"{node.id}.json"
-        snapshot = compiler.snapshot(node, self._endpoints())
+        snapshot = compiler.snapshot(node, self._endpoints(), self.outages)
         file.write_text(static_file(bootstrap(given), snapshot, self.secrets(node.service)))
         with (self.folder / f"{node.id}.log").open("w") as log:
             quick = ["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "50"]

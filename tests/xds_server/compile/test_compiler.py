@@ -9,6 +9,7 @@ from legation.mesh import names
 from legation.mesh.load import load
 from xds_server import snapshot as kinds
 from xds_server.compile import Compiler
+from xds_server.compile.unavailable import Outage, outage
 from xds_server.node import Endpoint, Node
 
 MESH = """mesh: small
@@ -118,10 +119,60 @@ def test_only_a_service_with_a_check_is_checked(compiler):
     assert checked == {"web": 0, "orders": 1, names.GATEWAY: 0}
 
 
-def test_many_nodes_are_compiled_right_beyond_what_is_kept(compiler, monkeypatch):
-    monkeypatch.setattr("xds_server.compile.compiler._NODES_KEPT", 2)
+def test_nodes_of_a_service_share_all_but_their_own(compiler):
     nodes = [replace(WEB, id=f"web-v1-{n}", address=f"127.64.{n}.1") for n in range(5)]
-    first = [compiler.snapshot(node, {}) for node in nodes]
-    assert [compiler.snapshot(node, {}) for node in nodes] == first
-    assert len({s.of_type(kinds.LISTENER)["inbound"].version for s in first}) == 5
-    assert len(compiler._own) <= 2
+    made = [compiler.snapshot(node, {"orders": (HERE,)}) for node in nodes]
+    for kind in (kinds.ENDPOINT, kinds.ROUTE):
+        assert len({id(s.of_type(kind)) for s in made}) == 1, "one mapping, so what changes in it is found once"
+    assert len({s.of_type(kinds.LISTENER)["inbound"].version for s in made}) == 5
+    assert len({id(s.of_type(kinds.CLUSTER)["orders/v1"]) for s in made}) == 1
+
+
+def test_what_is_kept_of_a_node_goes_with_it(compiler):
+    nodes = [replace(WEB, id=f"web-v1-{n}", address=f"127.64.{n}.1") for n in range(5)]
+    for node in nodes:
+        compiler.snapshot(node, {})
+    for node in nodes[1:]:
+        compiler.forget(node.id)
+    assert set(compiler._kept) == {"web-v1-0"}
+    compiler.forget("unknown")
+
+
+def test_an_unchanged_group_is_the_same_object(compiler):
+    first = compiler.group("web", {"orders": (HERE,)}, {})
+    again = compiler.group("web", {"orders": (replace(HERE),)}, {})
+    assert again.endpoints is first.endpoints
+    assert again.routes is first.routes
+
+
+def test_an_outage_changes_the_routes_of_its_service_alone(compiler):
+    before = compiler.snapshot(WEB, {})
+    during = compiler.snapshot(WEB, {}, {"orders": Outage(1767225600.0, ("v1",))})
+    changed = {name for name, r in during.of_type(kinds.ROUTE).items() if r is not before.of_type(kinds.ROUTE)[name]}
+    assert changed == {"orders"}
+    body = during.of_type(kinds.ROUTE)["orders"].body
+    assert b'service=orders; reason="no ready instance of v1"; since=2026-01-01T00:00:00Z' in body
+    assert (
+        compiler.snapshot(WEB, {}).of_type(kinds.ROUTE)["orders"].version
+        == before.of_type(kinds.ROUTE)["orders"].version
+    )
+
+
+@pytest.mark.parametrize(
+    ("targets", "ready", "expected"),
+    [
+        ((None,), frozenset(), Outage(7.0)),
+        ((None,), frozenset({"v1"}), None),
+        ((None, "v2"), frozenset({"v1"}), Outage(7.0, ("v2",))),
+        (("v1", "v2"), frozenset({"v1", "v2"}), None),
+        (("v1", "v2"), frozenset(), Outage(7.0)),
+    ],
+)
+def test_an_outage_is_a_target_without_a_ready_instance(targets, ready, expected):
+    assert outage(targets, ready, 7.0) == expected
+
+
+def test_what_is_compiled_ahead_is_what_is_served(compiler):
+    ahead = Compiler(load(MESH, "mesh.yaml"))
+    ahead.prepare([WEB, GATEWAY, ORDERS])
+    assert [ahead.snapshot(n, {}) for n in (WEB, GATEWAY)] == [compiler.snapshot(n, {}) for n in (WEB, GATEWAY)]

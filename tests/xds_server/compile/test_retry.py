@@ -20,8 +20,8 @@ def rules(retry: RetryPolicy | None, protocol: str = "http") -> list[tuple]:
 @pytest.mark.parametrize(
     ("retry", "protocol", "expected"),
     [
-        (None, "http", [((), (SAFE, 8))]),
-        (None, "grpc", [((), (SAFE, 8))]),
+        (None, "http", [((), (SAFE, 1_000))]),
+        (None, "grpc", [((), (SAFE, 1_000))]),
         ({"num_retries": 0, "retry_on": ["5xx"]}, "http", [((), None)]),
         ({"num_retries": 3}, "http", [((), (SAFE, 3))]),
         ({"num_retries": 3, "retry_on": ["connect-failure"]}, "http", [((), (SAFE, 3))]),

@@ -12,6 +12,7 @@ import pytest
 from legation.mesh import names
 from tests.xds_server.compile.authority import Authority
 from tests.xds_server.compile.fleet import App, Fleet, address, wait_for
+from xds_server.compile.unavailable import HEADER, Outage
 from xds_server.node import Endpoint
 
 GATEWAY_SLOT = 100
@@ -25,6 +26,8 @@ services:
     calls:
       - orders
       - lonely
+      - gone
+      - fails
       - service: ledger
         allow: [{{methods: [POST], paths: [/entries/*]}}, {{paths: [/health]}}]
     expose: {{port: 18080, address: {address(GATEWAY_SLOT)}}}
@@ -47,6 +50,8 @@ services:
       - split: {{v1: 90, v2: 10}}
   lonely: {{protocol: http, port: 8080}}
   ledger: {{protocol: http, port: 8080}}
+  gone: {{protocol: http, port: 8080, routes: [{{timeout: 2s}}]}}
+  fails: {{protocol: http, port: 8080, routes: [{{retry: {{num_retries: 0}}}}]}}
   empty: {{protocol: http, port: 8080, expose: {{port: 18081, address: {address(GATEWAY_SLOT)}}}}}
 workloads:
   - {{service: orders, version: v1, command: [node]}}
@@ -84,7 +89,9 @@ def running(tmp_path_factory):
     fleet = Fleet(MESH, tmp_path_factory.mktemp("fleet"))
     nodes = [fleet.add("web"), fleet.add("orders", "v1"), fleet.add("orders", "v2"), fleet.add("ledger"),
              fleet.add("lonely"), fleet.add(names.GATEWAY)]  # fmt: skip
-    fleet.extra = {"lonely": (Endpoint("lonely-dead", "v1", address(101), names.INBOUND_PORT),)}
+    dead = (Endpoint("lonely-dead", "v1", address(101), names.INBOUND_PORT),)
+    fleet.extra = {"lonely": dead, "gone": dead, "fails": dead}
+    fleet.outages = {name: Outage(1767225600.0) for name in ("empty", "gone", "fails", "lonely")}
     apps = {node.id: App(node.address, node.id) for node in nodes if node.service != names.GATEWAY}
     with fleet.running():
         yield World(fleet, apps)
@@ -130,6 +137,28 @@ def test_the_gateway_says_in_words_that_nothing_is_there(world):
     )
     assert answer.status_code == 503
     assert said, answer.text
+
+
+@pytest.mark.parametrize(("service", "status", "flag"), [("fails", 503, "UF"), ("gone", 504, "UT")])
+def test_a_request_that_cannot_wait_any_longer_is_told_which_service_why_and_since_when(world, service, status, flag):
+    """Refused with retries off; waited as long as its route's timeout, 2 s, with them."""
+    answer = world.as_web(service, "POST", f"/{service}", content=b"x")
+    why = f'service={service}; reason="no ready instance"; since=2026-01-01T00:00:00Z'
+    assert (answer.status_code, answer.headers[HEADER]) == (status, why)
+    wait_for(lambda: f"/{service}" in world.fleet.log("web-v1"))
+    logged = next(line for line in world.fleet.log("web-v1").splitlines() if f'"/{service}"' in line)
+    assert (json.loads(logged)["unavailable"], json.loads(logged)["flags"]) == (why, flag)
+
+
+def test_a_gateway_says_the_same(world):
+    answer = httpx.get(f"http://{address(GATEWAY_SLOT)}:18081/")
+    assert answer.headers[HEADER] == 'service=empty; reason="no ready instance"; since=2026-01-01T00:00:00Z'
+
+
+def test_an_answer_that_came_says_nothing_of_an_outage(world):
+    """A service may have one; this request was served all the same. And no app may say so itself."""
+    answer = world.as_web("lonely", "GET", "/")
+    assert (answer.status_code, HEADER in answer.headers) == (200, False)
 
 
 def test_a_caller_that_calls_names_is_let_in(world):

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from xds_server.node import Node
-from xds_server.registry.registry import GRACE, HOLD_LIMIT, RESTORED_GRACE, Registry, StaleBoot, UnknownInstance
+from xds_server.registry.registry import (
+    GRACE,
+    HOLD_LIMIT,
+    RESTORED_GRACE,
+    STOPGAP_LIMIT,
+    Registry,
+    StaleBoot,
+    UnknownInstance,
+)
 
 
 def node(instance: str = "orders-v1-0", service: str = "orders", version: str = "v1", boot: str = "1") -> Node:
@@ -22,12 +30,39 @@ def ids(registry: Registry, service: str = "orders") -> list[str]:
     return [e.instance for e in registry.endpoints(service)]
 
 
-def test_a_stream_alone_is_no_endpoint_until_its_app_is_ready() -> None:
+def test_a_starting_instance_is_an_endpoint_only_while_its_version_has_no_ready_one() -> None:
+    """Requests wait for it, as connections to it are refused and tried again."""
     registry = Registry()
-    assert registry.connected(node(), "spiffe://shop.local/orders", 1) == frozenset()
-    assert ids(registry) == []
-    assert registry.transition("orders-v1-0", "1", "ready") == {"orders"}
+    assert registry.connected(node(), "spiffe://shop.local/orders", 1) == {"orders"}
     assert ids(registry) == ["orders-v1-0"]
+    assert registry.ready_versions("orders") == frozenset()
+    up(registry, node("orders-v1-1"), 2)
+    assert ids(registry) == ["orders-v1-1"]
+    assert registry.ready_versions("orders") == {"v1"}
+
+
+def test_the_last_instance_of_a_version_stays_an_endpoint_for_a_while_after_it_is_lost() -> None:
+    registry = Registry()
+    up(registry, node("orders-v1-0"), 1)
+    up(registry, node("orders-v2-0", version="v2"), 2)
+    up(registry, node("orders-v2-1", version="v2"), 3)
+    registry.disconnected("orders-v1-0", 1, now=100.0)
+    assert registry.tick(100.0 + GRACE) == frozenset()
+    assert registry.next_wake() == 100.0 + STOPGAP_LIMIT
+    assert registry.ready_versions("orders") == {"v2"}, "it is kept, and known to be lost"
+    assert registry.tick(100.0 + STOPGAP_LIMIT) == {"orders"}
+    assert ids(registry) == ["orders-v2-0", "orders-v2-1"]
+
+
+def test_a_lost_instance_goes_as_soon_as_another_of_its_version_is_ready() -> None:
+    registry = Registry()
+    up(registry, node("orders-v1-0"), 1)
+    registry.disconnected("orders-v1-0", 1, now=100.0)
+    registry.tick(100.0 + GRACE)
+    up(registry, node("orders-v1-1"), 2)
+    assert registry.next_wake() == 100.0 + GRACE
+    registry.tick(100.0 + GRACE)
+    assert ids(registry) == ["orders-v1-1"]
 
 
 def test_the_end_of_a_stream_withdraws_after_its_grace_and_not_before() -> None:
@@ -65,7 +100,7 @@ def test_the_newest_boot_wins() -> None:
     with pytest.raises(StaleBoot):
         registry.connected(node(boot="1"), "spiffe://shop.local/orders", 2)
     registry.connected(node(boot="3"), "spiffe://shop.local/orders", 3)
-    assert ids(registry) == [], "a new life is not ready because the old one was"
+    assert registry.ready_versions("orders") == frozenset(), "a new life is not ready because the old one was"
     with pytest.raises(UnknownInstance):
         registry.transition("orders-v1-0", "2", "ready")
 
@@ -96,6 +131,8 @@ def test_restored_instances_serve_at_once_and_have_longer_to_come_back() -> None
     after = Registry()
     after.restore(before.entries.values(), now=50.0)
     assert ids(after) == ["orders-v1-0"]
+    assert after.next_wake() == 50.0 + STOPGAP_LIMIT
+    up(after, node("orders-v1-1"), 2)
     assert after.next_wake() == 50.0 + RESTORED_GRACE
 
 

@@ -1,0 +1,78 @@
+"""What a node has for itself: its listeners and its app's cluster. Nodes of one service differ in addresses alone."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from legation.mesh import names
+from legation.mesh.source import SourcedMesh
+from xds_server import snapshot as kinds
+from xds_server.compile.cluster import app_cluster
+from xds_server.compile.gateway import gateway_listener
+from xds_server.compile.inbound import inbound_chain, inbound_listener
+from xds_server.compile.listener import Chain
+from xds_server.compile.outbound import outbound_chain, outbound_listener
+from xds_server.compile.pack import resource
+from xds_server.compile.rbac import Callers
+from xds_server.compile.route import inbound_routes
+from xds_server.node import Node
+from xds_server.snapshot import Resource, Snapshot
+
+
+class Own:
+    """Compiles nodes; what listeners of one service share is built once."""
+
+    def __init__(self, mesh: SourcedMesh, allowed: Mapping[str, Callers], connection_life: timedelta) -> None:
+        """Take a valid mesh, and who may call each of its services."""
+        self._source, self._mesh, self._life = mesh, mesh.mesh, connection_life
+        self._allowed = allowed
+        self._inbound: dict[str, Chain] = {}
+        self._outbound: dict[tuple[str, str], Chain] = {}
+        self.inbound_routes = resource(kinds.ROUTE, names.INBOUND, inbound_routes(), mesh.position("services"))
+
+    def resources(self, node: Node, called: Sequence[str]) -> Snapshot:
+        """Return a node's own resources; `called` are the services that it reaches."""
+        if node.service == names.GATEWAY:
+            return Snapshot.of(self._gateway(service, node) for service in called)
+        if node.service not in self._mesh.services:
+            return Snapshot({})
+        return Snapshot.of([self._app(node), self._in(node), *self._out(node, called)])
+
+    def _app(self, node: Node) -> Resource:
+        proto = app_cluster(node.app_address, node.app_port, self._mesh.services[node.service].protocol)
+        return resource(kinds.CLUSTER, names.LOCAL_APP, proto, self._source.position("services", node.service))
+
+    def _in(self, node: Node) -> Resource:
+        """Return the listener that brings requests to the node's own app."""
+        service = node.service
+        if service not in self._inbound:
+            allowed = self._allowed[service]
+            self._inbound[service] = inbound_chain(service, self._mesh.trust_domain, allowed, self._life)
+        proto = inbound_listener(node, self._inbound[service])
+        return resource(kinds.LISTENER, names.INBOUND, proto, self._source.position("services", service))
+
+    def _out(self, node: Node, called: Sequence[str]) -> list[Resource]:
+        """Return the listeners through which the node's app calls others."""
+        ports = names.outbound_ports(called, node.outbound_ports)
+        return [
+            resource(
+                kinds.LISTENER,
+                names.outbound_listener(callee),
+                outbound_listener(node, callee, ports[callee], self._chain(node.service, callee)),
+                self._source.position("services", node.service, "calls", index),
+            )
+            for index, callee in enumerate(called)
+        ]
+
+    def _chain(self, service: str, callee: str) -> Chain:
+        if (service, callee) not in self._outbound:
+            self._outbound[service, callee] = outbound_chain(callee, service)
+        return self._outbound[service, callee]
+
+    def _gateway(self, service: str, node: Node) -> Resource:
+        expose = self._mesh.services[service].expose
+        if expose is None:
+            raise AssertionError(f"{service} is not exposed")
+        position = self._source.position("services", service, "expose")
+        port = node.outbound_ports.get(service, expose.port)
+        proto = gateway_listener(service, expose, port)
+        return resource(kinds.LISTENER, names.gateway_listener(port), proto, position)
