@@ -5,9 +5,10 @@ from time import perf_counter
 
 from bench import world
 from bench.report import Figure, Goal
+from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
 from xds_server.compile import Compiler
-from xds_server.node import Endpoint, Node
+from xds_server.endpoint import Endpoint
 from xds_server.snapshot import ENDPOINT
 
 LARGE, SMALL = 1_000, 100
@@ -22,7 +23,7 @@ class _Mesh:
     def __init__(self, services: int) -> None:
         """Compile it once for all its nodes, as a control plane that has been up for a while has."""
         self._compiler = Compiler(load(world.ring(services, CALLS), "mesh.yaml"))
-        self._nodes: dict[str, Node] = {}
+        self._nodes: dict[str, InstanceSpec] = {}
         self._endpoints: dict[str, tuple[Endpoint, ...]] = {}
         for node in world.instances(services):
             self._nodes.setdefault(node.service, node)

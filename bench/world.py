@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from legation.mesh import names
-from xds_server.node import Node
+from legation.mesh.instance import InstanceSpec
 
 TRUST_DOMAIN = "bench.local"
 CALLER = "client"
@@ -33,14 +33,14 @@ def service(index: int) -> str:
     return f"svc-{index}"
 
 
-def instances(services: int) -> Iterator[Node]:
+def instances(services: int) -> Iterator[InstanceSpec]:
     """Yield `ENDPOINTS` nodes of each service, each with an address of its own."""
     number = count()
     for index in range(services):
         for instance in range(ENDPOINTS):
             n = next(number)
             name = service(index)
-            yield Node(
+            yield InstanceSpec(
                 id=names.instance_id(name, VERSION, instance),
                 service=name,
                 version=VERSION,

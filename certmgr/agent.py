@@ -222,7 +222,8 @@ class Agent:
         if held.gone.is_set():
             return
         name, now = held.wanted.name, self._clock.now()
-        self._schedule.failed(name, str(error), now, random.random())  # noqa: S311 - no secret
+        awaited = isinstance(error, NotEnrolled) and error.problem is None
+        self._schedule.failed(name, None if awaited else str(error), now, random.random())  # noqa: S311 - no secret
         if isinstance(error, NotEnrolled):  # a start takes its time: no failure, and no news
             self._not_enrolled(name, False)
             return

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from legation.cli.find import ask_status
-from legation.cli.picture import svg
+from legation.host.picture import svg
 from legation.runtime.state import StateFolder
 
 HERE = Path(__file__).parent

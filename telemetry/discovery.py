@@ -40,13 +40,13 @@ def target_groups(mesh: str, instances: Iterable[Instance], components: Mapping[
 def _sidecar(mesh: str, instance: Instance) -> TargetGroup:
     labels = {
         MESH: mesh,
-        SERVICE: instance.service,
-        VERSION: instance.version,
+        SERVICE: instance.spec.service,
+        VERSION: instance.spec.version,
         INSTANCE: instance.id,
         PATH_LABEL: SIDECAR_PATH,
     }
-    zone = {ZONE: instance.zone} if instance.zone else {}
-    return TargetGroup((join(instance.address, instance.metrics_port),), labels | zone)
+    zone = {ZONE: instance.spec.zone} if instance.spec.zone else {}
+    return TargetGroup((join(instance.spec.address, instance.spec.metrics_port),), labels | zone)
 
 
 def join(host: str, port: int) -> str:

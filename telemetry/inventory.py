@@ -35,8 +35,3 @@ def services(mesh: Mesh) -> tuple[tuple[str, str], ...]:
     """Return (name, protocol) of each service, and of the gateway where something is exposed."""
     listed = [(name, str(service.protocol)) for name, service in mesh.services.items()]
     return (*listed, *([(names.GATEWAY, "gateway")] if mesh.exposed() else []))
-
-
-def takes_requests(instance: Instance) -> bool:
-    """Say whether callers get this instance: ready, connected, and not found sick."""
-    return instance.state == "ready" and instance.connected and instance.healthy is not False

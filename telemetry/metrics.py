@@ -7,7 +7,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from telemetry.discovery import TargetGroup
-from telemetry.inventory import WATCHES, Inventory, services, takes_requests
+from telemetry.inventory import WATCHES, Inventory, services
 from telemetry.rules.conventions import INSTANCE_HEALTHY, INSTANCE_SYNCED, SERVICE_INFO, WATCH_CONNECTED
 
 INSTANCE_LABELS = ("service", "version", "instance_id")
@@ -62,9 +62,9 @@ def _instances(inventory: Inventory) -> Iterator[Metric]:
     )
     healthy = GaugeMetricFamily(INSTANCE_HEALTHY, "1 when the instance takes requests", labels=INSTANCE_LABELS)
     for instance in inventory.instances or ():
-        labels = (instance.service, instance.version, instance.id)
+        labels = (instance.spec.service, instance.spec.version, instance.id)
         synced.add_metric(labels, instance.synced)
-        healthy.add_metric(labels, takes_requests(instance))
+        healthy.add_metric(labels, instance.serves)
     yield synced
     yield healthy
 

@@ -1,6 +1,7 @@
 """xds_server's control API: the routes, thin."""
 
 import os
+from dataclasses import replace
 
 import msgspec
 from prometheus_client import generate_latest
@@ -14,11 +15,13 @@ from legation.runtime.control.messages import (
     InstanceState,
     MeshDocument,
     SidecarPlan,
+    SidecarRequest,
     Transition,
     TransitionResult,
     XdsStatus,
 )
 from legation.runtime.control.server import events, reply
+from xds_server.compile import BootstrapInput, bootstrap
 from xds_server.control_plane import ControlPlane
 from xds_server.metrics import Metrics
 from xds_server.registry.registry import UnknownInstance
@@ -43,7 +46,8 @@ class Control:
             Route("/instances", self.get_instances),
             Route("/instances/watch", self.watch_instances),
             Route("/instances/{id}/{verb}", self.post_transition, methods=["POST"]),
-            Route("/sidecars/{service}", self.get_sidecar),
+            Route("/sidecars", self.post_sidecar, methods=["POST"]),
+            Route("/services/{service}/unsynced", self.get_unsynced),
             Route("/status", self.get_status),
         ]
 
@@ -57,11 +61,11 @@ class Control:
 
     async def get_mesh(self, _: Request) -> Response:
         """Return the applied mesh file."""
-        return reply(self._plane.document.value)
+        return reply(self._plane.applier.document.value)
 
     async def watch_mesh(self, _: Request) -> Response:
         """Stream the applied mesh file, now and at each change."""
-        return events(self._plane.document)
+        return events(self._plane.applier.document)
 
     async def get_instances(self, _: Request) -> Response:
         """Return the registry."""
@@ -83,24 +87,33 @@ class Control:
             raise HTTPException(404, f"no instance {error} of that boot is registered") from error
         return reply(TransitionResult(unsynced=unsynced))
 
-    async def get_sidecar(self, request: Request) -> Response:
-        """Return what a sidecar of a service must know to start."""
-        source, service = self._plane.mesh, request.path_params["service"]
-        if source is None:
+    async def post_sidecar(self, request: Request) -> Response:
+        """Return what an instance needs to start: its outbound ports and its bootstrap."""
+        asked = msgspec.json.decode(await request.body(), type=SidecarRequest)
+        if self._plane.mesh is None:
             raise HTTPException(503, "no mesh is applied yet")
-        mesh = source.mesh
+        mesh, service = self._plane.mesh.mesh, asked.spec.service
         known = mesh.services.get(service)
         if known is None and service != names.GATEWAY:
             raise HTTPException(404, f"no service {service!r} in mesh {mesh.mesh!r}; it has {', '.join(mesh.services)}")
-        plan = SidecarPlan(
-            mesh=mesh.mesh,
+        called = tuple(call.service for call in known.calls) if known else ()
+        ports = asked.spec.outbound_ports or names.outbound_ports(called, {})
+        given = BootstrapInput(
+            node=replace(asked.spec, outbound_ports=ports),
             trust_domain=mesh.trust_domain,
-            service=service,
-            spiffe_id=names.spiffe_id(mesh.trust_domain, service),
-            protocol=known.protocol if known else "gateway",
-            calls=tuple(call.service for call in known.calls) if known else (),
+            xds_host=asked.xds_host,
+            xds_port=asked.xds_port,
+            sds_socket=asked.sds_socket,
+            admin_socket=asked.admin_socket,
         )
-        return reply(plan)
+        spiffe_id = names.spiffe_id(mesh.trust_domain, service)
+        return reply(SidecarPlan(spec=given.node, spiffe_id=spiffe_id, bootstrap=bootstrap(given)))
+
+    async def get_unsynced(self, request: Request) -> Response:
+        """Return the callers' proxies that have not ACKed the newest endpoints of a service within `wait` seconds."""
+        wait = min(30.0, float(request.query_params.get("wait", "0")))
+        unsynced = await self._plane.converged(frozenset([request.path_params["service"]]), wait)
+        return reply(TransitionResult(unsynced=unsynced))
 
     async def get_status(self, _: Request) -> Response:
         """Return how we are."""
@@ -109,10 +122,10 @@ class Control:
             pid=os.getpid(),
             ready=plane.mesh is not None,
             mesh=plane.mesh.mesh.mesh if plane.mesh else "",
-            version=plane.document.value.version,
-            streams=len(plane.fleet.streams),
+            version=plane.applier.document.value.version,
+            streams=len(plane.publisher.fleet.streams),
             instances=plane.instance_list().instances,
-            violations=plane.violations,
+            violations=plane.applier.violations,
         )
         return reply(status)
 

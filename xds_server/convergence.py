@@ -1,9 +1,23 @@
-"""How long each change takes until the last proxy has answered it. Time is an argument; no I/O."""
+"""How long each change takes until the last proxy has answered it. Time is an argument; no I/O.
 
-from collections.abc import Iterable
+Each stream keeps the changes that it was told of and has not answered, each change how many streams
+those are: an answer costs what the stream itself was told since its last one, whoever else is stuck.
+"""
 
-_KEPT = 256
+from collections import deque
+from dataclasses import dataclass
+
+KEPT = 256
 """Changes that are waited for at once; beyond that the oldest are given up, not measured wrongly."""
+
+
+@dataclass(slots=True)
+class _Change:
+    began: float
+    pending: int = 1
+    """Streams without an answer, and one for whoever still tells them."""
+    concerned: bool = False
+    """Whether any stream was told."""
 
 
 class Convergence:
@@ -11,22 +25,49 @@ class Convergence:
 
     def __init__(self) -> None:
         """Start with none."""
-        self._open: list[tuple[float, set[int]]] = []
+        self._changes: dict[int, _Change] = {}
+        self._told: dict[int, deque[int]] = {}
+        self._last = 0
 
-    def began(self, streams: Iterable[int], now: float) -> None:
-        """Take a change that these streams are to be told of; `now` is in seconds of any clock."""
-        waiting = set(streams)
-        if waiting:
-            self._open = [*self._open[-_KEPT + 1 :], (now, waiting)]
+    def begin(self, now: float) -> int:
+        """Take a change that streams are to be told of; return its number. `now` is in seconds of any clock."""
+        self._last += 1
+        self._changes[self._last] = _Change(now)
+        if len(self._changes) > KEPT:
+            del self._changes[next(iter(self._changes))]
+        return self._last
+
+    def told(self, change: int, stream: int) -> None:
+        """Take that a stream is told of a change."""
+        if (known := self._changes.get(change)) is not None:
+            known.pending += 1
+            known.concerned = True
+            self._told.setdefault(stream, deque(maxlen=KEPT)).append(change)
+
+    def all_told(self, change: int, now: float) -> tuple[float, ...]:
+        """Take that no more streams are to be told of a change; return its seconds if all have answered already.
+
+        A change that concerned nobody is no convergence.
+        """
+        known = self._changes.get(change)
+        if known is not None and not known.concerned:
+            del self._changes[change]
+        return self._answered(change, now)
 
     def answered(self, stream: int, now: float) -> tuple[float, ...]:
         """Take that a stream has answered its newest snapshot, or has ended; return the seconds of changes now done.
 
         Whoever has the newest has all that lies before it.
         """
-        for _, waiting in self._open:
-            waiting.discard(stream)
-        done = tuple(now - began for began, waiting in self._open if not waiting)
-        if done:
-            self._open = [change for change in self._open if change[1]]
-        return done
+        told = self._told.pop(stream, ())
+        return tuple(seconds for change in told for seconds in self._answered(change, now))
+
+    def _answered(self, change: int, now: float) -> tuple[float, ...]:
+        known = self._changes.get(change)
+        if known is None:
+            return ()
+        known.pending -= 1
+        if known.pending:
+            return ()
+        del self._changes[change]
+        return (now - known.began,)

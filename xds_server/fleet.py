@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from legation.mesh.errors import Position
+from legation.mesh.instance import InstanceSpec
 from legation.runtime.tasks import Latest
-from xds_server.node import Node
-from xds_server.protocol.types import Acknowledged, Effect
+from xds_server.protocol.types import Acknowledged, Effect, Nacked
 from xds_server.snapshot import NOTHING, Snapshot
 
 
@@ -13,15 +14,25 @@ from xds_server.snapshot import NOTHING, Snapshot
 class Stream:
     """One ADS stream of a node; `acknowledged` is the newest snapshot that it has answered whole."""
 
-    node: Node
+    node: InstanceSpec
     snapshots: Latest[Snapshot]
     acknowledged: Snapshot | None = None
     nacks: Mapping[str, str] = field(default_factory=dict)
+    sources: dict[str, tuple[Position, ...]] = field(default_factory=dict)
+    """Where in mesh.yaml the newest NACKed response of each type came from."""
 
     @property
     def synced(self) -> bool:
         """Whether the node runs exactly what it should."""
         return self.acknowledged is self.snapshots.value and not self.nacks
+
+    @property
+    def rejections(self) -> tuple[str, ...]:
+        """What the proxy NACKs now, a line a type: the places in mesh.yaml, the type, Envoy's words."""
+        return tuple(
+            ": ".join([*(str(s) for s in self.sources.get(url, ())[:1]), url.rpartition(".")[2], error])
+            for url, error in self.nacks.items()
+        )
 
     @property
     def answered(self) -> bool:
@@ -40,7 +51,7 @@ class Fleet:
         self._last = 0
         self.acknowledged: Latest[int] = Latest(0)
 
-    def opened(self, node: Node) -> tuple[int, Stream]:
+    def opened(self, node: InstanceSpec) -> tuple[int, Stream]:
         """Take a new stream."""
         self._last += 1
         stream = self.streams[self._last] = Stream(node, Latest(NOTHING))
@@ -48,20 +59,29 @@ class Fleet:
         self._of_instance.setdefault(node.id, set()).add(self._last)
         return self._last, stream
 
-    def observe(self, key: int, effect: Effect) -> None:
-        """Take what a stream's core saw."""
+    def observe(self, key: int, effect: Effect) -> bool:
+        """Take what a stream's core saw; say whether it has now answered the newest that it was told."""
         stream = self.streams.get(key)
-        if stream is not None and isinstance(effect, Acknowledged):
-            stream.acknowledged, stream.nacks = effect.snapshot, effect.nacks
-            self.acknowledged.set(self.acknowledged.value + 1)
+        if stream is not None and isinstance(effect, Nacked):
+            stream.sources[effect.type_url] = effect.sources
+        if stream is None or not isinstance(effect, Acknowledged):
+            return False
+        stream.acknowledged, stream.nacks = effect.snapshot, effect.nacks
+        self.acknowledged.set(self.acknowledged.value + 1)
+        return stream.answered
 
-    def closed(self, key: int) -> None:
-        """Forget a stream."""
+    def nodes(self) -> tuple[InstanceSpec, ...]:
+        """Return the nodes of all streams."""
+        return tuple(stream.node for stream in self.streams.values())
+
+    def closed(self, key: int) -> InstanceSpec | None:
+        """Forget a stream; return whose it was."""
         stream = self.streams.pop(key, None)
         if stream is not None:
             _forget(self._of_service, stream.node.service, key)
             _forget(self._of_instance, stream.node.id, key)
         self.acknowledged.set(self.acknowledged.value + 1)
+        return stream.node if stream is not None else None
 
     def keys_of(self, services: Iterable[str]) -> tuple[int, ...]:
         """Return the keys of the streams of nodes of these services."""

@@ -18,7 +18,7 @@ class Metrics:
         self.registry = registry
         self.streams = Gauge("xds_streams", "ADS streams that are up", registry=registry)
         self.instances = Gauge("xds_instances", "Registered instances", ["service", "state"], registry=registry)
-        self.refused = Counter("xds_streams_refused_total", "Streams that were not admitted", registry=registry)
+        self.rejected = Counter("xds_streams_rejected_total", "Streams that were not admitted", registry=registry)
         self.sent = Counter("xds_responses_total", "Responses written", ["type"], registry=registry)
         self.acked = Counter("xds_acks_total", "Responses that a proxy applied", ["type"], registry=registry)
         self.nacked = Counter("xds_nacks_total", "Responses that a proxy refused", ["type"], registry=registry)
@@ -35,7 +35,7 @@ class Metrics:
     def count_instances(self, registry: InstanceList) -> None:
         """Set how many instances of each service are in which state."""
         self.instances.clear()
-        for (service, state), count in Counted((i.service, i.state) for i in registry.instances).items():
+        for (service, state), count in Counted((i.spec.service, i.state) for i in registry.instances).items():
             self.instances.labels(service, state).set(count)
 
     def observe(self, effect: Effect) -> None:

@@ -48,7 +48,7 @@ async def run(settings: Settings, clock: Clock | None = None) -> None:
 async def _discovery(plane: ControlPlane, settings: Settings, identity: Latest[Identity | None]) -> None:
     """Serve ADS and HDS once there is an identity and a mesh."""
     await _first(identity)
-    async for document in plane.document.watch():
+    async for document in plane.applier.document.watch():
         if document.text:
             break
     admission = Admission(plane)
@@ -74,9 +74,8 @@ async def _tick(plane: ControlPlane) -> None:
     """Tick the registry when it is due, or when something has changed."""
     while True:
         plane.wake.clear()
-        due = plane.registry.next_wake()
         try:
-            async with asyncio.timeout(None if due is None else max(0.0, due - plane.now())):
+            async with asyncio.timeout(plane.next_tick()):
                 await plane.wake.wait()
         except TimeoutError:
             await plane.tick()

@@ -92,7 +92,7 @@ class Schedule:
         due = now if entry.again else _renew_at(*life, jitter)
         self._entries[name] = Entry(entry.ttl, due, *life)
 
-    def failed(self, name: str, error: str, now: float, roll: float) -> None:
+    def failed(self, name: str, error: str | None, now: float, roll: float) -> None:
         """Take in a failure; the next try is after a back-off of full jitter (`roll` is 0 to 1).
 
         The back-off is capped at a twentieth of the wanted life, so that short lives have many tries.

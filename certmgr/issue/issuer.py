@@ -25,7 +25,15 @@ class IssueError(Exception):
 
 
 class NotEnrolled(IssueError):
-    """Nothing to log in with, for this identity on this host."""
+    """Nothing to log in with, for this identity on this host.
+
+    `problem` is what keeps the set-up from working; None: it is on its way, which is no failure.
+    """
+
+    def __init__(self, text: str, problem: str | None = None) -> None:
+        """Keep the problem, if there is one."""
+        self.problem = problem
+        super().__init__(text)
 
 
 class WrongAnswer(IssueError):
@@ -85,7 +93,7 @@ class Issuer:
 
     def _not_enrolled(self, what: str) -> NotEnrolled:
         problem = self._problem()
-        return NotEnrolled(f"{what}: waiting for the set-up of the CA" + (f" ({problem})" if problem else ""))
+        return NotEnrolled(f"{what}: waiting for the set-up of the CA" + (f" ({problem})" if problem else ""), problem)
 
 
 def _certificates(answer: Mapping[str, Any]) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:

@@ -1,6 +1,5 @@
 """`legation`: the commands. Each reads its words here and leaves the work to the modules beside this."""
 
-import asyncio
 import os
 import sys
 from datetime import UTC, datetime
@@ -69,7 +68,7 @@ def down(
 @app.command()
 def status(file: MeshFile = None, state: StateOption = None, output: Output = Format.TABLE) -> None:
     """Show a running mesh: every instance, its configuration, its certificate, its processes."""
-    from legation.cli.picture import picture  # noqa: PLC0415
+    from legation.host.picture import picture  # noqa: PLC0415
 
     found = status_or_leave(running(state, file))
     if output is Format.TABLE:
@@ -118,7 +117,7 @@ def run(
         gateway_ports=tuple(listen or ()),
         command=tuple(command or ()),
     )
-    raise typer.Exit(asyncio.run(work.run(words, running(state, None))))
+    raise typer.Exit(int(work.run(words, running(state, None))))
 
 
 def _check_name(option: str, value: str | None) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from io import StringIO
 
 import msgspec
@@ -11,18 +11,10 @@ import typer
 from rich.console import Console
 from ruamel.yaml import YAML
 
+from legation.runtime.console import Exit, chatter
 from legation.runtime.control.messages import Message
 
-
-class Exit(IntEnum):
-    """What an exit code means, in every output format (design §8)."""
-
-    OK = 0
-    INTERNAL = 1
-    USAGE = 2
-    FINDINGS = 3
-    UNREACHABLE = 4
-    TIMEOUT = 5
+__all__ = ["Exit", "Format", "chatter", "console", "fail", "write"]
 
 
 class Format(StrEnum):
@@ -39,12 +31,6 @@ def console(*, stderr: bool = False) -> Console:
     width = None if stream.isatty() else 160
     no_color = True if os.environ.get("NO_COLOR") else None
     return Console(stderr=stderr, highlight=False, no_color=no_color, width=width)
-
-
-def chatter(text: str) -> None:
-    """Say something to a person, on stderr."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
 
 
 def fail(code: Exit, text: str) -> typer.Exit:

@@ -1,7 +1,6 @@
 """`legation run`: what its words mean on this host."""
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
@@ -9,11 +8,10 @@ from shutil import which
 from legation.cli.output import Exit, chatter
 from legation.host.layout import HostFile
 from legation.mesh import names
-from legation.runtime import binaries, locks
-from legation.runtime import log as logs
-from legation.runtime.control.client import ControlError
+from legation.mesh.instance import InstanceSpec
+from legation.runtime import binaries
+from legation.runtime.process import become
 from legation.runtime.state import StateFolder
-from legation.sidecar import run as sidecar
 from legation.sidecar.settings import RunSettings
 
 _FREE_SLOTS = range(names.HOST_SLOT - 1, -1, -1)
@@ -35,53 +33,31 @@ class Words:
     command: tuple[str, ...]
 
 
-async def run(words: Words, state: StateFolder) -> int:
-    """Live as one instance of the mesh that runs from a state folder; return the exit code."""
+def run(words: Words, state: StateFolder) -> int:
+    """Live as one instance of the mesh that runs from a state folder: this process becomes it. Returns on an error."""
     os.umask(0o077)
     host = HostFile.read(state.host_file)
     if host is None:
         chatter(f"no mesh runs from {state.root}: start it with legation up -f mesh.yaml")
         return Exit.UNREACHABLE
-    found = _address(words, host)
-    if found is None:
-        chatter(f"no loopback address of block {host.block} is free, or {words.address} is taken by another instance")
-        return Exit.FINDINGS
-    address, held = found
-    logs.set_up("sidecar")
-    with held:
-        try:
-            return await sidecar.run(_settings(words, state, host, address), os.environ)
-        except ControlError as error:
-            sys.stderr.write(f"{error.text}\n")
-            return Exit.FINDINGS
+    settings = _settings(words, state, host)
+    return become("legation.sidecar", settings.save())
 
 
-def _address(words: Words, host: HostFile) -> tuple[str, locks.Lock] | None:
-    """Return this instance's own loopback address, with the lock on it."""
-    if words.address is not None:
-        held = locks.acquire(f"address/{words.address}")
-        return (words.address, held) if held is not None else None
-    for slot in _FREE_SLOTS:
-        address = names.loopback_address(host.block, slot)
-        if (held := locks.acquire(f"address/{address}")) is not None:
-            return address, held
-    return None
-
-
-def _settings(words: Words, state: StateFolder, host: HostFile, address: str) -> RunSettings:
+def _settings(words: Words, state: StateFolder, host: HostFile) -> RunSettings:
+    instance = words.instance or f"{words.service}-{words.version}-{os.getpid()}"
+    free = tuple(names.loopback_address(host.block, slot) for slot in _FREE_SLOTS)
+    ports = _ports(words.gateway_ports)
     return RunSettings(
-        service=words.service,
-        version=words.version,
-        instance=words.instance or f"{words.service}-{words.version}-{os.getpid()}",
-        address=address,
+        spec=InstanceSpec(instance, words.service, words.version, "", "", zone=words.zone, outbound_ports=ports),
+        addresses=(words.address,) if words.address else free,
         xds_host=host.address,
         xds_port=names.XDS_PORT,
-        state=state,
+        root=state.root,
+        envoy=binaries.envoy(),
         command=words.command if which("node") else binaries.with_node(words.command),
         folder=words.folder,
         concurrency=words.concurrency,
-        zone=words.zone,
-        gateway_ports=_ports(words.gateway_ports),
     )
 
 

@@ -4,11 +4,13 @@ import sys
 from pathlib import Path
 
 from certmgr import openbao
-from legation.host.desired import InstanceSpec
 from legation.host.layout import HostFile
 from legation.mesh import names
+from legation.mesh.desired import WorkloadSpec
+from legation.mesh.instance import InstanceSpec
 from legation.runtime import binaries
 from legation.runtime.state import StateFolder
+from legation.sidecar.settings import RunSettings
 
 
 def openbao_command(state: StateFolder, host: HostFile) -> list[str]:
@@ -44,22 +46,24 @@ def telemetry_command(state: StateFolder, host: HostFile) -> list[str]:
     ]
 
 
-def run_command(state: StateFolder, host: HostFile, desired: InstanceSpec, slot: int, folder: Path) -> list[str]:
-    """Return how to start one instance: `legation run`."""
-    app = ["--", *binaries.with_node(desired.command)] if desired.command else []
-    ports = [f"--listen={service}={port}" for service, port in host.gateway_ports.items()]
-    return [
-        *_module("legation.cli.main"),
-        "run",
-        *("--service", desired.service),
-        *("--version", desired.version),
-        *("--instance", desired.id),
-        *("--address", names.loopback_address(host.block, slot)),
-        *("--state", str(state.root)),
-        *("--folder", str(folder)),
-        *(ports if desired.service == names.GATEWAY else []),
-        *app,
-    ]
+def run_command(
+    state: StateFolder, host: HostFile, spec: WorkloadSpec, instance: str, slot: int, folder: Path
+) -> list[str]:
+    """Write an instance's settings; return how to start it."""
+    address = names.loopback_address(host.block, slot)
+    ports = dict(spec.ports)
+    settings = RunSettings(
+        spec=InstanceSpec(instance, spec.service, spec.version, "", address, outbound_ports=ports),
+        addresses=(address,),
+        xds_host=host.address,
+        xds_port=names.XDS_PORT,
+        root=state.root,
+        envoy=binaries.envoy(),
+        command=binaries.with_node(spec.command),
+        folder=folder,
+        supervised=True,
+    )
+    return [*_module("legation.sidecar"), str(settings.save())]
 
 
 def _module(name: str) -> list[str]:

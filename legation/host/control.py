@@ -6,7 +6,7 @@ from starlette.routing import BaseRoute, Route
 
 from legation.host.host import Host
 from legation.host.status import collect
-from legation.runtime.control.messages import MeshDocument
+from legation.runtime.control.messages import MeshDocument, Replacement
 from legation.runtime.control.server import reply
 
 
@@ -17,11 +17,18 @@ def routes(host: Host) -> list[BaseRoute]:
         return reply(await collect(host))
 
     async def mesh(_: Request) -> Response:
-        source = host.applied.value
-        return reply(MeshDocument(file=source.file, text=source.text, version=source.version))
+        return reply(MeshDocument(file=host.host.file, text=host.text, version=host.desired.value.version))
+
+    async def replace(request: Request) -> Response:
+        return reply(Replacement(wait=host.replace(request.path_params["id"])))
 
     async def down(_: Request) -> Response:
         host.stopping.set()
         return Response(status_code=202)
 
-    return [Route("/status", status), Route("/mesh", mesh), Route("/down", down, methods=["POST"])]
+    return [
+        Route("/status", status),
+        Route("/mesh", mesh),
+        Route("/instances/{id}/replace", replace, methods=["POST"]),
+        Route("/down", down, methods=["POST"]),
+    ]

@@ -1,54 +1,56 @@
-"""Which instances a mesh file wants on this host. No I/O."""
+"""Which instances a mesh desires on this host, the gateway's among them, and where each is. No I/O."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 from legation.mesh import names
-from legation.mesh.model.mesh import Mesh
-from legation.mesh.model.workload import DEFAULT_VERSION
+from legation.mesh.desired import DesiredMesh, Exposed, ReplicaSet, WorkloadSpec
+
+GATEWAYS = 2
+"""Gateways that share the port: when one dies, the other serves whoever connects."""
+
+_GATEWAY_VERSION = "v1"
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceSpec:
-    """One instance as mesh.yaml says it. A change of `command` or `env` is another instance life."""
+def replica_sets(mesh: DesiredMesh, chosen: Mapping[str, int]) -> tuple[ReplicaSet, ...]:
+    """Return the gateways, where something is exposed, and every workload, in the order of the file.
 
-    id: str
-    service: str
-    version: str
-    command: tuple[str, ...] = ()
-    env: tuple[tuple[str, str], ...] = ()
-
-
-def desired(mesh: Mesh) -> tuple[InstanceSpec, ...]:
-    """Return the gateway, where something is exposed, and every workload's instances, in the order of the file."""
-    return (*_gateway(mesh), *_instances(mesh))
-
-
-def _gateway(mesh: Mesh) -> Iterator[InstanceSpec]:
-    if mesh.exposed():
-        yield InstanceSpec(f"{names.GATEWAY}-0", names.GATEWAY, DEFAULT_VERSION)
-
-
-def _instances(mesh: Mesh) -> Iterator[InstanceSpec]:
-    for workload in mesh.workloads:
-        for number in range(workload.instances):
-            instance = names.instance_id(workload.service, workload.version, number)
-            env = tuple(sorted(workload.env.items()))
-            yield InstanceSpec(instance, workload.service, workload.version, workload.command, env)
-
-
-def slots(instances: tuple[InstanceSpec, ...], held: Mapping[str, int]) -> dict[str, int]:
-    """Return each instance's slot in the loopback block: those that have one keep it, others take the lowest free.
-
-    ValueError when the block is full (254 instances).
+    `chosen` are gateway ports that stay whatever mesh.yaml says; all others follow it without a restart.
     """
-    taken = {i.id: held[i.id] for i in instances if i.id in held}
-    used = set(taken.values())
-    free = (slot for slot in range(names.HOST_SLOT) if slot not in used)
-    for instance in instances:
-        if instance.id not in taken:
-            slot = next(free, None)
-            if slot is None:
-                raise ValueError(f"{len(instances)} instances; a host takes {names.HOST_SLOT}")
-            taken[instance.id] = slot
-    return taken
+    if not mesh.exposed:
+        return mesh.replica_sets
+    spec = WorkloadSpec(names.GATEWAY, _GATEWAY_VERSION, ports=tuple(sorted(chosen.items())))
+    return (ReplicaSet(spec, GATEWAYS), *mesh.replica_sets)
+
+
+def gateway_ports(exposed: Iterable[Exposed], chosen: Mapping[str, int]) -> dict[str, int]:
+    """Return the gateway's port of each exposed service: a chosen one, else mesh.yaml's."""
+    return {e.service: chosen.get(e.service, e.port) for e in exposed}
+
+
+def instance_id(spec: WorkloadSpec, taken: Iterable[str]) -> str:
+    """Return the first id of a spec's service and version that is not taken."""
+    used = set(taken)
+    number = 0
+    while (name := _id(spec, number)) in used:
+        number += 1
+    return name
+
+
+def _id(spec: WorkloadSpec, number: int) -> str:
+    if spec.service == names.GATEWAY:
+        return f"{names.GATEWAY}-{number}"
+    return names.instance_id(spec.service, spec.version, number)
+
+
+def free_slot(taken: Iterable[int], after: int) -> int:
+    """Return a slot of the loopback block that is not taken: the next after the last one given.
+
+    A slot is not used again at once, as somebody may still hold connections to its last instance.
+    ValueError when the block is full.
+    """
+    used = set(taken)
+    for offset in range(1, names.HOST_SLOT + 1):
+        slot = (after + offset) % names.HOST_SLOT
+        if slot not in used:
+            return slot
+    raise ValueError(f"{len(used)} instances run here; a host takes {names.HOST_SLOT}")

@@ -1,75 +1,118 @@
 """A whole mesh on one host: its components, its instances, and the mesh file that says what they are."""
 
 import asyncio
-import contextlib
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from legation.host import commands
-from legation.host.desired import desired
+from legation.host.desired import gateway_ports, replica_sets
 from legation.host.instances import Instances
 from legation.host.layout import HostFile
-from legation.mesh.load import load
-from legation.mesh.source import SourcedMesh
+from legation.mesh.desired import DesiredMesh, WorkloadSpec
 from legation.runtime.control.client import ControlClient, ControlError
-from legation.runtime.control.messages import ApplyResult, InstanceList, MeshDocument
+from legation.runtime.control.messages import ApplyResult, InstanceList, MeshDocument, TransitionResult
 from legation.runtime.state import StateFolder
 from legation.runtime.supervisor import Program, Supervisor
 from legation.runtime.tasks import Latest, backoff, follow, spawn
-from legation.sidecar import report
 
 log = structlog.get_logger()
 
-COMPONENTS = ("openbao", "xds_server", "certmgr", "telemetry")
-_COMPONENT_LIMIT = 8.0
-_READY_LIMIT = 30.0
+COMPONENTS: dict[str, Callable[[StateFolder, HostFile], list[str]]] = {
+    "openbao": commands.openbao_command,
+    "xds_server": commands.xds_server_command,
+    "certmgr": commands.certmgr_command,
+    "telemetry": commands.telemetry_command,
+}
+_STOP_LIMIT = 8.0
+_ACK_LIMIT = 5.0
+"""Seconds that an instance serves on for callers that have not ACKed its successor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a host starts with: where everything is, the mesh file's text, and what that desires."""
+
+    state: StateFolder
+    host: HostFile
+    text: str
+    desired: DesiredMesh
+    chosen_ports: dict[str, int]
 
 
 class Host:
     """Runs one mesh until it is told to stop."""
 
-    def __init__(self, state: StateFolder, host: HostFile, source: SourcedMesh) -> None:
+    def __init__(self, given: Given) -> None:
         """Prepare; nothing runs yet."""
-        self.state, self.host = state, host
-        self.applied = Latest(source)
+        self.state, self.host, self.text = given.state, given.host, given.text
+        self._chosen_ports = given.chosen_ports
+        self.desired = Latest(given.desired)
         self.changes = Latest(0)
-        self.registry = Latest(InstanceList(instances=()))
+        self.registry = InstanceList(instances=())
         self.registry_live = False
         self.file_problems: tuple[str, ...] = ()
         self.stopping = asyncio.Event()
         self.components = {name: self._component(name) for name in COMPONENTS}
-        folder = Path(host.file).parent
-        self.instances = Instances(state, host, folder, dict(os.environ))
-        self.xds = ControlClient(state.control("xds_server"))
+        folder = Path(given.host.file).parent
+        self.instances = Instances(given.state, folder, dict(os.environ))
+        self.xds = ControlClient(given.state.control("xds_server"))
 
     async def run(self) -> None:
         """Run until `stopping` is set; nothing of ours is left when this returns."""
         async with asyncio.TaskGroup() as group:
-            keepers = [spawn(group, name, component.keep()) for name, component in self.components.items()]
-            keepers.append(spawn(group, "registry", self._watch_registry()))
-            keepers.append(spawn(group, "instances", self._follow_applied(group)))
+            self.instances.open(group)
+            tasks = [
+                spawn(group, "reconcile", self._reconcile()),
+                spawn(group, "registry", self._watch_registry()),
+                *(spawn(group, name, component.keep()) for name, component in self.components.items()),
+            ]
             await self._apply_first()
             await self.stopping.wait()
-            await self._stop(keepers)
+            tasks[0].cancel()
+            await self.instances.end_all()
+            await asyncio.gather(*(component.stop(_STOP_LIMIT) for component in self.components.values()))
+            for task in tasks:
+                task.cancel()
         for name in self.state.run.glob("*.sock"):
             name.unlink(missing_ok=True)
+
+    def desired_specs(self) -> frozenset[WorkloadSpec]:
+        """Return how instances are to be started that are as the mesh file desires."""
+        return frozenset(s.spec for s in replica_sets(self.desired.value, self._chosen_ports))
 
     def touch(self) -> None:
         """Tell whoever watches that something has changed."""
         self.changes.set(self.changes.value + 1)
 
+    def replace(self, instance: str) -> bool:
+        """Take that an instance was asked to end; say whether it serves on until its successor is ready."""
+        wait = not self.stopping.is_set() and self.instances.outdate(instance)
+        self.touch()
+        return wait
+
     async def apply(self, text: str) -> ApplyResult:
         """Send a mesh file through the one path that a change takes; then reconcile what runs here with it."""
-        document = MeshDocument(file=self.applied.value.file, text=text)
-        result = await self.xds.send("PUT", "/mesh", document, ApplyResult, 30)
+        result = await self.xds.send("PUT", "/mesh", MeshDocument(file=self.host.file, text=text), ApplyResult, 30)
         self.file_problems = tuple(str(violation) for violation in result.violations)
-        if not result.violations and result.version != self.applied.value.version:
-            self.applied.set(load(text, document.file))
+        if result.desired is not None and result.version != self.desired.value.version:
+            self._take(text, result.desired)
         self.touch()
         return result
+
+    def _take(self, text: str, desired: DesiredMesh) -> None:
+        """Take what another version of the mesh file desires."""
+        self.text = text
+        ports = gateway_ports(desired.exposed, self._chosen_ports)
+        self.host = msgspec.structs.replace(self.host, gateway_ports=ports)
+        self.host.write(self.state.host_file)
+        self.instances.outdate_failed()
+        self.desired.set(desired)
 
     async def _apply_first(self) -> None:
         """Apply the file that we were started with, as soon as xds_server answers."""
@@ -77,25 +120,34 @@ class Host:
             if self.stopping.is_set():
                 return
             try:
-                result = await self.apply(self.applied.value.text)
+                result = await self.apply(self.text)
             except ControlError:
                 continue
             if result.violations:
-                log.error("mesh refused", violations=list(self.file_problems))
+                log.error("mesh rejected", violations=list(self.file_problems))
             return
 
-    async def _follow_applied(self, group: asyncio.TaskGroup) -> None:
-        async for source in self.applied.watch():
-            await self.instances.reconcile(desired(source.mesh), group, self.touch, self._until_ready)
+    async def _reconcile(self) -> None:
+        """Take the next steps towards what is desired, after every change of anything."""
+        async for _ in self.changes.watch():
+            if not self.stopping.is_set():
+                known = {i.id: i for i in self.registry.instances}
+                sets = replica_sets(self.desired.value, self._chosen_ports)
+                self.instances.reconcile(sets, known, self.host, changed=self.touch, before_end=self._until_synced)
 
-    async def _until_ready(self, instance: str) -> None:
-        """Wait until an instance that was started anew takes requests; one that does not is not waited for long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_READY_LIMIT):
-                async for registry in self.registry.watch():
-                    said = report.read(self.state.instance(instance))
-                    if said and any(i.boot == said.boot and i.state == "ready" for i in registry.instances):
-                        return
+    def _until_synced(self, service: str) -> "asyncio.Future[None]":
+        """Wait until every caller's proxy has ACKed the endpoints of a service, or for too long."""
+        return asyncio.ensure_future(self._synced(service))
+
+    async def _synced(self, service: str) -> None:
+        path = f"/services/{service}/unsynced?wait={_ACK_LIMIT}"
+        try:
+            answer = await self.xds.get(path, TransitionResult, _ACK_LIMIT + 2)
+        except ControlError as error:
+            log.warning("cannot tell who has ACKed", service=service, error=str(error))
+            return
+        if answer.unsynced:
+            log.warning("some proxies have not ACKed the successor", service=service, unsynced=answer.unsynced)
 
     async def _watch_registry(self) -> None:
         """Keep the newest registry; what was known stays while xds_server is away."""
@@ -106,24 +158,9 @@ class Host:
 
         watch = partial(self.xds.watch, "/instances/watch", InstanceList)
         async for instances in follow(watch, lost, transient=(ControlError,), limit=1.0):
-            self.registry_live = True
-            self.registry.set(instances)
+            self.registry_live, self.registry = True, instances
             self.touch()
 
-    async def _stop(self, keepers: list[asyncio.Task[None]]) -> None:
-        """End the instances while the control plane still serves them, then the components."""
-        keepers[-1].cancel()
-        await self.instances.end_all()
-        await asyncio.gather(*(self.components[name].stop(_COMPONENT_LIMIT) for name in COMPONENTS))
-        for task in keepers:
-            task.cancel()
-
     def _component(self, name: str) -> Supervisor:
-        make = {
-            "openbao": commands.openbao_command,
-            "xds_server": commands.xds_server_command,
-            "certmgr": commands.certmgr_command,
-            "telemetry": commands.telemetry_command,
-        }[name]
-        program = Program(name, lambda: make(self.state, self.host), self.state.logs / f"{name}.log")
+        program = Program(name, lambda: COMPONENTS[name](self.state, self.host), self.state.logs / f"{name}.log")
         return Supervisor(program, self.touch)

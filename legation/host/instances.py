@@ -1,20 +1,26 @@
-"""The instances that run here: brought in line with what a mesh file wants, one `legation run` each."""
+"""The instances that run here: brought in line with what is desired, one `legation run` each."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from legation.host import rollout
 from legation.host.commands import run_command
-from legation.host.desired import InstanceSpec, slots
+from legation.host.desired import free_slot, instance_id
 from legation.host.layout import HostFile
+from legation.host.rollout import End, Running, Start
 from legation.mesh import names
+from legation.mesh.desired import ReplicaSet, WorkloadSpec
+from legation.runtime.control.messages import Instance
 from legation.runtime.state import StateFolder
 from legation.runtime.supervisor import Program, Supervisor
 from legation.runtime.tasks import spawn
 from legation.sidecar import report
-from legation.sidecar.run import EXIT_REFUSED
+from legation.sidecar.run import EXIT_REJECTED
 
 log = structlog.get_logger()
 
@@ -22,78 +28,131 @@ STOP_LIMIT = 50.0
 """Seconds: above all limits of a drain together (ACKs 5, idle 25, app 10, Envoy 5)."""
 
 
+@dataclass(slots=True)
+class Slot:
+    """One instance of this host: what it is, its process, and whether it drains."""
+
+    spec: WorkloadSpec
+    number: int
+    supervisor: Supervisor
+    instead_of: str | None = None
+    outdated: bool = False
+    ending: bool = False
+
+
 class Instances:
     """Keeps one process an instance."""
 
-    def __init__(self, state: StateFolder, host: HostFile, folder: Path, environ: dict[str, str]) -> None:
-        """Prepare; commands run in `folder`, which is mesh.yaml's."""
-        self._state, self._host, self._folder, self._environ = state, host, folder, environ
-        self._slots: dict[str, int] = {}
-        self.components: dict[str, Supervisor] = {}
-        self.desired: dict[str, InstanceSpec] = {}
+    def __init__(self, state: StateFolder, folder: Path, environ: Mapping[str, str]) -> None:
+        """Prepare; commands run in `folder`, which is mesh.yaml's. `open` comes first."""
+        self._state, self._folder, self._environ = state, folder, environ
+        self._last_slot = -1
+        self.slots: dict[str, Slot] = {}
 
-    async def reconcile(
+    def open(self, group: asyncio.TaskGroup) -> None:
+        """Run instances in tasks of a group."""
+        self._group = group
+
+    def reconcile(
         self,
-        desired: tuple[InstanceSpec, ...],
-        group: asyncio.TaskGroup,
+        desired: Iterable[ReplicaSet],
+        known: Mapping[str, Instance],
+        host: HostFile,
+        *,
         changed: Callable[[], None],
-        ready: Callable[[str], Awaitable[None]],
+        before_end: Callable[[str], asyncio.Future[None]],
     ) -> None:
-        """Start what is new, end what is gone, restart what is started differently now.
+        """Take the next steps towards what is desired; `known` is the registry. Nothing here waits.
 
-        Restarts go one at a time, each followed by `ready(instance)`, so that the others serve meanwhile.
+        `before_end(service)` is awaited before an instance of a service ends that has a successor.
         """
-        fresh = {w.id: w for w in desired}
-        self._slots = slots(desired, self._slots)
-        for instance in [i for i in self.desired if i not in fresh]:
-            await self._end(instance)
-        for instance, new in fresh.items():
-            old = self.desired.get(instance)
-            failed = instance in self.components and self.components[instance].state == "stopped"
-            if old == new and not failed:
-                continue
-            if old is not None:
-                await self._end(instance)
-            self._start(new, group, changed)
-            if old is not None:
-                await ready(instance)
+        running = [self._running(i, slot, known.get(i)) for i, slot in self.slots.items() if not slot.ending]
+        for action in rollout.plan(tuple(desired), running):
+            match action:
+                case Start():
+                    self._start(action, host, changed)
+                case End():
+                    self._begin_end(action.id, changed, before_end)
+
+    def outdate(self, instance: str) -> bool:
+        """Have an instance replaced; say whether it is one that waits for a successor."""
+        slot = self.slots.get(instance)
+        if slot is None or slot.ending:
+            return False
+        slot.outdated = True
+        return True
+
+    def outdate_failed(self) -> None:
+        """Have those started anew that have ended for good: the mesh file is another now."""
+        for slot in self.slots.values():
+            slot.outdated = slot.outdated or slot.supervisor.state == "stopped"
 
     async def end_all(self) -> None:
-        """End every instance, the gateway first, so that no new request comes in."""
-        gateways = [i for i, w in self.desired.items() if w.service == names.GATEWAY]
+        """End every instance, the gateways first, so that no new request comes in."""
+        gateways = [i for i, slot in self.slots.items() if slot.spec.service == names.GATEWAY]
         await asyncio.gather(*(self._end(i) for i in gateways))
-        await asyncio.gather(*(self._end(i) for i in list(self.desired)))
+        await asyncio.gather(*(self._end(i) for i in list(self.slots)))
 
     def problem(self, instance: str) -> str | None:
-        """Return what is wrong with an instance, from its own report or its exit."""
-        component = self.components.get(instance)
+        """Return what is wrong with an instance, from its own report or its exit, and who serves meanwhile."""
+        slot = self.slots.get(instance)
         said = report.read(self._state.instance(instance))
-        if said is not None and said.problem:
-            return said.problem
-        if component is not None and component.pid is None and component.exit_code not in {None, 0}:
-            words = component.last_words() or "it said nothing"
-            return f"{instance}: legation run ended with code {component.exit_code}; {words}"
-        return None
+        problem = said.problem if said is not None else None
+        if slot is not None and problem is None:
+            problem = _exit(instance, slot.supervisor)
+        if slot is not None and problem is not None and slot.instead_of in self.slots:
+            return f"{instance}: {slot.instead_of} serves on until this successor is healthy; {problem}"
+        return problem
 
-    def _start(self, desired: InstanceSpec, group: asyncio.TaskGroup, changed: Callable[[], None]) -> None:
-        folder = self._state.instance(desired.id)
+    def _running(self, instance: str, slot: Slot, known: Instance | None) -> Running:
+        said = report.read(self._state.instance(instance))
+        current = known is not None and said is not None and known.spec.boot == said.spec.boot
+        ready = known is not None and current and known.serves and slot.supervisor.pid is not None
+        return Running(instance, slot.spec, ready=ready, outdated=slot.outdated)
+
+    def _start(self, action: Start, host: HostFile, changed: Callable[[], None]) -> None:
+        spec = action.spec
+        instance = instance_id(spec, self.slots)
+        self._last_slot = free_slot((slot.number for slot in self.slots.values()), self._last_slot)
+        folder = self._state.instance(instance)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / "state.json").unlink(missing_ok=True)
-        argv = run_command(self._state, self._host, desired, self._slots[desired.id], self._folder)
-        program = Program(
-            desired.id,
-            lambda: argv,
-            folder / "run.log",
-            env={**self._environ, **dict(desired.env)},
-            final=frozenset({EXIT_REFUSED}),
-        )
-        component = Supervisor(program, changed)
-        self.components[desired.id], self.desired[desired.id] = component, desired
-        spawn(group, desired.id, component.keep())
+        argv = run_command(self._state, host, spec, instance, self._last_slot, self._folder)
+        env = {**self._environ, **dict(spec.env)}
+        program = Program(instance, lambda: argv, folder / "run.log", env=env, final=frozenset({EXIT_REJECTED}))
+        slot = Slot(spec, self._last_slot, Supervisor(program, changed), action.instead_of)
+        self.slots[instance] = slot
+        log.info("instance starts", instance=instance, instead_of=action.instead_of)
+        spawn(self._group, instance, slot.supervisor.keep())
+
+    def _begin_end(
+        self, instance: str, changed: Callable[[], None], before_end: Callable[[str], asyncio.Future[None]]
+    ) -> None:
+        slot = self.slots[instance]
+        slot.ending = True
+
+        async def end() -> None:
+            with contextlib.suppress(TimeoutError):
+                await before_end(slot.spec.service)
+            await self._end(instance)
+            changed()
+
+        spawn(self._group, f"end {instance}", end())
 
     async def _end(self, instance: str) -> None:
-        component = self.components.get(instance)
-        if component is not None:
-            await component.stop(STOP_LIMIT)
-        self.components.pop(instance, None)
-        self.desired.pop(instance, None)
+        """Drain and end one instance; nothing of it is left but its logs."""
+        slot = self.slots.get(instance)
+        if slot is None:
+            return
+        slot.ending = True
+        log.info("instance ends", instance=instance)
+        await slot.supervisor.stop(STOP_LIMIT)
+        (self._state.instance(instance) / "state.json").unlink(missing_ok=True)
+        self.slots.pop(instance, None)
+
+
+def _exit(instance: str, supervisor: Supervisor) -> str | None:
+    if supervisor.pid is None and supervisor.exit_code not in {None, 0}:
+        words = supervisor.last_words() or "it said nothing"
+        return f"{instance}: legation run ended with code {supervisor.exit_code}; {words}"
+    return None

@@ -1,11 +1,12 @@
 """Where everything of one mesh is on this host: a value, written once so that the command and `run` find it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from legation.mesh import names
-from legation.mesh.model.mesh import Mesh
+from legation.mesh.desired import Exposed
 
 
 class HostFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,15 +45,22 @@ class HostFile(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, path: Path) -> "HostFile | None":
-        """Return the file's content, or None where there is none."""
-        return msgspec.json.decode(path.read_bytes(), type=cls) if path.exists() else None
+        """Return the file's content, or None where there is none (any more)."""
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=cls)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Replace the file in one step."""
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(self)))
+        fresh.replace(path)
 
 
-def gateway_url(mesh: Mesh, ports: dict[str, int]) -> str | None:
+def gateway_url(exposed: Iterable[Exposed], ports: dict[str, int]) -> str | None:
     """Return the URL of the first exposed service, or None when none is."""
-    for service in mesh.exposed():
-        expose = mesh.services[service].expose
-        if expose is not None:
-            address = "127.0.0.1" if str(expose.address) == "0.0.0.0" else str(expose.address)  # noqa: S104
-            return f"http://{address}:{ports.get(service, expose.port)}/"
+    for expose in exposed:
+        address = "127.0.0.1" if expose.address == "0.0.0.0" else expose.address  # noqa: S104
+        return f"http://{address}:{ports.get(expose.service, expose.port)}/"
     return None

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-import psutil
-
+from legation.host.desired import gateway_ports
 from legation.host.layout import HostFile
-from legation.mesh.model.mesh import Mesh
+from legation.mesh.desired import DesiredMesh, Exposed
 from legation.runtime import binaries, locks
 from legation.runtime.state import StateFolder
 
@@ -27,7 +25,7 @@ class AlreadyUp(Exception):
 
 
 @contextmanager
-def taken(state: StateFolder, file: Path, mesh: Mesh, gateway_port: int | None) -> Iterator[HostFile]:
+def taken(state: StateFolder, file: Path, mesh: DesiredMesh, gateway_port: int | None) -> Iterator[HostFile]:
     """Take what a mesh needs of this host while the block runs; AlreadyUp or CannotStart when it is not to be had."""
     _check_components()
     state.make()
@@ -35,7 +33,7 @@ def taken(state: StateFolder, file: Path, mesh: Mesh, gateway_port: int | None) 
         _check_trust_domain(state, mesh)
         ports = _gateway_ports(mesh, gateway_port)
         host = HostFile(mesh=mesh.mesh, file=str(file), pid=os.getpid(), block=block, gateway_ports=ports)
-        state.host_file.write_bytes(msgspec.json.format(msgspec.json.encode(host)))
+        host.write(state.host_file)
         try:
             yield host
         finally:
@@ -50,7 +48,7 @@ def _check_components() -> None:
         raise CannotStart(str(error)) from error
 
 
-def _check_trust_domain(state: StateFolder, mesh: Mesh) -> None:
+def _check_trust_domain(state: StateFolder, mesh: DesiredMesh) -> None:
     """Keep a state folder to the trust domain of its CA, whose certificates are constrained to it."""
     file = state.root / "trust_domain"
     if not file.exists():
@@ -84,35 +82,35 @@ def _block() -> Iterator[int]:
         yield block
 
 
-def _gateway_ports(mesh: Mesh, chosen: int | None) -> dict[str, int]:
+def _gateway_ports(mesh: DesiredMesh, chosen: int | None) -> dict[str, int]:
     """Return the gateway's port of each exposed service: mesh.yaml's, or the chosen one (0: any free one)."""
-    exposed = mesh.exposed()
+    exposed = mesh.exposed
     if chosen is not None and len(exposed) != 1:
         raise CannotStart(f"--gateway-port is for a mesh that exposes one service; this one exposes {len(exposed)}")
-    return {service: _port(mesh, service, chosen) for service in exposed}
+    return gateway_ports(exposed, {e.service: _port(e, chosen) for e in exposed})
 
 
-def _port(mesh: Mesh, service: str, chosen: int | None) -> int:
-    expose = mesh.services[service].expose
-    if expose is None:
-        raise AssertionError(f"{service} is not exposed")
-    address = str(expose.address)
+def _port(expose: Exposed, chosen: int | None) -> int:
     if chosen == 0:
-        with socket.create_server((address, 0)) as probe:
+        with socket.create_server((expose.address, 0)) as probe:
             return int(probe.getsockname()[1])
     port = chosen or expose.port
-    if port < 1024 and os.geteuid() != 0 and not locks.is_free(address, port):
-        raise CannotStart(f"port {port} needs root: expose {service} on a port above 1023, or use --gateway-port PORT")
-    if not locks.is_free(address, port):
+    if port < 1024 and os.geteuid() != 0 and not locks.is_free(expose.address, port):
         raise CannotStart(
-            f"port {port} on {address} is taken{_by_whom(port)}: end that, or choose another port with --gateway-port "
-            f"PORT (0: any free one), or change services.{service}.expose.port"
+            f"port {port} needs root: expose {expose.service} on a port above 1023, or use --gateway-port PORT"
+        )
+    if not locks.is_free(expose.address, port):
+        raise CannotStart(
+            f"port {port} on {expose.address} is taken{_by_whom(port)}: end that, or choose another port with "
+            f"--gateway-port PORT (0: any free one), or change services.{expose.service}.expose.port"
         )
     return port
 
 
 def _by_whom(port: int) -> str:
     """Return ` by <program> (pid n)` where that may be seen."""
+    import psutil  # noqa: PLC0415 - for this message alone
+
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:

@@ -11,13 +11,13 @@ from legation.runtime.control.client import ControlError
 
 log = structlog.get_logger()
 
-_POLL_EVERY = 2.0
+_POLL_EVERY = 5.0
 """Seconds: a watch misses what network file systems and some editors do, a look at the content does not."""
 
 
-async def follow(host: Host, file: Path) -> None:
+async def follow(host: Host) -> None:
     """Apply the file whenever its content changes, until the host stops."""
-    seen = host.applied.value.text
+    file, seen = Path(host.host.file), host.text
     async for _ in awatch(
         file.parent,
         stop_event=host.stopping,
@@ -36,7 +36,7 @@ async def follow(host: Host, file: Path) -> None:
             continue
         seen = text
         if result.violations:
-            log.warning("mesh file refused, nothing has changed", violations=list(host.file_problems))
+            log.warning("mesh file rejected, nothing has changed", violations=list(host.file_problems))
 
 
 def _read(file: Path) -> str | None:

@@ -3,10 +3,13 @@
 import asyncio
 import ctypes
 import os
+import re
 import shutil
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -49,6 +52,11 @@ async def stop(process: asyncio.subprocess.Process, limit: float) -> bool:
     return True
 
 
+def become(module: str, argument: Path) -> NoReturn:
+    """Become `python -m MODULE ARGUMENT`: what this process has loaded, and it does not need, is let go."""
+    os.execv(sys.executable, [sys.executable, "-m", module, str(argument)])  # noqa: S606 - our own program
+
+
 def runs(pid: int) -> bool:
     """Say whether a process runs; a zombie has ended (proc(5))."""
     try:
@@ -65,6 +73,19 @@ def bound(log: Path, limit: int) -> None:
     if log.exists() and log.stat().st_size > limit:
         shutil.copyfile(log, log.with_name(log.name + ".1"))
         os.truncate(log, 0)
+
+
+_SAYS_WHY = re.compile(r"^(?=\S).*(error|exception|fatal|panic|cannot|refused|denied)", re.IGNORECASE)
+
+
+def last_words(log: Path) -> str:
+    """Return what the end of a program's log says of its end: the last line that names an error, or the last three.
+
+    Below it is often a long stack trace, which whoever reads a status need not see.
+    """
+    lines = tail(log, 40).splitlines()
+    why = [line for line in lines if _SAYS_WHY.match(line)]
+    return why[-1] if why else "\n".join(lines[-3:])
 
 
 def tail(log: Path, lines: int = 5) -> str:

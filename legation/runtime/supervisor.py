@@ -71,7 +71,7 @@ class Supervisor:
 
     def last_words(self) -> str:
         """Return the end of its log, for messages."""
-        return process.tail(self.program.log, 3)
+        return process.last_words(self.program.log)
 
     async def _once(self) -> None:
         """Run the program once, to its end; one that cannot be started has ended with 127 (as in a shell)."""

@@ -71,6 +71,14 @@ class Latest(Generic[T]):
                 await changed.wait()
 
 
+async def changed_within(latest: Latest[T], seen: T, limit: float) -> None:
+    """Return when the value is another than `seen`; TimeoutError after `limit` seconds."""
+    async with asyncio.timeout(limit):
+        async for value in latest.watch():
+            if value != seen:
+                return
+
+
 async def until_set(
     values: AsyncIterator[T], stop: asyncio.Event, quiet: float | None = None
 ) -> AsyncIterator[T | None]:

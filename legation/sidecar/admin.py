@@ -37,6 +37,10 @@ class Admin:
         """Ask peers to leave (GOAWAY, Connection: close) while everything is still served."""
         await self._ask("POST", "/drain_listeners?graceful&skip_exit&inboundonly")
 
+    async def stop_listeners(self) -> None:
+        """Close the inbound listeners' sockets at once; what is connected goes on."""
+        await self._ask("POST", "/drain_listeners?inboundonly")
+
     async def stat(self, name: str) -> int:
         """Return a counter or gauge; 0 when Envoy does not have it (yet)."""
         return (await self.stats(name)).get(name, 0)

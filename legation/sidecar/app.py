@@ -1,23 +1,22 @@
 """One instance's app: started when its Envoy is ready, watched, started again when it dies."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import structlog
 
-from legation.runtime import process
-from legation.runtime.tasks import backoff, pause, until
+from legation.runtime.supervisor import Program, Supervisor
+from legation.runtime.tasks import pause
 from legation.sidecar import exposure
-from legation.sidecar.sockets import all_listening, inodes_of
+from legation.sidecar.sockets import inodes_of, listening_rows
 
 log = structlog.get_logger()
 
-_LOOK_EVERY = 0.4
-"""Seconds between looks at the app's sockets: an app that is open to all is stopped within a second of its bind."""
+_LOOK_FIRST, _LOOK_LAST = 0.02, 0.8
+"""Seconds between looks at the listening sockets: an app that is open to all is stopped within a second of its bind.
 
-_STEADY = 10.0
-"""Seconds after which a death is a new incident, not one more of a crash loop."""
+There is no event for it; a look is one read of a page, compared with the one before."""
+_LOOK_GROWTH = 1.1
 
 
 class Exposed(Exception):
@@ -27,100 +26,74 @@ class Exposed(Exception):
 class AppProcess:
     """Keeps one app running until it is stopped; says when it listens and when it dies."""
 
-    def __init__(
-        self, service: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path | None, log: Path, port: int
-    ) -> None:
-        """Prepare an app that is to listen on `port` of loopback."""
-        self._service, self._command, self._env, self._folder = service, command, env, folder
-        self._log, self._port = log, port
-        self.process: asyncio.subprocess.Process | None = None
+    def __init__(self, service: str, program: Program, port: int, changed: Callable[[bool], None]) -> None:
+        """Prepare an app that is to listen on `port` of loopback; `changed(listens)` is called at each change."""
+        self._service, self._port, self._changed = service, port, changed
+        self._supervisor = Supervisor(program, self._moved)
+        self._running = asyncio.Event()
         self.problem: str | None = None
-        self._stopping = False
 
     @property
     def pid(self) -> int | None:
         """The process id, while it runs."""
-        return self.process.pid if self.process and self.process.returncode is None else None
+        return self._supervisor.pid
 
-    async def keep(self, changed: Callable[[bool], None]) -> None:
-        """Run the app until `stop`; `changed(listens)` at each start and end, and once it listens.
-
-        Raises Exposed, which ends it for good.
-        """
-        loop = asyncio.get_running_loop()
-        while not self._stopping:
-            async for _ in backoff(0.05, 10.0):
-                if self._stopping:
-                    return
-                started = loop.time()
-                await self._once(changed)
-                if loop.time() - started > _STEADY:
-                    break
+    async def keep(self) -> None:
+        """Run the app until `stop`. Raises Exposed, which ends it for good."""
+        watch = asyncio.ensure_future(self._watch())
+        keep = asyncio.ensure_future(self._supervisor.keep())
+        try:
+            await asyncio.wait({watch, keep}, return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():
+                await self._supervisor.stop(0)
+                await watch
+        finally:
+            watch.cancel()
+            keep.cancel()
 
     async def stop(self, limit: float) -> None:
         """End the app for good."""
-        self._stopping = True
-        if self.process is not None:
-            await process.stop(self.process, limit)
+        await self._supervisor.stop(limit)
 
-    async def _once(self, changed: Callable[[bool], None]) -> None:
-        """Run the app once, to its end."""
-        try:
-            self.process = await process.start(self._command, self._log, env=self._env, folder=self._folder)
-        except OSError as error:
-            self.problem = f"{self._service}: cannot start {self._command[0]}: {error.strerror}; mend its command"
-            log.warning("app cannot start", command=self._command[0], error=error.strerror)
-            return
-        changed(False)
-        ended = asyncio.ensure_future(self.process.wait())
-        watch = asyncio.ensure_future(self._watch(changed))
-        await asyncio.wait({ended, watch}, return_when=asyncio.FIRST_COMPLETED)
-        refused = watch.exception() if watch.done() else None
-        if refused is not None:
-            self.process.kill()
-        watch.cancel()
-        code = await ended
-        changed(False)
-        if refused is not None:
-            raise refused
-        self._say_how_it_ended(code)
+    def _moved(self) -> None:
+        """Take a start or an end of the process."""
+        if self._supervisor.pid is not None:
+            self._running.set()
+        else:
+            self._running.clear()
+            self._say_how_it_ended()
+        self._changed(False)
 
-    def _say_how_it_ended(self, code: int) -> None:
-        if self._stopping:
+    def _say_how_it_ended(self) -> None:
+        if self._supervisor.stopping.is_set():
             return
-        last = process.tail(self._log, 3)
+        code, last = self._supervisor.exit_code, self._supervisor.last_words()
         self.problem = f"{self._service}: the app ended with code {code}; its last words: {last or '-'}"
         log.error("app ended", code=code, last=last)
 
-    async def _watch(self, changed: Callable[[bool], None]) -> None:
-        """Say when the app listens; raise Exposed as soon as it does so for more than loopback."""
-        seen: frozenset[exposure.Listening] = frozenset()
-        listens = False
+    async def _watch(self) -> None:
+        """Say when each life of the app listens; raise Exposed as soon as it does so for more than loopback."""
         while True:
-            now = all_listening()
-            self._refuse_exposed(now - seen)
-            seen = now
-            if not listens and await until(self._accepts, limit=_LOOK_EVERY, every=0.02):
-                listens = True
-                self.problem = None
-                changed(True)
-            elif listens:
-                await pause(_LOOK_EVERY)
+            await self._running.wait()
+            await self._watch_one(self._supervisor.pid)
 
-    def _refuse_exposed(self, sockets: frozenset[exposure.Listening]) -> None:
+    async def _watch_one(self, pid: int | None) -> None:
+        seen: tuple[bytes, ...] = ()
+        listens, wait = False, _LOOK_FIRST
+        while pid is not None and self._supervisor.pid == pid:
+            rows = listening_rows()
+            if rows != seen:
+                self._reject_exposed(pid, frozenset(exposure.listening(rows)) - frozenset(exposure.listening(seen)))
+                seen = rows
+                if not listens and any(s.port == self._port for s in exposure.listening(rows)):
+                    listens, self.problem = True, None
+                    self._changed(True)
+            await pause(wait)
+            wait = min(_LOOK_LAST, wait * _LOOK_GROWTH)
+
+    def _reject_exposed(self, pid: int, sockets: frozenset[exposure.Listening]) -> None:
         """Raise Exposed when one of these sockets is the app's and open to more than loopback."""
         suspects = [s for s in sockets if s.exposed]
-        if not suspects or self.process is None:
-            return
-        own = inodes_of(self.process.pid)
+        own = inodes_of(pid) if suspects else {}
         if exposed := [s for s in suspects if s.inode in own]:
             raise Exposed(exposure.advice(self._service, exposed))
-
-    async def _accepts(self) -> bool:
-        """Say whether the app takes connections on its port."""
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        except OSError:
-            return False
-        writer.close()
-        return True

@@ -11,6 +11,8 @@ ACK_LIMIT = 5.0
 IDLE_LIMIT = 25.0
 APP_LIMIT = 10.0
 ENVOY_LIMIT = 5.0
+CLOSE_LIMIT = 5.0
+"""Seconds that a gateway waits for its clients' idle connections to end, once no request is in flight."""
 _QUIET_SAMPLES = 2
 
 
@@ -19,37 +21,47 @@ class Step(StrEnum):
 
     WITHDRAW = "withdraw"
     DRAIN_LISTENERS = "drain listeners"
+    STOP_ACCEPTING = "stop accepting"
     AWAIT_IDLE = "await idle"
     STOP_APP = "stop app"
     STOP_ENVOY = "stop envoy"
     DONE = "done"
 
 
-_ORDER = tuple(Step)
+SIDECAR = tuple(step for step in Step if step is not Step.STOP_ACCEPTING)
+"""Callers let go of a sidecar's endpoint, so that nobody connects any more."""
+
+GATEWAY = tuple(step for step in Step if step is not Step.STOP_APP)
+"""Nobody tells clients: other gateways take over the port, and this one stops accepting."""
 
 
 @dataclass(slots=True)
 class Drain:
-    """One instance's end."""
+    """One instance's end, step by step through `order`."""
 
     now: float
+    order: tuple[Step, ...] = SIDECAR
     step: Step = Step.WITHDRAW
     quiet: int = 0
+    idle_since: float = 0.0
 
     def done(self, now: float) -> Step:
         """Take that the step is carried out (or its limit has passed); return the next one."""
-        self.step = _ORDER[_ORDER.index(self.step) + 1]
+        self.step = self.order[self.order.index(self.step) + 1]
         self.now = now
         return self.step
 
-    def active(self, requests: int, now: float) -> Step:
-        """Take a sample of the inbound requests in flight; idle is none, twice in a row.
+    def active(self, requests: int, connections: int, now: float) -> Step:
+        """Take a sample of what is in flight; idle is no request, twice in a row, and for a gateway no connection.
 
         Twice, as a worker may still hold the pick of an endpoint that the main thread has dropped.
         """
         if self.step is not Step.AWAIT_IDLE:
             raise AssertionError(f"no samples are due in step {self.step}")
         self.quiet = self.quiet + 1 if requests == 0 else 0
-        if self.quiet >= _QUIET_SAMPLES or now - self.now >= IDLE_LIMIT:
+        if self.quiet == 1:
+            self.idle_since = now
+        held = self.order is GATEWAY and connections > 0 and now - self.idle_since < CLOSE_LIMIT
+        if (self.quiet >= _QUIET_SAMPLES and not held) or now - self.now >= IDLE_LIMIT:
             return self.done(now)
         return self.step

@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
 
 
-def app_environment(
-    inherited: Mapping[str, str], *, instance: str, version: str, address: str, port: int, outbound: Mapping[str, int]
-) -> dict[str, str]:
+def app_environment(inherited: Mapping[str, str], spec: InstanceSpec) -> dict[str, str]:
     """Return the app's environment: `HOST`, `PORT`, and `X_URL`, `X_HOST`, `X_PORT` for each called service X."""
     environment = dict(inherited)
-    environment |= {"HOST": "127.0.0.1", "PORT": str(port), "INSTANCE": instance, "VERSION": version}
-    for service, outbound_port in outbound.items():
+    environment |= {"HOST": spec.app_address, "PORT": str(spec.app_port)}
+    environment |= {"INSTANCE": spec.id, "VERSION": spec.version}
+    for service, port in spec.outbound_ports.items():
         prefix = names.env_prefix(service)
-        environment[f"{prefix}_URL"] = f"http://{address}:{outbound_port}"
-        environment[f"{prefix}_HOST"] = address
-        environment[f"{prefix}_PORT"] = str(outbound_port)
+        environment[f"{prefix}_URL"] = f"http://{spec.address}:{port}"
+        environment[f"{prefix}_HOST"] = spec.address
+        environment[f"{prefix}_PORT"] = str(port)
     return environment

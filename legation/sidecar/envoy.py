@@ -6,9 +6,11 @@ from pathlib import Path
 
 import structlog
 
-from legation.runtime import binaries, process
-from legation.runtime.tasks import backoff, until
+from legation.runtime import process
+from legation.runtime.supervisor import Program, Supervisor
+from legation.runtime.tasks import until
 from legation.sidecar.admin import Admin
+from legation.sidecar.settings import RunSettings
 
 log = structlog.get_logger()
 
@@ -19,50 +21,49 @@ _READY_LIMIT = 3600.0
 class EnvoyProcess:
     """Keeps one Envoy running until it is stopped; says when it becomes ready and when it dies."""
 
-    def __init__(self, bootstrap: Path, admin: Path, folder: Path, *, listener: str, concurrency: int) -> None:
+    def __init__(self, settings: RunSettings, listener: str, changed: Callable[[bool], None]) -> None:
         """Prepare an Envoy that is ready once the listener whose name begins so is up."""
-        self._bootstrap, self._admin_path, self._folder = bootstrap, admin, folder
-        self._listener, self._concurrency = listener, concurrency
-        self.admin = Admin(admin)
-        self.process: asyncio.subprocess.Process | None = None
-        self._stopping = False
+        self._settings, self._listener, self._changed = settings, listener, changed
+        self._socket = settings.state.admin(settings.spec.id)
+        self.admin = Admin(self._socket)
+        program = Program("envoy", self._command, settings.files / "access.log")
+        self._supervisor = Supervisor(program, self._moved)
+        self._watcher: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
         """The process id, while it runs."""
-        return self.process.pid if self.process and self.process.returncode is None else None
+        return self._supervisor.pid
 
-    async def keep(self, changed: Callable[[bool], None]) -> None:
-        """Run Envoy until `stop`; `changed(ready)` at each start and end."""
-        async for attempt in backoff(0.1, 5.0):
-            if self._stopping:
-                return
-            if attempt:
-                log.warning("envoy died, starting it again", attempt=attempt)
-            self.process = await self._start()
-            changed(False)
-            watcher = asyncio.ensure_future(self._say_when_ready(changed))
-            code = await self.process.wait()
-            watcher.cancel()
-            changed(False)
-            if self._stopping:
-                return
-            log.error("envoy ended", code=code, last=process.tail(self._folder / "envoy.log", 3))
+    async def keep(self) -> None:
+        """Run Envoy until `stop`."""
+        await self._supervisor.keep()
 
     async def stop(self, limit: float) -> None:
         """End Envoy for good."""
-        self._stopping = True
-        if self.process is not None:
-            await process.stop(self.process, limit)
+        await self._supervisor.stop(limit)
 
-    async def _start(self) -> asyncio.subprocess.Process:
-        self._admin_path.unlink(missing_ok=True)
-        argv = [str(binaries.envoy()), "-c", str(self._bootstrap), "--disable-hot-restart", "--log-level", "warning"]
-        argv += ["--concurrency", str(self._concurrency), "--log-path", str(self._folder / "envoy.log")]
+    def _command(self) -> list[str]:
+        """Return how Envoy is started; whatever socket a life before has left is gone."""
+        self._socket.unlink(missing_ok=True)
+        files = self._settings.files
+        argv = [str(self._settings.envoy), "-c", str(files / "bootstrap.json"), "--disable-hot-restart"]
+        argv += ["--log-level", "warning", "--log-path", str(files / "envoy.log")]
+        argv += ["--concurrency", str(self._settings.concurrency)]
         # One drain window for GOAWAY and Connection: close, well inside the 25 s that a drain may take.
-        argv += ["--drain-time-s", "5", "--drain-strategy", "immediate"]
-        return await process.start(argv, self._folder / "access.log")
+        return [*argv, "--drain-time-s", "5", "--drain-strategy", "immediate"]
 
-    async def _say_when_ready(self, changed: Callable[[bool], None]) -> None:
+    def _moved(self) -> None:
+        """Take a start or an end of the process."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        self._changed(False)
+        if self._supervisor.pid is not None:
+            self._watcher = asyncio.ensure_future(self._say_when_ready())
+        elif not self._supervisor.stopping.is_set():
+            last = process.tail(Path(self._settings.files / "envoy.log"), 3)
+            log.error("envoy ended", code=self._supervisor.exit_code, last=last)
+
+    async def _say_when_ready(self) -> None:
         if await until(lambda: self.admin.is_ready(self._listener), limit=_READY_LIMIT):
-            changed(True)
+            self._changed(True)

@@ -6,24 +6,25 @@ from contextlib import suppress
 
 import structlog
 
+from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.client import ControlClient, ControlError
-from legation.runtime.control.messages import InstanceState, SidecarPlan, Transition, TransitionResult
+from legation.runtime.control.messages import InstanceState, SidecarPlan, SidecarRequest, Transition, TransitionResult
 from legation.runtime.tasks import backoff
 
 log = structlog.get_logger()
 
-_SAY_AGAIN = 5.0
-"""Seconds after which the state is said again, for a registry that lost it."""
+_REPEAT = 15.0
+"""Seconds after which the state is reported again, for a registry that lost it."""
 
 _VERBS: dict[InstanceState, str] = {"ready": "ready", "restarting": "restarting", "draining": "withdraw"}
 
 
 class Registration:
-    """One instance's word to the registry."""
+    """Reports one instance's state to the registry."""
 
-    def __init__(self, client: ControlClient, instance: str, boot: str, state: Callable[[], InstanceState]) -> None:
+    def __init__(self, client: ControlClient, spec: InstanceSpec, state: Callable[[], InstanceState]) -> None:
         """Prepare to say what `state()` returns."""
-        self._client, self._instance, self._boot, self._state = client, instance, boot, state
+        self._client, self._spec, self._state = client, spec, state
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
@@ -37,15 +38,15 @@ class Registration:
             said = await self._say(self._state())
             # not wait_for: before Python 3.12 it loses a cancellation that comes together with the change
             with suppress(TimeoutError):
-                async with asyncio.timeout(_SAY_AGAIN if said else 0.1):
+                async with asyncio.timeout(_REPEAT if said else 0.1):
                     await self._changed.wait()
 
     async def withdraw(self, limit: float) -> tuple[str, ...]:
         """Have the instance withdrawn; return the proxies that have not ACKed that within `limit` seconds."""
-        body = Transition(boot=self._boot, wait=limit)
+        body = Transition(boot=self._spec.boot, wait=limit)
         try:
             answer = await self._client.send(
-                "POST", f"/instances/{self._instance}/withdraw", body, TransitionResult, limit + 2
+                "POST", f"/instances/{self._spec.id}/withdraw", body, TransitionResult, limit + 2
             )
         except ControlError as error:
             log.warning("could not withdraw, going on", error=str(error))
@@ -55,20 +56,20 @@ class Registration:
     async def _say(self, state: InstanceState) -> bool:
         if state not in _VERBS:
             return False
-        body = Transition(boot=self._boot)
+        body = Transition(boot=self._spec.boot)
         try:
-            await self._client.send("POST", f"/instances/{self._instance}/{_VERBS[state]}", body, TransitionResult)
+            await self._client.send("POST", f"/instances/{self._spec.id}/{_VERBS[state]}", body, TransitionResult)
         except ControlError as error:
             log.debug("registry does not take our state yet", state=state, error=str(error))
             return False
         return True
 
 
-async def plan(client: ControlClient, service: str) -> SidecarPlan:
-    """Return what xds_server knows of a service; waits until it answers. ControlError 404: no such service."""
+async def plan(client: ControlClient, request: SidecarRequest) -> SidecarPlan:
+    """Return what xds_server plans for an instance; waits until it answers. ControlError 404: no such service."""
     async for attempt in backoff(0.1, 2.0):
         try:
-            return await client.get(f"/sidecars/{service}", SidecarPlan)
+            return await client.send("POST", "/sidecars", request, SidecarPlan)
         except ControlError as error:
             if error.status == 404:
                 raise

@@ -4,19 +4,14 @@ from pathlib import Path
 
 import msgspec
 
+from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import Pids
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The content of `instances/<id>/state.json`."""
 
-    instance: str
-    service: str
-    version: str
-    boot: str
-    address: str
-    port: int
-    app_port: int
+    spec: InstanceSpec
     spiffe_id: str
     pids: Pids
     problem: str | None = None
@@ -30,6 +25,8 @@ def write(folder: Path, report: Report) -> None:
 
 
 def read(folder: Path) -> Report | None:
-    """Return the report, or None where there is none."""
-    file = folder / "state.json"
-    return msgspec.json.decode(file.read_bytes(), type=Report) if file.exists() else None
+    """Return the report, or None where there is none (of this version)."""
+    try:
+        return msgspec.json.decode((folder / "state.json").read_bytes(), type=Report)
+    except (OSError, msgspec.DecodeError):
+        return None

@@ -1,10 +1,11 @@
 """What one `legation run` is told: which instance it is, and where its host's services are."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from legation.mesh import names
+import msgspec
+
+from legation.mesh.instance import InstanceSpec
 from legation.runtime.state import StateFolder
 
 
@@ -12,25 +13,46 @@ from legation.runtime.state import StateFolder
 class RunSettings:
     """One instance. `command` is the app's program and arguments; empty for a sidecar alone.
 
-    `gateway_ports` are what a gateway listens on for its services, where not on their `expose.port`.
+    `spec` is completed at the start: its address is the first of `addresses` that nobody holds, its
+    boot and the app's port are made, its outbound ports (but a gateway's) come from xds_server.
+    `supervised` says that the host that started us replaces this instance before it ends.
     """
 
-    service: str
-    version: str
-    instance: str
-    address: str
+    spec: InstanceSpec
+    addresses: tuple[str, ...]
     xds_host: str
     xds_port: int
-    state: StateFolder
+    root: Path
+    envoy: Path
     command: tuple[str, ...] = ()
     folder: Path | None = None
-    port: int = names.INBOUND_PORT
-    metrics_port: int = names.METRICS_PORT
     concurrency: int = 1
-    zone: str = ""
-    gateway_ports: Mapping[str, int] = field(default_factory=dict)
+    supervised: bool = False
+
+    @property
+    def state(self) -> StateFolder:
+        """The state folder of the mesh."""
+        return StateFolder(self.root)
 
     @property
     def files(self) -> Path:
         """Where this instance's bootstrap, logs and state are."""
-        return self.state.instance(self.instance)
+        return self.state.instance(self.spec.id)
+
+    def save(self) -> Path:
+        """Write the settings where the instance's files are; return the file."""
+        self.files.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = self.files / "run.json"
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(self, enc_hook=str)))
+        return file
+
+    @classmethod
+    def read(cls, file: Path) -> "RunSettings":
+        """Return saved settings."""
+        return msgspec.json.decode(file.read_bytes(), type=cls, dec_hook=_path)
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is Path or kind == Path | None:
+        return Path(str(value))
+    raise NotImplementedError(kind)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from legation.host.start import AlreadyUp, CannotStart, taken
+from legation.mesh.desired import DesiredMesh
 from legation.mesh.load import load
-from legation.mesh.model.mesh import Mesh
+from legation.mesh.summarize import summarize
 from legation.runtime.state import StateFolder
 
 TEXT = """
@@ -18,8 +19,8 @@ services:
 """
 
 
-def mesh(port: int = 18999, domain: str = "shop.local") -> Mesh:
-    return load(TEXT.format(port=port).replace("shop.local", domain), "mesh.yaml").mesh
+def mesh(port: int = 18999, domain: str = "shop.local") -> DesiredMesh:
+    return summarize(load(TEXT.format(port=port).replace("shop.local", domain), "mesh.yaml"))
 
 
 def test_a_mesh_takes_its_own_block_and_gives_all_back(tmp_path: Path) -> None:
@@ -61,6 +62,6 @@ def test_a_taken_port_is_said_with_the_way_out(tmp_path: Path) -> None:
 
 def test_one_port_is_not_for_two_services(tmp_path: Path) -> None:
     text = TEXT.format(port=18999) + "  api: {protocol: http, port: 8080, expose: {port: 18998}}\n"
-    desired = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", load(text, "mesh.yaml").mesh, 9000)
+    desired = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", summarize(load(text, "mesh.yaml")), 9000)
     with pytest.raises(CannotStart, match="this one exposes 2"), desired:
         pass

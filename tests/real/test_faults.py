@@ -1,73 +1,63 @@
-"""What users see when something dies, is renewed or restarted, under load: nothing.
+"""What users see when something dies, hangs, is renewed, replaced or restarted, under load: nothing.
 
-Load is 200 requests a second over 50 connections, half of them fresh, from 10 s before the fault to
-30 s after it, by a client that repeats nothing. Each line that a test prints is its evidence.
+One steady load of 200 requests a second over 50 connections, half of them fresh, runs through all
+faults, by a client that repeats nothing; each fault has its window of it. Each line that a test prints is
+its evidence. The same faults with every retry of the mesh turned off are the second half.
 """
 
-import asyncio
 import os
 import re
 import signal
 import socket
 import ssl
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from cryptography import x509
 
-from tests.support.load import Load, Mixed, Report, Request
-from tests.support.mesh import PLAIN, Mesh, wait_for
+from tests.support.load import Mixed, Request
+from tests.support.load_report import kept_its_rate
+from tests.support.mesh import PLAIN, Mesh, running, wait_for
+from tests.support.steady import Steady, Window
 
-BEFORE, AFTER = 10.0, 30.0
 ORDER = Request("POST", "/orders", b'{"item": "tea", "quantity": 1}', {"content-type": "application/json"})
 QUICK = Request("GET", "/proxy/orders/healthz")
 MIX = Mixed((QUICK, QUICK, QUICK, ORDER, QUICK, QUICK, QUICK, QUICK, Request(), QUICK))
 """Every request passes through gateway, web and orders; one in five through all services, one in ten is a POST."""
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(180)
 
 
-def say(text: str) -> None:
-    """Print a line of evidence (pytest -rP or -s shows it)."""
-    sys.stdout.write(text + "\n")
+@pytest.fixture(scope="module", params=["retries", "no retries"])
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mesh, Steady]]:
+    """A shop of its own, as faults change its instances' ids, and the load on it."""
+    change = without_retries if request.param == "no retries" else str
+    with running(Path(tmp_path_factory.mktemp("faults")), change=change) as shop:
+        steady = Steady(shop.gateway, MIX)
+        steady.start()
+        yield shop, steady
+        rest = steady.stop()
+        assert not rest.failures, f"failed after the last fault:\n{rest.summary()}"
 
 
-def under_load(shop: Mesh, fault: Callable[[], None]) -> tuple[Report, float]:
-    """Return all requests around a fault, and when the fault was over (monotonic seconds)."""
-    retried = retries(shop)
-
-    async def run() -> tuple[Report, float]:
-        async with Load(shop.gateway, rate=200, connections=50, mix=MIX) as load:
-            await load.run_for(BEFORE)
-            await asyncio.to_thread(fault)
-            over = time.monotonic()
-            await load.run_for(AFTER)
-        return load.report, over
-
-    report, over = asyncio.run(run())
-    say(f"\n{report.summary()}\nretried by Envoys: {retries(shop) - retried}")
-    # A machine that others use, too, may not always keep up; what it then drops is said in the line above.
-    assert report.rate > 0.8 * report.wanted_rate, "the load was not what it claims to be"
-    return report, over
+@pytest.fixture
+def shop(loaded: tuple[Mesh, Steady]) -> Mesh:
+    loaded[0].settle()
+    return loaded[0]
 
 
-def retries(shop: Mesh) -> int:
-    """All retries of all Envoys; an Envoy that was started anew counts from 0."""
-    total = 0
-    for admin in shop.run.glob("admin-*.sock"):
-        try:
-            with httpx.Client(
-                transport=httpx.HTTPTransport(uds=str(admin), verify=PLAIN), base_url="http://e"
-            ) as client:
-                stats = client.get("/stats", params={"filter": r"^cluster\..*\.upstream_rq_retry$"}).text
-        except httpx.HTTPError:
-            continue
-        total += sum(int(value) for value in re.findall(r": (\d+)", stats))
-    return total
+@pytest.fixture
+def steady(loaded: tuple[Mesh, Steady]) -> Steady:
+    return loaded[1]
+
+
+@pytest.fixture
+def retries() -> None:
+    """Mark a fault that loses what is sent in the moment of it, where the mesh may not try again: not run without."""
 
 
 def without_retries(text: str) -> str:
@@ -77,102 +67,187 @@ def without_retries(text: str) -> str:
     text = text.replace("split: {v2: 100}", "split: {v2: 100}\n        " + off)
     text = re.sub(r"split: \{v1: 90, v2: 10\}", "split: {v1: 90, v2: 10}\n        " + off, text)
     text = text.replace("    expose: {port: 8080}", f"    routes: [{{{off}}}]\n    expose: {{port: 8080}}")
-    return text.replace("    health_check: {}", f"    routes: [{{{off}}}]\n    health_check: {{}}")
+    text = text.replace("    health_check: {}", f"    routes: [{{{off}}}]\n    health_check: {{}}")
+    assert text.count("num_retries: 0") == 5
+    return text
 
 
-@pytest.fixture(params=["retries", "no retries"])
-def either(request: pytest.FixtureRequest, shop: Mesh):
-    """The shop as it is, then with every retry of the mesh turned off."""
-    if request.param == "retries":
-        yield shop
-        return
-    with shop.edited(without_retries):
-        assert shop.file.read_text().count("num_retries: 0") == 5
-        yield shop
+def nothing_lost(window: Window) -> None:
+    assert window.failures == (), window.summary()
+    assert kept_its_rate(window.report, window.control), window.summary()
 
 
-def kill(pid: int) -> float:
-    """SIGKILL; return when the process was gone."""
-    os.kill(pid, signal.SIGKILL)
-    wait_for(f"the end of {pid}", lambda: gone(pid) or None, 5)
-    return time.monotonic()
+def only_in_flight(window: Window) -> None:
+    """A dead process loses what it had in flight, which is counted apart and printed, and nothing else."""
+    assert window.lost_otherwise == (), window.summary()
+    assert len(window.failures) <= 20, window.summary()
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal; after SIGKILL return when the process is gone."""
+    os.kill(pid, number)
+    if number == signal.SIGKILL:
+        wait_for(f"the end of {pid}", lambda: gone(pid) or None, 5)
 
 
 def gone(pid: int) -> bool:
+    """Say whether a process has ended with all of its threads: only then its sockets are closed."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return ended and len(list(Path(f"/proc/{pid}/task").iterdir())) <= 1
     except OSError:
         return True
 
 
-def test_a_minute_of_load_without_a_failed_request(shop: Mesh) -> None:
-    async def run() -> Report:
-        async with Load(shop.gateway, rate=200, connections=50, mix=MIX) as load:
-            await load.run_for(60)
-        return load.report
-
-    report = asyncio.run(run())
-    say(f"\n{report.summary()}")
-    assert report.failures == ()
-    shares = report.answered("x-orders-instance")
-    assert set(shares) == {"orders-v1-0", "orders-v1-1"}
-    assert min(shares.values()) / sum(shares.values()) > 0.4, shares
-
-
-@pytest.mark.parametrize("part", ["xds_server", "certmgr", "openbao"])
-def test_a_killed_control_plane_part_costs_no_request(either: Mesh, part: str) -> None:
-    shop = either
-    before = getattr(shop.status(), part)
-
-    def fault() -> None:
-        kill(before.pid)
-        wait_for(f"{part} is back", lambda: getattr(shop.status(), part).pid not in {None, before.pid}, 20)
-
-    report, _ = under_load(shop, fault)
-    assert report.failures == (), report.summary()
+def replaced(shop: Mesh, service: str, before: Any) -> None:
+    """Wait until an instance is replaced by another life of it, or by a successor."""
+    wait_for(f"a successor of {before.id}", lambda: before.pids.run not in runs(shop, service), 60)
     shop.settle()
-    after = getattr(shop.status(), part)
-    assert after.restarts == before.restarts + 1
-    assert len(shop.instances("orders")) == 2
 
 
-@pytest.mark.parametrize("kind", ["app", "envoy"])
-def test_a_killed_instance_costs_only_what_it_had_in_flight(shop: Mesh, kind: str) -> None:
-    victim = "orders-v1-0"
-    pid = getattr(shop.instance(victim).pids, kind)
-    died: list[float] = []
+def runs(shop: Mesh, service: str) -> set[int | None]:
+    found = shop.gateways if service == "gateway" else shop.instances(service).values()
+    return {i.pids.run for i in found}
 
-    def fault() -> None:
-        died.append(kill(pid))
-        truth = shop.instance(victim)
+
+def one(shop: Mesh, service: str) -> Any:
+    return shop.gateways[0] if service == "gateway" else shop.first(service)
+
+
+def test_a_while_without_a_fault(shop: Mesh, steady: Steady) -> None:
+    with steady.window("no fault", after=10) as window:
+        pass
+    nothing_lost(window)
+    shares = window.report.answered("x-orders-instance")
+    assert set(shares) == set(shop.instances("orders"))
+    assert min(shares.values()) / sum(shares.values()) > 0.4, shares
+    assert all(shop.stat(g.id, "http.gateway.downstream_rq_2xx") > 100 for g in shop.gateways), "both take requests"
+
+
+@pytest.mark.parametrize("component", ["xds_server", "certmgr", "openbao"])
+def test_a_killed_component_costs_no_request(shop: Mesh, steady: Steady, component: str) -> None:
+    before = getattr(shop.status(), component)
+    with steady.window(f"kill -9 {component}") as window:
+        kill(before.pid)
+        wait_for(f"{component} is back", lambda: getattr(shop.status(), component).pid not in {None, before.pid}, 20)
+        shop.settle()
+    nothing_lost(window)
+    assert getattr(shop.status(), component).restarts == before.restarts + 1
+
+
+@pytest.mark.parametrize("component", ["xds_server", "certmgr", "openbao"])
+def test_a_hung_component_costs_no_request(shop: Mesh, steady: Steady, component: str) -> None:
+    """Stopped, and not dead: its sockets take connections and answer nothing."""
+    pid = getattr(shop.status(), component).pid
+    with steady.window(f"SIGSTOP {component}") as window:
+        kill(pid, signal.SIGSTOP)
+        steady._wait(5)
+        kill(pid, signal.SIGCONT)
+        shop.settle()
+    nothing_lost(window)
+
+
+@pytest.mark.parametrize("kind", ["app", "envoy", "run"])
+def test_one_of_two_instances_is_killed(shop: Mesh, steady: Steady, retries: None, kind: str) -> None:
+    victim = shop.first("orders")
+    pid = getattr(victim.pids, kind)
+    with steady.window(f"kill -9 the {kind} of one of two") as window:
+        window.fault(lambda: kill(pid))
+        truth = shop.instance(victim.id)
         back = getattr(truth.pids, kind) not in {None, pid}
         assert back or not truth.healthy, "status says healthy of an instance whose process is dead"
-        wait_for(f"the {kind} is back", lambda: getattr(shop.instance(victim).pids, kind) not in {None, pid}, 20)
-
-    report, _ = under_load(shop, fault)
-    lost = report.failures
-    say(f"in flight at the dead instance, and lost: {len(lost)}")
-    assert all(record.start <= died[0] for record in lost), report.summary()
-    assert len(lost) <= 20, report.summary()
-    shop.settle()
-    answered = report.between(report.records[-1].end - 5, report.records[-1].end).answered("x-orders-instance")
-    assert answered[victim] > 0, "the instance gets requests again"
+        wait_for(f"the {kind} is back", lambda: getattr(shop.instance(victim.id).pids, kind) not in {None, pid}, 20)
+        shop.settle()
+    only_in_flight(window)
+    assert window.report.between(window.report.records[-1].end - 3, 1e12).answered("x-orders-instance")[victim.id] > 0
 
 
-def test_certificate_rotates_under_load(either: Mesh) -> None:
-    shop = either
+@pytest.mark.parametrize("service", ["web", "payments"])
+def test_the_only_instance_is_killed(shop: Mesh, steady: Steady, retries: None, service: str) -> None:
+    """Requests wait in their callers' Envoys until it is back."""
+    victim = shop.first(service)
+    with steady.window(f"kill -9 the legation run of the only {service}") as window:
+        window.fault(lambda: kill(victim.pids.run))
+        replaced(shop, service, victim)
+    only_in_flight(window)
+
+
+@pytest.mark.parametrize("kind", ["envoy", "run"])
+def test_a_gateway_is_killed(shop: Mesh, steady: Steady, kind: str) -> None:
+    """Whoever connects is served by the other one: nobody is refused."""
+    victim = shop.gateways[0]
+    pid = getattr(victim.pids, kind)
+    with steady.window(f"kill -9 the {kind} of a gateway") as window:
+        window.fault(lambda: kill(pid))
+        wait_for("it is back", lambda: getattr(shop.instance(victim.id).pids, kind) not in {None, pid}, 20)
+        shop.settle()
+    only_in_flight(window)
+
+
+@pytest.mark.parametrize("service", ["web", "orders", "gateway"])
+def test_an_instance_that_is_asked_to_end_has_a_successor_first(shop: Mesh, steady: Steady, service: str) -> None:
+    victim = one(shop, service)
+    with steady.window(f"SIGTERM to the legation run of {victim.id}") as window:
+        kill(victim.pids.run, signal.SIGTERM)
+        replaced(shop, service, victim)
+    nothing_lost(window)
+    assert victim.id not in {i.id for i in shop.status().gateways} | set(shop.instances("web")) | set(
+        shop.instances("orders")
+    )
+
+
+def test_an_only_instance_is_replaced_when_its_workload_changes(shop: Mesh, steady: Steady) -> None:
+    before = shop.first("web")
+    text = shop.file.read_text()
+    with steady.window("another environment for the only web") as window:
+        shop.write(text.replace("web/server.js]}", f"web/server.js], env: {{CHANGED: '{time.time()}'}}}}"))
+    nothing_lost(window)
+    assert before.id not in shop.instances("web")
+    with steady.window("and back") as window:
+        shop.write(text)
+    nothing_lost(window)
+
+
+def test_a_successor_that_never_gets_healthy_leaves_the_old_one_serving(shop: Mesh, steady: Steady) -> None:
+    before, text = shop.first("web"), shop.file.read_text()
+    broken = text.replace("command: [node, web/server.js]", "command: [node, -e, 'throw new Error(`no such luck`)']")
+    with steady.window("a web that cannot start") as window:
+        shop.save(broken)
+        try:
+            said = wait_for("status says so", lambda: [p for p in shop.status().problems if "no such luck" in p], 30)
+            assert f"{before.id} serves on until this successor is healthy" in said[0]
+            assert shop.instance(before.id).healthy
+        finally:
+            shop.write(text)
+    nothing_lost(window)
+    assert set(shop.instances("web")) == {before.id}, "it was never touched"
+
+
+def test_a_service_changes_its_version(shop: Mesh, steady: Steady) -> None:
+    text = shop.file.read_text()
+    with steady.window("web becomes v2") as window:
+        shop.write(text.replace("{service: web,", "{service: web, version: v2,"))
+        assert {i.version for i in shop.instances("web").values()} == {"v2"}
+    nothing_lost(window)
+    with steady.window("and v1 again") as window:
+        shop.write(text)
+    nothing_lost(window)
+
+
+def test_a_certificate_rotates(shop: Mesh, steady: Steady) -> None:
     before = {i: s.certificate_serial for i, s in shop.instances("orders").items()}
-
-    def fault() -> None:
+    with steady.window("orders' certificate is renewed") as window:
         transport = httpx.HTTPTransport(uds=str(shop.run / "certmgr.sock"), verify=PLAIN)
         with httpx.Client(transport=transport, base_url="http://certmgr", timeout=20) as client:
             client.post("/identities/orders/renew").raise_for_status()
-
-    report, _ = under_load(shop, fault)
-    assert report.failures == (), report.summary()
-    for instance, status in shop.instances("orders").items():
-        assert status.certificate_serial != before[instance]
+        wait_for("Envoys have it", lambda: not {*before.values()} & {serial(shop, i) for i in before}, 10)
+    nothing_lost(window)
+    for status in shop.instances("orders").values():
         assert serial_on_the_wire(status.inbound) == int(status.certificate_serial, 16)
+
+
+def serial(shop: Mesh, instance: str) -> str | None:
+    return str(shop.instance(instance).certificate_serial)
 
 
 def serial_on_the_wire(address: str) -> int:
@@ -184,24 +259,3 @@ def serial_on_the_wire(address: str) -> int:
         shown = tls.getpeercert(binary_form=True)
     assert shown is not None
     return x509.load_der_x509_certificate(shown).serial_number
-
-
-def test_a_rolling_restart_costs_no_request(either: Mesh) -> None:
-    shop = either
-    before = {i: s.pids for i, s in shop.instances("orders").items()}
-
-    def fault() -> None:
-        for instance, pids in before.items():
-            os.kill(pids.run, signal.SIGTERM)
-            wait_for(f"{instance} has begun to end", lambda i=instance: not shop.instance(i).healthy or None, 10)
-            wait_for(f"{instance} is back", lambda i=instance: back(shop, i, before) or None, 40)
-
-    report, _ = under_load(shop, fault)
-    assert report.failures == (), report.summary()
-    for instance, status in shop.instances("orders").items():
-        assert status.pids.app not in {None, before[instance].app}
-
-
-def back(shop: Mesh, instance: str, before: dict[str, object]) -> bool:
-    now = shop.instance(instance)
-    return now.healthy and now.synced and now.pids.run not in {None, before[instance].run}

@@ -354,7 +354,7 @@ def test_an_app_that_listens_on_every_address_is_stopped(shop: Mesh, tmp_path: P
         app.write_text(OPEN_APP.replace("...LISTEN", "process.env.HOST"))
         assert lifetime(beats) < 1.0, "it was started again as it was"
         shop.write(added(before, service, workload + "# mended\n"))
-        assert shop.instance("open-v1-0").healthy
+        assert shop.first("open").healthy
     finally:
         shop.write(before)
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from legation.runtime import process
 from tests.support.mesh import wait_for
 
@@ -71,3 +73,20 @@ def test_last_words_of_a_log(tmp_path: Path) -> None:
     assert process.tail(log) == ""
     log.write_text("1\n2\n3\n")
     assert process.tail(log, 2) == "2\n3"
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("", ""),
+        ("1\n2\n3\n4\n", "2\n3\n4"),
+        (
+            "up\nthrow new Error(`x`)\n^\n\nError: no luck\n    at f (a.js:1)\n    at g\n\nNode.js v24\n",
+            "Error: no luck",
+        ),
+        ("Traceback:\n  File\nOSError: [Errno 98] Address in use\n", "OSError: [Errno 98] Address in use"),
+    ],
+)
+def test_last_words_say_why(tmp_path: Path, log: str, words: str) -> None:
+    (tmp_path / "x.log").write_text(log)
+    assert process.last_words(tmp_path / "x.log") == words

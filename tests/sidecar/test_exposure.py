@@ -50,7 +50,7 @@ def test_a_real_socket_of_ours_is_found_and_is_ours() -> None:
 
 
 def test_a_process_that_is_gone_has_no_sockets() -> None:
-    assert inodes_of(2**22 - 1) == frozenset()
+    assert inodes_of(2**22 - 1) == {}
 
 
 def test_the_advice_names_the_service_the_address_and_the_fix() -> None:

@@ -1,5 +1,6 @@
 """What a sidecar says of its instance."""
 
+from legation.mesh.instance import InstanceSpec
 from legation.sidecar.environment import app_environment
 from legation.sidecar.phase import Phase
 
@@ -30,14 +31,10 @@ def test_draining_is_final() -> None:
 
 
 def test_the_app_learns_where_to_listen_and_whom_to_call() -> None:
-    env = app_environment(
-        {"PATH": "/bin", "PORT": "1"},
-        instance="web-v1-0",
-        version="v1",
-        address="127.64.1.1",
-        port=20001,
-        outbound={"order-book": 15100},
+    spec = InstanceSpec(
+        "web-v1-0", "web", "v1", "1", "127.64.1.1", app_port=20001, outbound_ports={"order-book": 15100}
     )
+    env = app_environment({"PATH": "/bin", "PORT": "1"}, spec)
     assert env == {
         "PATH": "/bin",
         "HOST": "127.0.0.1",

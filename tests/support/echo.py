@@ -85,7 +85,7 @@ def app_url(mesh: Mesh, instance: str) -> str:
     """Return where an instance's app itself listens, past its sidecar: for what a test asks of the app."""
     said = report.read(mesh.state / "instances" / instance)
     assert said is not None, instance
-    return f"http://127.0.0.1:{said.app_port}"
+    return f"http://127.0.0.1:{said.spec.app_port}"
 
 
 def app(mesh: Mesh, instance: str, method: str, path: str) -> Any:

@@ -124,3 +124,32 @@ class Report:
         )
         counted = [", ".join(f"{count} x {kind}" for kind, count in kinds.most_common())] if kinds else []
         return "\n".join([head, *counted, *(str(record) for record in self.failures[:10])])
+
+
+SLOW = 1.0
+"""Seconds from when a request to the control was due to its end, above which the machine is too slow to tell."""
+KEPT = 0.9
+"""Share of the rate that a load must keep."""
+
+
+def of_the_mesh(report: Report, control: Report) -> tuple[Record, ...]:
+    """Return the failures of a load that the control's same load, without a mesh, does not excuse.
+
+    A timeout is the machine's while the control is slow or fails too; a wrong status or a refused
+    connection never is.
+    """
+    bad = [r for r in control.records if r.failure is not None or r.end - r.due > SLOW]
+    return tuple(
+        record
+        for record in report.failures
+        if not (record.status is None and "timeout" in str(record.failure) and _overlaps(record, bad))
+    )
+
+
+def kept_its_rate(report: Report, control: Report) -> bool:
+    """Say whether a load kept its rate, or could not as the control without a mesh could not either."""
+    return report.rate >= KEPT * report.wanted_rate or control.rate < KEPT * control.wanted_rate
+
+
+def _overlaps(record: Record, others: list[Record]) -> bool:
+    return any(other.due <= record.end and other.end >= record.due for other in others)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
-from legation.host.desired import desired
+from legation.host.desired import replica_sets
 from legation.mesh.load import load
+from legation.mesh.names import GATEWAY
+from legation.mesh.summarize import summarize
 from legation.runtime.control.client import ControlClient
 from legation.runtime.control.messages import HostStatus
 from legation.runtime.state import StateFolder
@@ -100,13 +103,29 @@ class Mesh:
         status = self.status()
         return {i.id for i in (*status.gateways, *(i for s in status.services for i in s.instances))}
 
+    def first(self, service: str, version: str = "v1") -> Any:
+        """One instance of a service: the first by its id. Ids change when instances are replaced."""
+        found = [i for i in self.instances(service).values() if i.version == version]
+        return min(found, key=lambda i: i.id)
+
+    @property
+    def gateways(self) -> list[Any]:
+        """The gateways."""
+        return list(self.status().gateways)
+
+    def count(self) -> "Counter[tuple[str, str]]":
+        """How many instances of each version of each service there are, the gateways among them."""
+        status = self.status()
+        gateways = [(GATEWAY, i.version) for i in status.gateways]
+        return Counter([*gateways, *((s.name, i.version) for s in status.services for i in s.instances)])
+
     def troubles(self) -> list[str]:
         """What is not in order; empty when everything is."""
         status = self.status()
         everything = [*status.gateways, *(i for s in status.services for i in s.instances)]
         components = [status.openbao, status.xds_server, status.certmgr, status.telemetry]
         stopped = [p.control for p in components if p.state != "running"]
-        return [*status.problems, *stopped, *(i.id for i in everything if not (i.healthy and i.synced))]
+        return [*status.problems, *stopped, *(i.id for i in everything if not (i.healthy and i.synced) or i.outdated)]
 
     def settle(self, limit: float = 60) -> None:
         """Wait until everything is in order."""
@@ -138,8 +157,9 @@ class Mesh:
         version = self.version()
         self.save(text)
         wait_for("the change is applied", lambda: self.version() != version or None, 20)
-        ids = {instance.id for instance in desired(load(text, str(self.file)).mesh)}
-        wait_for(f"the instances are {sorted(ids)}", lambda: self.ids() == ids, 60)
+        sets = replica_sets(summarize(load(text, str(self.file))), {})
+        want = Counter({(s.spec.service, s.spec.version): s.replicas for s in sets if s.replicas})
+        wait_for(f"the instances are {dict(want)}", lambda: self.count() == want, 60)
         self.settle()
 
     def save(self, text: str) -> None:

@@ -16,6 +16,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 )
 
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
 from legation.mesh.model.mesh import Mesh
 from legation.runtime import binaries
@@ -24,7 +25,7 @@ from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest
 from tests.xds_server.serve.world import Authority
 from xds_server.compile import BootstrapInput, Compiler, bootstrap
-from xds_server.node import Endpoint, Node
+from xds_server.endpoint import Endpoint
 from xds_server.protocol.types import Effect
 from xds_server.serve.server import serve
 from xds_server.serve.stream import Admitted, StreamInfo
@@ -36,7 +37,7 @@ SDS = "envoy.service.secret.v3.SecretDiscoveryService"
 class Fleet:
     """One Envoy a node, and what each of them is told."""
 
-    def __init__(self, text: str, nodes: list[Node], folder: Path) -> None:
+    def __init__(self, text: str, nodes: list[InstanceSpec], folder: Path) -> None:
         self.sourced, self.nodes, self.folder = load(text, "mesh.yaml"), nodes, folder
         self.authority = Authority()
         self._streams = 0
@@ -51,8 +52,7 @@ class Fleet:
     def instances(self) -> list[Instance]:
         return [
             Instance(
-                id=n.id, boot=n.boot, service=n.service, version=n.version, address=n.address, port=n.port,
-                metrics_port=n.metrics_port, state="ready", healthy=None, connected=True, synced=True,
+                spec=n, state="ready", healthy=None, connected=True, synced=True,
                 spiffe_id=names.spiffe_id(self.mesh.trust_domain, n.service),
             )
             for n in self.nodes
@@ -83,7 +83,7 @@ class Fleet:
         return self.authority.issue(names.spiffe_id(self.mesh.trust_domain, name), 1 + len(name))
 
     @asynccontextmanager
-    async def _envoy(self, node: Node, xds_port: int, sds: Path) -> AsyncIterator[None]:
+    async def _envoy(self, node: InstanceSpec, xds_port: int, sds: Path) -> AsyncIterator[None]:
         admin = self.folder / f"{node.id}.admin"
         config = self.folder / f"{node.id}.json"
         given = BootstrapInput(node, self.mesh.trust_domain, "127.0.0.1", xds_port, str(sds), str(admin))

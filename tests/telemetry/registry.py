@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from starlette.routing import Route
 
+from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import Instance, InstanceList, MeshDocument
 from legation.runtime.control.server import bind_unix, events, serve
 from legation.runtime.tasks import Latest
@@ -22,12 +23,18 @@ services:
 
 def instance(number: int = 1, service: str = "web", **changes: object) -> Instance:
     """Return an instance that is well."""
-    values: dict[str, object] = {
+    spec: dict[str, object] = {
         "id": f"{service}-v1-{number}", "boot": "1", "service": service, "version": "v1",
-        "address": f"127.0.1.{number}", "port": 15006, "metrics_port": 15090, "state": "ready", "healthy": True,
-        "connected": True, "synced": True, "spiffe_id": f"spiffe://shop.local/{service}",
+        "address": f"127.0.1.{number}", "port": 15006, "metrics_port": 15090,
     }  # fmt: skip
-    return msgspec.convert(values | changes, Instance)
+    values: dict[str, object] = {
+        "state": "ready", "healthy": True, "connected": True, "synced": True,
+        "spiffe_id": f"spiffe://shop.local/{service}",
+    }  # fmt: skip
+    fields = set(InstanceSpec.__dataclass_fields__)
+    spec |= {name: value for name, value in changes.items() if name in fields}
+    values |= {name: value for name, value in changes.items() if name not in fields}
+    return msgspec.convert({"spec": spec, **values}, Instance)
 
 
 class Registry:

@@ -13,6 +13,7 @@ import pytest
 import dashboards.render
 import telemetry.rules.render
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
 from legation.runtime.clock import WallClock
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import TelemetryStatus
@@ -25,7 +26,6 @@ from tests.telemetry.fleet import Fleet
 from tests.telemetry.registry import Registry
 from tests.xds_server.compile.fleet import address
 from tests.xds_server.serve.envoy import app, free_port
-from xds_server.node import Node
 
 PROMETHEUS = shutil.which("prometheus")
 LIMIT = 60.0
@@ -46,8 +46,8 @@ ORDERS_PORT = names.outbound_ports(["orders"], {})["orders"]
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="no prometheus on the PATH: apt-get install prometheus")
 
 
-def node(service: str, at: str, app_port: int) -> Node:
-    return Node(f"{service}-v1-0", service, "v1", "1", at, names.INBOUND_PORT,
+def node(service: str, at: str, app_port: int) -> InstanceSpec:
+    return InstanceSpec(f"{service}-v1-0", service, "v1", "1", at, names.INBOUND_PORT,
                 app_port=app_port, metrics_port=names.METRICS_PORT)  # fmt: skip
 
 

@@ -1,22 +1,24 @@
 """What follows from a change of the mesh, the registry or a stream, with a real store."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import MeshDocument
+from legation.runtime.tasks import pause
 from xds_server.admission import Admission
 from xds_server.compile.bootstrap import metadata
 from xds_server.control_plane import ControlPlane
 from xds_server.metrics import Metrics
-from xds_server.node import Node
-from xds_server.protocol.types import Acknowledged
+from xds_server.protocol.types import Acknowledged, Nacked
 from xds_server.registry.registry import GRACE, UnknownInstance
 from xds_server.registry.store import SqliteStore, StoreFailed
-from xds_server.serve.session import Refused, StreamInfo
-from xds_server.snapshot import ENDPOINT
+from xds_server.serve.session import Rejected, StreamInfo
+from xds_server.snapshot import ENDPOINT, ROUTE
 
 MESH = """
 mesh: shop
@@ -46,7 +48,7 @@ class World:
         self.admission = Admission(self.plane)
 
     async def connect(self, instance: str, service: str, peer: str | None = None):
-        node = Node(instance, service, "v1", "1", "127.64.1.1", 15006, app_port=20000)
+        node = InstanceSpec(instance, service, "v1", "1", "127.64.1.1", 15006, app_port=20000)
         identity = peer or f"spiffe://shop.local/{service}"
         return await self.admission.admit(StreamInfo("ads", instance, metadata(node), identity, "00"))
 
@@ -70,7 +72,7 @@ def test_a_bad_mesh_changes_nothing_and_says_why(tmp_path: Path) -> None:
         assert good.changed
         assert bad.version == good.version
         assert [f.path for f in bad.violations] == ["services.web.calls[0]"]
-        assert world.plane.document.value.version == good.version
+        assert world.plane.applier.document.value.version == good.version
         assert (await world.apply()).changed is False
 
     asyncio.run(run())
@@ -110,7 +112,6 @@ def test_a_ready_instance_reaches_its_callers_and_outlives_us(tmp_path: Path) ->
         await world.apply()
         web = await world.connect("web-v1-0", "web")
         await world.connect("orders-v1-0", "orders")
-        assert addresses(web) == 0
         await world.plane.transition("orders-v1-0", "1", "ready", 0)
         assert addresses(web) == 1
         world.store.close()
@@ -142,15 +143,15 @@ def test_a_withdrawal_waits_for_the_callers_and_names_laggards(tmp_path: Path) -
 def test_a_stranger_gets_no_stream(tmp_path: Path) -> None:
     async def run() -> None:
         world = World(tmp_path)
-        with pytest.raises(Refused, match="no mesh"):
+        with pytest.raises(Rejected, match="no mesh"):
             await world.connect("web-v1-0", "web")
         await world.apply()
-        with pytest.raises(Refused, match=r"its certificate is for spiffe://shop\.local/orders"):
+        with pytest.raises(Rejected, match=r"its certificate is for spiffe://shop\.local/orders"):
             await world.connect("web-v1-0", "web", peer="spiffe://shop.local/orders")
-        with pytest.raises(Refused, match="no service 'mail'"):
+        with pytest.raises(Rejected, match="no service 'mail'"):
             await world.connect("mail-v1-0", "mail")
         assert world.plane.registry.entries == {}
-        assert world.plane.fleet.streams == {}
+        assert world.plane.publisher.fleet.streams == {}
 
     asyncio.run(run())
 
@@ -183,8 +184,8 @@ def test_health_reaches_callers_once_it_changes(tmp_path: Path) -> None:
             await world.connect(f"orders-v1-{number}", "orders")
             await world.plane.transition(f"orders-v1-{number}", "1", "ready", 0)
         node = world.plane.registry.entries["orders-v1-0"].node
-        hello = StreamInfo("hds", node.id, metadata(node), "spiffe://shop.local/orders", "00")
-        stream = await world.admission.admit_health(hello)
+        info = StreamInfo("hds", node.id, metadata(node), "spiffe://shop.local/orders", "00")
+        stream = await world.admission.admit_health(info)
         before = web.snapshots.value
         world.admission.health(stream, healthy=False)
         async with asyncio.timeout(5):
@@ -211,7 +212,7 @@ def test_a_full_disk_stops_nobody(tmp_path: Path) -> None:
         assert addresses(web) == 1
         with pytest.raises(StoreFailed):
             await world.apply(MESH + "  mail: {protocol: http, port: 8080}\n")
-        assert world.plane.document.value.version == good.version
+        assert world.plane.applier.document.value.version == good.version
         world.store._db.execute("pragma query_only = off")
         await world.plane.transition("orders-v1-0", "1", "restarting", 0)
         assert [e.state for e in world.store.load() if e.node.id == "orders-v1-0"] == ["restarting"]
@@ -223,13 +224,106 @@ def test_a_client_that_leaves_while_it_is_admitted_leaves_nothing_behind(tmp_pat
     async def run() -> None:
         world = World(tmp_path)
         await world.apply()
-        async with world.plane._saving:
+        async with world.plane._persister._saving:
             joining = asyncio.ensure_future(world.connect("web-v1-0", "web"))
-            while not world.plane.fleet.streams:
+            while not world.plane.publisher.fleet.streams:
                 await asyncio.wait([joining], timeout=0.01)
             joining.cancel()
             await asyncio.wait([joining])
-        assert world.plane.fleet.streams == {}
+        assert world.plane.publisher.fleet.streams == {}
         assert world.plane.registry.entries["web-v1-0"].streams == frozenset()
+
+    asyncio.run(run())
+
+
+def outage_of(stream) -> str | None:
+    body = stream.snapshots.value.of_type(ROUTE)["orders"].body
+    found = re.search(rb"service=orders; [ -~]*Z", body)
+    return found[0].decode() if found else None
+
+
+def test_callers_are_told_why_and_since_when_a_service_has_no_instance(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        web = await world.connect("web-v1-0", "web")
+        since_start = 'service=orders; reason="no ready instance"; since=1970-01-01T00:16:40Z'
+        assert outage_of(web) == since_start
+        orders = await world.connect("orders-v1-0", "orders")
+        await world.plane.transition("orders-v1-0", "1", "ready", 0)
+        assert outage_of(web) is None
+        world.clock.time += 100
+        await world.plane.transition("orders-v1-0", "1", "restarting", 0)
+        assert outage_of(web) == since_start.replace("16:40", "18:20")
+        world.clock.time += 100
+        await world.plane.publisher.publish_all()
+        assert outage_of(web) == since_start.replace("16:40", "18:20"), "it began when it began"
+        await world.plane.transition("orders-v1-0", "1", "ready", 0)
+        world.admission.closed(orders)
+        assert outage_of(web) is None, "a stream that ends may come back at once"
+        world.clock.time += GRACE
+        await world.plane.tick()
+        assert outage_of(web) == since_start.replace("16:40", "20:02")
+        assert addresses(web) == 1, "requests wait for its return"
+
+    asyncio.run(run())
+
+
+def test_a_nack_says_the_line_of_the_mesh_file_that_it_came_from(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        web = await world.connect("web-v1-0", "web")
+        bad = web.snapshots.value.of_type(ROUTE)["orders"]
+        world.admission.observe(web, Nacked(ROUTE, "1", ("orders",), "no such cluster", (bad.source,)))
+        world.admission.observe(web, Acknowledged(web.snapshots.value, {ROUTE: "no such cluster"}))
+        (instance,) = world.plane.instance_list().instances
+        assert instance.nacks == ("mesh.yaml:6:3: RouteConfiguration: no such cluster",)
+        assert not instance.synced
+
+    asyncio.run(run())
+
+
+def test_a_large_mesh_is_published_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes, everything else has its turn: after each slice, and while it is compiled."""
+    monkeypatch.setattr("xds_server.publish.SLICE", 0.0)
+
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        streams = [await world.connect(f"web-v1-{n}", "web") for n in range(20)]
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await pause(0)
+
+        counting = asyncio.ensure_future(count())
+        await pause(0)
+        before = turns
+        await world.plane.publisher.publish_all()
+        counting.cancel()
+        assert turns - before >= len(streams)
+
+    asyncio.run(run())
+
+
+def test_a_change_that_comes_between_two_slices_is_not_overtaken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xds_server.publish.SLICE", 0.0)
+
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        callers = [await world.connect(f"web-v1-{n}", "web") for n in range(10)]
+        await world.connect("orders-v1-0", "orders")
+        all_of_it = asyncio.ensure_future(world.plane.publisher.publish_all())
+        await pause(0)
+        await world.plane.transition("orders-v1-0", "1", "draining", 0)
+        await all_of_it
+        assert [addresses(caller) for caller in callers] == [0] * 10
 
     asyncio.run(run())

@@ -1,8 +1,9 @@
 """What an Envoy of ours starts with: who it is, and where it gets everything else from."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from ipaddress import ip_address
+from typing import Any
 
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Admin, Bootstrap
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -19,13 +20,13 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.struct_pb2 import Struct
 
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
 from xds_server.compile import tls
 from xds_server.compile.address import one_host, pipe, tcp
 from xds_server.compile.cluster import CONNECT_TIMEOUT, HTTP_OPTIONS, ads, keepalive
 from xds_server.compile.grpc_service import grpc_service
 from xds_server.compile.metrics import metrics_listener, stats_config
 from xds_server.compile.pack import duration, pack
-from xds_server.node import Node
 
 MAX_CONNECTIONS = 50_000
 """Downstream connections of one Envoy; above them it refuses new ones instead of running out of files and memory."""
@@ -40,7 +41,7 @@ class BootstrapInput:
     `xds_host` is an IP address or a name; `sds_socket` and `admin_socket` are paths of unix sockets.
     """
 
-    node: Node
+    node: InstanceSpec
     trust_domain: str
     xds_host: str
     xds_port: int
@@ -68,23 +69,14 @@ def bootstrap(given: BootstrapInput) -> str:
     return MessageToJson(proto, preserving_proto_field_name=True, sort_keys=True, indent=2) + "\n"
 
 
-def metadata(node: Node) -> dict[str, str | dict[str, int]]:
-    """Return what a node says of itself: strings, but for `outbound_ports`."""
-    return {
-        "service": node.service,
-        "version": node.version,
-        "boot": node.boot,
-        "address": node.address,
-        "port": str(node.port),
-        "app_address": node.app_address,
-        "app_port": str(node.app_port),
-        "metrics_port": str(node.metrics_port),
-        "zone": node.zone,
-        "outbound_ports": dict(node.outbound_ports),
-    }
+def metadata(node: InstanceSpec) -> dict[str, Any]:
+    """Return what an instance says of itself: its spec whole, but its id, which is the node's."""
+    fields = asdict(node)
+    del fields["id"]
+    return fields
 
 
-def _node(node: Node) -> NodeProto:
+def _node(node: InstanceSpec) -> NodeProto:
     fields = Struct()
     fields.update(metadata(node))
     return NodeProto(id=node.id, cluster=node.service, locality=Locality(zone=node.zone), metadata=fields)

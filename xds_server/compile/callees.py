@@ -11,7 +11,7 @@ from xds_server.compile.endpoint import assignment
 from xds_server.compile.pack import resource
 from xds_server.compile.route import service_routes, targets
 from xds_server.compile.unavailable import Outage
-from xds_server.node import Endpoint
+from xds_server.endpoint import Endpoint
 from xds_server.snapshot import Resource
 
 _Assigned = tuple[tuple[Endpoint, ...], Mapping[str, Resource]]

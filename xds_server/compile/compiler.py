@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
 from xds_server.compile.callees import Callees
@@ -16,7 +17,7 @@ from xds_server.compile.own import Own
 from xds_server.compile.pack import serialize
 from xds_server.compile.rbac import callers
 from xds_server.compile.unavailable import Outage
-from xds_server.node import Endpoint, Node
+from xds_server.endpoint import Endpoint
 from xds_server.snapshot import Resource, Snapshot
 
 _CONNECTIONS_PER_LIFE = 4
@@ -48,10 +49,13 @@ class Compiler:
         self._own = Own(mesh, self._callers, life)
         self._groups: dict[str, Group] = {}
         self._clusters: dict[str, Resources] = {}
-        self._kept: dict[str, tuple[Node, Snapshot]] = {}
+        self._kept: dict[str, tuple[InstanceSpec, Snapshot]] = {}
 
     def snapshot(
-        self, node: Node, endpoints: Mapping[str, tuple[Endpoint, ...]], outages: Mapping[str, Outage] | None = None
+        self,
+        node: InstanceSpec,
+        endpoints: Mapping[str, tuple[Endpoint, ...]],
+        outages: Mapping[str, Outage] | None = None,
     ) -> Snapshot:
         """Return all that a node should have; `endpoints` and `outages` are those of each service, by its name.
 
@@ -74,12 +78,12 @@ class Compiler:
         self._groups[service] = Group(_same(kept.endpoints, assigned), _same(kept.routes, routes))
         return self._groups[service]
 
-    def join(self, node: Node, group: Group) -> Snapshot:
+    def join(self, node: InstanceSpec, group: Group) -> Snapshot:
         """Return a node's snapshot of its service's group and its own resources."""
         by_type = self._without_registry(node).by_type
         return Snapshot({**by_type, kinds.ENDPOINT: group.endpoints, kinds.ROUTE: group.routes})
 
-    def prepare(self, nodes: Iterable[Node]) -> None:
+    def prepare(self, nodes: Iterable[InstanceSpec]) -> None:
         """Compile ahead what depends on the mesh alone; may run in a thread before anybody else uses this compiler."""
         for node in nodes:
             self._without_registry(node)
@@ -90,13 +94,17 @@ class Compiler:
         """Drop what is kept for a node that is gone."""
         self._kept.pop(node_id, None)
 
-    def health_specifier(self, node: Node) -> bytes:
+    def health_specifier(self, node: InstanceSpec) -> bytes:
         """Return a serialised envoy.service.health.v3.HealthCheckSpecifier: how this node checks its app."""
         return serialize(specifier(node, self._mesh.services.get(node.service)))
 
     def interested(self, service: str) -> frozenset[str]:
         """Return the services (and the gateway) whose snapshots hold the endpoints of a service."""
         return frozenset(self._callers.get(service, ()))
+
+    def knows(self, service: str) -> bool:
+        """Say whether the mesh has a service."""
+        return service in self._mesh.services
 
     def targets(self, service: str) -> tuple[str | None, ...]:
         """Return the versions that a service's routes lead to; None: all versions together."""
@@ -109,7 +117,7 @@ class Compiler:
         known = self._mesh.services.get(service)
         return tuple(call.service for call in known.calls) if known is not None else ()
 
-    def _without_registry(self, node: Node) -> Snapshot:
+    def _without_registry(self, node: InstanceSpec) -> Snapshot:
         """Return what only a new mesh or a new life of the node changes."""
         kept = self._kept.get(node.id)
         if kept is None or kept[0] != node:

@@ -9,7 +9,7 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2 as components
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from xds_server.compile.address import tcp
-from xds_server.node import Endpoint
+from xds_server.endpoint import Endpoint
 
 
 def assignment(cluster: str, endpoints: Iterable[Endpoint]) -> ClusterLoadAssignment:

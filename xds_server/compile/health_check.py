@@ -9,16 +9,16 @@ from envoy.type.v3.http_pb2 import CodecClientType
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.health_check import HealthCheck as Check
 from legation.mesh.model.service import Service
 from xds_server.compile.address import tcp
 from xds_server.compile.pack import duration
-from xds_server.node import Node
 
 REPORT_INTERVAL = timedelta(seconds=1)
 
 
-def specifier(node: Node, service: Service | None) -> HealthCheckSpecifier:
+def specifier(node: InstanceSpec, service: Service | None) -> HealthCheckSpecifier:
     """Return what the node shall check; nothing for a service without a check."""
     reports = duration(REPORT_INTERVAL)
     if service is None or service.health_check is None:

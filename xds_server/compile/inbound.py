@@ -15,13 +15,13 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
 from xds_server.compile import tls
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain, listener
 from xds_server.compile.pack import duration, pack
 from xds_server.compile.rbac import Callers, access, restricts_paths
 from xds_server.compile.retry import APP_UNREACHABLE, RETRY_HEADER
-from xds_server.node import Node
 
 
 def inbound_chain(service: str, trust_domain: str, allowed: Callers, connection_life: timedelta) -> Chain:
@@ -36,7 +36,7 @@ def inbound_chain(service: str, trust_domain: str, allowed: Callers, connection_
     return chain(manager, tls.downstream())
 
 
-def inbound_listener(node: Node, shared: Chain) -> Listener:
+def inbound_listener(node: InstanceSpec, shared: Chain) -> Listener:
     """Return the one listener through which peers reach this instance."""
     return listener(names.INBOUND, (node.address, node.port), "INBOUND", shared)
 

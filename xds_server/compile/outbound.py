@@ -5,10 +5,10 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import LocalReplyConfig
 
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain, listener
 from xds_server.compile.unavailable import unavailable
-from xds_server.node import Node
 
 
 def outbound_chain(callee: str, service: str) -> Chain:
@@ -20,6 +20,6 @@ def outbound_chain(callee: str, service: str) -> Chain:
     return chain(manager)
 
 
-def outbound_listener(node: Node, callee: str, port: int, shared: Chain) -> Listener:
+def outbound_listener(node: InstanceSpec, callee: str, port: int, shared: Chain) -> Listener:
     """Return a node's listener for one called service."""
     return listener(names.outbound_listener(callee), (node.address, port), "OUTBOUND", shared)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
 from xds_server.compile.cluster import app_cluster
@@ -14,7 +15,6 @@ from xds_server.compile.outbound import outbound_chain, outbound_listener
 from xds_server.compile.pack import resource
 from xds_server.compile.rbac import Callers
 from xds_server.compile.route import inbound_routes
-from xds_server.node import Node
 from xds_server.snapshot import Resource, Snapshot
 
 
@@ -29,7 +29,7 @@ class Own:
         self._outbound: dict[tuple[str, str], Chain] = {}
         self.inbound_routes = resource(kinds.ROUTE, names.INBOUND, inbound_routes(), mesh.position("services"))
 
-    def resources(self, node: Node, called: Sequence[str]) -> Snapshot:
+    def resources(self, node: InstanceSpec, called: Sequence[str]) -> Snapshot:
         """Return a node's own resources; `called` are the services that it reaches."""
         if node.service == names.GATEWAY:
             return Snapshot.of(self._gateway(service, node) for service in called)
@@ -37,11 +37,11 @@ class Own:
             return Snapshot({})
         return Snapshot.of([self._app(node), self._in(node), *self._out(node, called)])
 
-    def _app(self, node: Node) -> Resource:
+    def _app(self, node: InstanceSpec) -> Resource:
         proto = app_cluster(node.app_address, node.app_port, self._mesh.services[node.service].protocol)
         return resource(kinds.CLUSTER, names.LOCAL_APP, proto, self._source.position("services", node.service))
 
-    def _in(self, node: Node) -> Resource:
+    def _in(self, node: InstanceSpec) -> Resource:
         """Return the listener that brings requests to the node's own app."""
         service = node.service
         if service not in self._inbound:
@@ -50,7 +50,7 @@ class Own:
         proto = inbound_listener(node, self._inbound[service])
         return resource(kinds.LISTENER, names.INBOUND, proto, self._source.position("services", service))
 
-    def _out(self, node: Node, called: Sequence[str]) -> list[Resource]:
+    def _out(self, node: InstanceSpec, called: Sequence[str]) -> list[Resource]:
         """Return the listeners through which the node's app calls others."""
         ports = names.outbound_ports(called, node.outbound_ports)
         return [
@@ -68,7 +68,7 @@ class Own:
             self._outbound[service, callee] = outbound_chain(callee, service)
         return self._outbound[service, callee]
 
-    def _gateway(self, service: str, node: Node) -> Resource:
+    def _gateway(self, service: str, node: InstanceSpec) -> Resource:
         expose = self._mesh.services[service].expose
         if expose is None:
             raise AssertionError(f"{service} is not exposed")

@@ -47,7 +47,8 @@ class Answers:
             return Acked(type_url, nonce, send.names)
         versions: dict[str, str | None] = {resource.name: resource.version for resource in send.resources}
         self.refusals.append(Refusal(error, versions | dict.fromkeys(send.removed)))
-        return Nacked(type_url, nonce, send.names, error)
+        sources = dict.fromkeys(r.source for r in send.resources if r.source is not None)
+        return Nacked(type_url, nonce, send.names, error, tuple(sources))
 
     def forget(self, names: Iterable[str]) -> None:
         """Drop names from all refusals: they were accepted, refused anew, or are not wanted any more."""

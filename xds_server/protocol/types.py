@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from legation.mesh.errors import Position
 from xds_server.snapshot import Resource, Snapshot
 
 WILDCARD = "*"
@@ -67,12 +68,16 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class Nacked:
-    """The client refused a response, in whole or in part: nothing says which of `names` it applied."""
+    """The client NACKed a response, in whole or in part: nothing says which of `names` it applied.
+
+    `sources` are the places in mesh.yaml that the response came from.
+    """
 
     type_url: str
     nonce: str
     names: tuple[str, ...]
     error: str
+    sources: tuple[Position, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import InstanceState
-from xds_server.node import Endpoint, Node
+from xds_server.endpoint import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,20 +12,22 @@ class Entry:
     """An instance, what its sidecar said of it, and which of its streams are up.
 
     `lost_at` is when its last stream ended (seconds since the epoch), None while one is up;
-    `grace` is how long after that it stays.
+    `grace` is how long after that it stays; `overdue` says that it is over, and that the instance stays
+    only because its version has no other.
     """
 
-    node: Node
+    node: InstanceSpec
     spiffe_id: str
     state: InstanceState = "starting"
     healthy: bool | None = None
     streams: frozenset[int] = frozenset()
     lost_at: float | None = None
     grace: float = 0.0
+    overdue: bool = False
 
     def opened(self, stream: int) -> "Entry":
         """Return the entry with one more stream up."""
-        return replace(self, streams=self.streams | {stream}, lost_at=None)
+        return replace(self, streams=self.streams | {stream}, lost_at=None, overdue=False)
 
     def ended(self, stream: int, now: float, grace: float) -> "Entry":
         """Return the entry with one stream fewer; the last one's end starts its grace."""

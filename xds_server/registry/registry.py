@@ -8,8 +8,9 @@ is we who are cut off, so nobody is withdrawn until some are back or `hold_limit
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import InstanceState
-from xds_server.node import Endpoint, Node
+from xds_server.endpoint import Endpoint
 from xds_server.registry.entry import Entry
 
 GRACE = 2.5
@@ -74,7 +75,7 @@ class Registry:
         """Forget all instances: they were another mesh's."""
         return self._update(dict.fromkeys(self._entries))
 
-    def connected(self, node: Node, spiffe_id: str, stream: int) -> frozenset[str]:
+    def connected(self, node: InstanceSpec, spiffe_id: str, stream: int) -> frozenset[str]:
         """Take a stream of an instance; StaleBoot when a newer life of it is known, ForeignId when it is another's."""
         known = self._entries.get(node.id)
         if known is not None and known.spiffe_id != spiffe_id:
@@ -109,7 +110,8 @@ class Registry:
         changed: frozenset[str] = frozenset()
         # Whoever goes may leave the others no longer a mass: look again until nobody is over.
         while over := [instance for instance, deadline in self._deadlines() if now >= deadline]:
-            changed |= self._update(dict.fromkeys(over))
+            stay = {i: replace(self._entries[i], overdue=True) for i in over if self._stays(self._entries[i])}
+            changed |= self._update({**dict.fromkeys(over), **stay}) | {e.node.service for e in stay.values()}
         return changed
 
     def next_wake(self) -> float | None:
@@ -125,19 +127,30 @@ class Registry:
         return self._endpoints.get(service, ())
 
     def ready_versions(self, service: str) -> frozenset[str]:
-        """Return the versions of a service that have a ready instance."""
+        """Return the versions of a service that have a ready instance; a lost one counts until its grace is over."""
         entries = self._of_service.get(service, {}).values()
-        return frozenset(e.node.version for e in entries if e.state == "ready" and e.lost_at is None)
+        return frozenset(e.node.version for e in entries if e.state == "ready" and not e.overdue)
 
     def _deadlines(self) -> list[tuple[str, float]]:
         """Return each lost instance and when it is withdrawn."""
         lost = [e for e in self._entries.values() if e.lost_at is not None]
         mass = bool(lost) and self._is_mass_loss()
-        return [(e.node.id, _deadline(e, held=mass and e.state == "ready", last=self._is_last(e))) for e in lost]
+        return [(e.node.id, self._deadline(e, held=mass and e.state == "ready")) for e in lost]
+
+    def _deadline(self, entry: Entry, *, held: bool) -> float:
+        stays = HOLD_LIMIT if held else entry.grace
+        return (entry.lost_at or 0.0) + (max(stays, STOPGAP_LIMIT) if entry.overdue and self._is_last(entry) else stays)
+
+    def _stays(self, entry: Entry) -> bool:
+        """Say whether an instance whose grace is over stays all the same, as requests wait for its return."""
+        return not entry.overdue and self._is_last(entry)
 
     def _is_last(self, entry: Entry) -> bool:
-        """Say whether an instance's version has no ready one, so that requests wait for this one."""
-        return entry.state != "draining" and entry.node.version not in self.ready_versions(entry.node.service)
+        """Say whether no other instance of its version is ready, so that its callers have nobody else."""
+        others = self._of_service[entry.node.service].values()
+        return entry.state != "draining" and not any(
+            o.node.version == entry.node.version and o.state == "ready" and o.lost_at is None for o in others
+        )
 
     def _is_mass_loss(self) -> bool:
         """Say whether more than half of the instances that served are lost."""
@@ -168,11 +181,6 @@ class Registry:
             return False
         self._endpoints[service] = fresh
         return True
-
-
-def _deadline(entry: Entry, *, held: bool, last: bool) -> float:
-    stays = max(entry.grace, HOLD_LIMIT if held else 0.0, STOPGAP_LIMIT if last else 0.0)
-    return (entry.lost_at or 0.0) + stays
 
 
 def _endpoints(entries: Iterable[Entry]) -> tuple[Endpoint, ...]:

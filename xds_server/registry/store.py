@@ -1,15 +1,16 @@
 """What must outlive xds_server: the applied mesh and the instances. A protocol, and its default in SQLite."""
 
-import json
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
+from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import MeshDocument
-from xds_server.node import Node
 from xds_server.registry.entry import Entry
 
 _TABLES = """
@@ -48,6 +49,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         """Open or make the file."""
+        self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + _TABLES)
 
@@ -55,7 +57,8 @@ class SqliteStore:
         """Return all instances."""
         rows = self._db.execute("select node, spiffe_id, state, healthy from instance order by id")
         return [
-            Entry(Node(**json.loads(node)), spiffe, state, _truth(healthy)) for node, spiffe, state, healthy in rows
+            Entry(msgspec.json.decode(node, type=InstanceSpec), spiffe, state, _truth(healthy))
+            for node, spiffe, state, healthy in rows
         ]
 
     def save(self, entries: Iterable[Entry], gone: Iterable[str]) -> None:
@@ -84,9 +87,9 @@ class SqliteStore:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Write all of the block or nothing of it."""
+        """Write all of the block or nothing of it; one at a time, as threads share the connection."""
         try:
-            with self._db:
+            with self._lock, self._db:
                 self._db.execute("begin immediate")
                 yield
         except sqlite3.Error as error:
@@ -94,7 +97,7 @@ class SqliteStore:
 
 
 def _row(entry: Entry) -> tuple[str, str, str, str, str, int | None]:
-    node = json.dumps(asdict(entry.node), sort_keys=True)
+    node = msgspec.json.encode(entry.node, order="sorted").decode()
     healthy = None if entry.healthy is None else int(entry.healthy)
     return (entry.node.id, entry.node.boot, node, entry.spiffe_id, entry.state, healthy)
 

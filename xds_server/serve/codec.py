@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
@@ -15,7 +15,7 @@ class Malformed(Exception):
     """A client sent what no client may send."""
 
 
-def decode(data: bytes, implied_type: str = "") -> tuple[DeltaRequest, Node]:
+def decode(data: bytes, implied_type: str = "") -> tuple[DeltaRequest, base_pb2.Node]:
     """Return a delta request and its node (empty in all but the first of a stream).
 
     `implied_type` is the type of a single-type stream; "" is ADS, where the request must name it.
@@ -52,6 +52,14 @@ def encode(send: Send) -> bytes:
     return b"".join((head.SerializeToString(), *(resource.wire for resource in send.resources)))
 
 
-def metadata(node: Node) -> Mapping[str, Any]:
-    """Return a node's metadata as plain values (numbers are floats, as in JSON)."""
-    return MessageToDict(node.metadata)
+def metadata(node: base_pb2.Node) -> Mapping[str, Any]:
+    """Return a node's metadata as plain values; a Struct knows doubles alone, so whole numbers become int again."""
+    return {name: _plain(value) for name, value in MessageToDict(node.metadata).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value

@@ -29,7 +29,7 @@ class HealthSource(Protocol):
     """What health streams need from whoever keeps the health of instances."""
 
     async def admit_health(self, info: StreamInfo) -> AdmittedHealth:
-        """Take a stream, or raise Refused with the reason."""
+        """Take a stream, or raise Rejected with the reason."""
         ...
 
     def health(self, stream: AdmittedHealth, healthy: bool | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import structlog
-from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.core.v3 import base_pb2
 
 from legation.runtime.tasks import pause, spawn
 from xds_server.protocol.types import LimitExceeded
@@ -39,7 +39,7 @@ class StreamInfo:
     serial: str | None
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """The consumer does not admit a stream; the text is the reason that the client gets."""
 
 
@@ -124,7 +124,7 @@ async def first(context: Context) -> bytes:
         ) from None
 
 
-def stream_info(context: Context, service: str, node: Node) -> StreamInfo:
+def stream_info(context: Context, service: str, node: base_pb2.Node) -> StreamInfo:
     """Return who opens the stream; Malformed without a node id."""
     if not node.id:
         raise Malformed("node.id is empty: the first request of a stream needs it")
@@ -144,7 +144,7 @@ async def run(streams: Streams, **works: Coroutine[Any, Any, None]) -> None:
 _CODES: Mapping[type[Exception], grpc.StatusCode] = {
     Malformed: grpc.StatusCode.INVALID_ARGUMENT,
     LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Refused: grpc.StatusCode.PERMISSION_DENIED,
+    Rejected: grpc.StatusCode.PERMISSION_DENIED,
 }
 
 

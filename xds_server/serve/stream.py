@@ -7,10 +7,10 @@ from legation.runtime.tasks import Latest
 from xds_server.protocol.delta import DeltaStream
 from xds_server.protocol.types import Acknowledged, DeltaRequest, Effect, Limits
 from xds_server.serve.codec import decode, encode
-from xds_server.serve.session import Context, Refused, StreamInfo, Streams, first, read, run, stream_info
+from xds_server.serve.session import Context, Rejected, StreamInfo, Streams, first, read, run, stream_info
 from xds_server.snapshot import Snapshot
 
-__all__ = ["Admitted", "Refused", "Source", "StreamInfo", "serve_delta"]
+__all__ = ["Admitted", "Rejected", "Source", "StreamInfo", "serve_delta"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Source(Protocol):
     """What the streams need from whoever knows what each node should have."""
 
     async def admit(self, info: StreamInfo) -> Admitted:
-        """Take a stream, or raise Refused with the reason.
+        """Take a stream, or raise Rejected with the reason.
 
         Return only when `snapshots` holds what the node should have: an empty one takes from a
         reconnecting client all that it holds.

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from legation.mesh.desired import DesiredMesh
 from legation.mesh.errors import Position, Violation
+from legation.mesh.instance import InstanceSpec
 
 SCHEMA = 1
 
@@ -58,19 +60,33 @@ class ApplyResult(Message, frozen=True, kw_only=True):
     """The answer of `PUT /mesh`: the version now served, or the violations (422) and nothing changed."""
 
     version: str
+    desired: Annotated[DesiredMesh | None, Meta(description="what the version desires of a host")] = None
     changed: bool = False
     violations: tuple[ViolationMessage, ...] = ()
 
 
-class SidecarPlan(Message, frozen=True, kw_only=True):
-    """`GET /sidecars/{service}`: what `legation run` needs to know before it starts an Envoy."""
+class SidecarRequest(Message, frozen=True, kw_only=True):
+    """`POST /sidecars`: an instance that is to start, and where its host's services are."""
 
-    mesh: str
-    trust_domain: str
-    service: str
+    spec: InstanceSpec
+    xds_host: Annotated[str, Meta(description="IP address or name")]
+    xds_port: int
+    sds_socket: str
+    admin_socket: str
+
+
+class SidecarPlan(Message, frozen=True, kw_only=True):
+    """The answer of `POST /sidecars`: what `legation run` needs before it starts an Envoy."""
+
+    spec: Annotated[InstanceSpec, Meta(description="with the outbound ports of the services that it calls")]
     spiffe_id: str
-    protocol: Literal["http", "grpc", "gateway"]
-    calls: tuple[str, ...]
+    bootstrap: Annotated[str, Meta(description="Envoy's bootstrap file, JSON")]
+
+
+class Replacement(Message, frozen=True, kw_only=True):
+    """The host's answer of `POST /instances/{id}/replace`: an instance was asked to end."""
+
+    wait: Annotated[bool, Meta(description="serve on, a successor comes; a second SIGTERM says when to drain")]
 
 
 InstanceState = Literal["starting", "ready", "restarting", "draining"]
@@ -79,20 +95,23 @@ InstanceState = Literal["starting", "ready", "restarting", "draining"]
 class Instance(Message, frozen=True, kw_only=True):
     """One instance of the registry."""
 
-    id: str
-    boot: Annotated[str, Meta(description="nonce of this life of the sidecar; the newest wins")]
-    service: str
-    version: str
-    address: str
-    port: int
-    metrics_port: int
-    zone: str = ""
+    spec: InstanceSpec
     state: InstanceState
     healthy: Annotated[bool | None, Meta(description="by its own sidecar's checks; None: none asked for, or no answer")]
     connected: Annotated[bool, Meta(description="its ADS stream is up")]
     synced: Annotated[bool, Meta(description="it has ACKed all that was sent")]
     spiffe_id: str
     nacks: Annotated[tuple[str, ...], Meta(description="what it refuses now, one line a resource type")] = ()
+
+    @property
+    def id(self) -> str:
+        """The instance's id."""
+        return self.spec.id
+
+    @property
+    def serves(self) -> bool:
+        """Whether callers get this instance: ready, connected, and not found unhealthy."""
+        return self.state == "ready" and self.connected and self.healthy is not False
 
 
 class InstanceList(Message, frozen=True, kw_only=True):
@@ -188,6 +207,7 @@ class InstanceStatus(Message, frozen=True, kw_only=True):
     admin: str
     synced: bool
     healthy: bool
+    outdated: Annotated[bool, Meta(description="a successor is to take its place")] = False
     state: str
     spiffe_id: str
     certificate_expires: Annotated[str | None, Meta(description="RFC 3339")] = None

@@ -14,6 +14,7 @@ from threading import Thread
 import httpx
 
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
 from legation.runtime import binaries
 from legation.runtime.tasks import until
@@ -21,7 +22,7 @@ from tests.xds_server.compile.authority import Authority
 from tests.xds_server.compile.rendition import static_file
 from xds_server.compile import BootstrapInput, Compiler, bootstrap
 from xds_server.compile.unavailable import Outage
-from xds_server.node import Endpoint, Node
+from xds_server.endpoint import Endpoint
 
 LIMIT = 15.0
 APP_PORT = 20000
@@ -103,7 +104,7 @@ class Fleet:
 
     text: str
     folder: Path
-    nodes: dict[str, Node] = field(default_factory=dict)
+    nodes: dict[str, InstanceSpec] = field(default_factory=dict)
     extra: dict[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     outages: dict[str, Outage] = field(default_factory=dict)
 
@@ -111,10 +112,10 @@ class Fleet:
         self.mesh = load(self.text, "mesh.yaml")
         self.authority = Authority("mesh")
 
-    def add(self, service: str, version: str = "v1") -> Node:
+    def add(self, service: str, version: str = "v1") -> InstanceSpec:
         at = address(len(self.nodes))
         name = f"{service}-{version}"
-        self.nodes[name] = Node(
+        self.nodes[name] = InstanceSpec(
             name, service, version, "1", at, names.INBOUND_PORT,
             app_address=at, app_port=APP_PORT, metrics_port=names.METRICS_PORT,
         )  # fmt: skip
@@ -155,7 +156,7 @@ class Fleet:
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
 
-    def _start(self, compiler: Compiler, node: Node) -> subprocess.Popen:
+    def _start(self, compiler: Compiler, node: InstanceSpec) -> subprocess.Popen:
         given = BootstrapInput(node, self.mesh.mesh.trust_domain, "127.0.0.1", 1, "/nowhere", self.admin(node.id))
         file = self.folder / f"{node.id}.json"
         snapshot = compiler.snapshot(node, self._endpoints(), self.outages)

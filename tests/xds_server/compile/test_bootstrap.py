@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from legation.mesh.instance import InstanceSpec
 from xds_server.compile import BootstrapInput, bootstrap
-from xds_server.node import Node
 
-NODE = Node(
+NODE = InstanceSpec(
     "orders-v1-0", "orders", "v1", "7", "127.64.0.1", 15006, "127.0.0.1", 20000, 15090, "z", {"payments": 15101}
 )
 GIVEN = BootstrapInput(NODE, "shop.local", "127.64.255.1", 15010, "/run/sds.sock", "/run/admin.sock")
@@ -23,8 +23,8 @@ def test_the_node_says_all_of_itself():
     said = {k: v for k, v in node["metadata"].items() if k != "outbound_ports"}
     assert (node["id"], node["cluster"]) == ("orders-v1-0", "orders")
     assert said == {
-        "service": "orders", "version": "v1", "boot": "7", "address": "127.64.0.1", "port": "15006",
-        "app_address": "127.0.0.1", "app_port": "20000", "metrics_port": "15090", "zone": "z",
+        "service": "orders", "version": "v1", "boot": "7", "address": "127.64.0.1", "port": 15006,
+        "app_address": "127.0.0.1", "app_port": 20000, "metrics_port": 15090, "zone": "z",
     }  # fmt: skip
     assert node["metadata"]["outbound_ports"] == {"payments": 15101}
 

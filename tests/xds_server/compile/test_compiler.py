@@ -6,11 +6,12 @@ import pytest
 from envoy.service.health.v3.hds_pb2 import HealthCheckSpecifier
 
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
 from xds_server import snapshot as kinds
 from xds_server.compile import Compiler
 from xds_server.compile.unavailable import Outage, outage
-from xds_server.node import Endpoint, Node
+from xds_server.endpoint import Endpoint
 
 MESH = """mesh: small
 trust_domain: small.local
@@ -23,7 +24,7 @@ workloads:
   - {service: orders, version: v1, command: [node]}
   - {service: orders, version: v2, command: [node]}
 """
-WEB = Node("web-v1-0", "web", "v1", "1", "127.64.0.1", 15006, app_port=20000, metrics_port=15090)
+WEB = InstanceSpec("web-v1-0", "web", "v1", "1", "127.64.0.1", 15006, app_port=20000, metrics_port=15090)
 DESK = replace(WEB, id="desk-v1-0", service="desk", address="127.64.1.1")
 ORDERS = replace(WEB, id="orders-v1-0", service="orders", address="127.64.2.1")
 GATEWAY = replace(WEB, id="gateway-0", service=names.GATEWAY, address="127.64.3.1", app_port=0)

@@ -4,7 +4,7 @@ import pytest
 from envoy.config.core.v3.health_check_pb2 import HealthStatus
 
 from xds_server.compile.endpoint import assignment
-from xds_server.node import Endpoint
+from xds_server.endpoint import Endpoint
 
 
 def endpoint(number: int, *, healthy: bool = True, zone: str = "") -> Endpoint:

@@ -10,13 +10,14 @@ from envoy.service.health.v3.hds_pb2 import HealthCheckSpecifier
 from ruamel.yaml import YAML
 
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
 from legation.runtime import binaries
 from tests.xds_server.compile.authority import Authority
 from tests.xds_server.compile.rendition import as_dict, protos, static_file
 from xds_server import snapshot as kinds
 from xds_server.compile import BootstrapInput, Compiler, bootstrap
-from xds_server.node import Endpoint, Node
+from xds_server.endpoint import Endpoint
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "compile"
 RECORDED = {
@@ -34,7 +35,7 @@ def compiled(case: str):
     services = list(mesh.mesh.services)
     endpoints = {s: _endpoints(s, 10 + n) for n, s in enumerate(services)}
     for n, service in enumerate([*services, names.GATEWAY]):
-        node = Node(
+        node = InstanceSpec(
             id=names.instance_id(service, "v1", 0), service=service, version="v1", boot="1",
             address=f"127.64.{n}.1", port=names.INBOUND_PORT, app_port=20000 + n if n < len(services) else 0,
             metrics_port=names.METRICS_PORT, zone="here",

@@ -13,7 +13,7 @@ from legation.mesh import names
 from tests.xds_server.compile.authority import Authority
 from tests.xds_server.compile.fleet import App, Fleet, address, wait_for
 from xds_server.compile.unavailable import HEADER, Outage
-from xds_server.node import Endpoint
+from xds_server.endpoint import Endpoint
 
 GATEWAY_SLOT = 100
 MESH = f"""

@@ -1,15 +1,18 @@
 """The store: what was saved is there after a restart, whole."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import MeshDocument
-from xds_server.node import Node
 from xds_server.registry.entry import Entry
 from xds_server.registry.store import SqliteStore
 
 
 def entry(number: int, **changes: object) -> Entry:
-    node = Node(f"orders-v1-{number}", "orders", "v1", "1", "127.64.1.1", 15006, outbound_ports={"payments": 15100})
+    node = InstanceSpec(
+        f"orders-v1-{number}", "orders", "v1", "1", "127.64.1.1", 15006, outbound_ports={"payments": 15100}
+    )
     return Entry(node, "spiffe://shop.local/orders", **changes)  # type: ignore[arg-type]
 
 
@@ -35,3 +38,15 @@ def test_an_empty_store_knows_nothing(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "registry.sqlite")
     assert store.load() == []
     assert store.mesh() is None
+
+
+def test_instances_and_the_mesh_may_be_written_from_several_threads(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "registry.sqlite")
+    document = MeshDocument(file="mesh.yaml", text="x" * 10_000, version="1")
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(store.save, [entry(n % 7)], []) for n in range(200)]
+        done += [pool.submit(store.save_mesh, document) for _ in range(200)]
+        for each in done:
+            each.result()
+    assert len(store.load()) == 7
+    assert store.mesh() == document

@@ -19,7 +19,7 @@ from legation.runtime.tasks import Latest, until
 from xds_server.protocol.types import Effect
 from xds_server.serve.hds import AdmittedHealth
 from xds_server.serve.servicers import ADS
-from xds_server.serve.stream import Admitted, Refused, StreamInfo
+from xds_server.serve.stream import Admitted, Rejected, StreamInfo
 from xds_server.snapshot import Snapshot
 
 
@@ -47,7 +47,7 @@ class Consumer:
     async def admit(self, info: StreamInfo) -> Admitted:
         self.infos.append(info)
         if self.refuse:
-            raise Refused(self.refuse)
+            raise Rejected(self.refuse)
         self.open.add(len(self.infos))
         return Admitted(len(self.infos), self.snapshots)
 

@@ -1,0 +1,46 @@
+"""What a mesh file desires of a host, as values without the model: who serves what, and how instances start."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadSpec:
+    """How an instance of one version of a service is started. Instances of two specs are two generations.
+
+    `ports` are those of a gateway: (service, port) pairs.
+    """
+
+    service: str
+    version: str
+    command: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    ports: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSet:
+    """So many instances of one spec."""
+
+    spec: WorkloadSpec
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """Where the gateway offers a service."""
+
+    service: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredMesh:
+    """One version of a mesh file, as far as a host has to know it."""
+
+    mesh: str
+    trust_domain: str
+    version: str
+    services: tuple[str, ...]
+    exposed: tuple[Exposed, ...] = ()
+    replica_sets: tuple[ReplicaSet, ...] = ()

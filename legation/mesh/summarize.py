@@ -1,0 +1,32 @@
+"""A mesh file to what a host has to know of it."""
+
+from collections.abc import Iterator
+
+from legation.mesh.desired import DesiredMesh, Exposed, ReplicaSet, WorkloadSpec
+from legation.mesh.model.mesh import Mesh
+from legation.mesh.source import SourcedMesh
+
+
+def summarize(source: SourcedMesh) -> DesiredMesh:
+    """Return what a mesh file desires of a host, in the order of the file."""
+    mesh = source.mesh
+    return DesiredMesh(
+        mesh=mesh.mesh,
+        trust_domain=mesh.trust_domain,
+        version=source.version,
+        services=tuple(mesh.services),
+        exposed=tuple(_exposed(mesh)),
+        replica_sets=tuple(_replica_sets(mesh)),
+    )
+
+
+def _exposed(mesh: Mesh) -> Iterator[Exposed]:
+    for name, service in mesh.services.items():
+        if service.expose is not None:
+            yield Exposed(name, str(service.expose.address), service.expose.port)
+
+
+def _replica_sets(mesh: Mesh) -> Iterator[ReplicaSet]:
+    for workload in mesh.workloads:
+        env = tuple(sorted(workload.env.items()))
+        yield ReplicaSet(WorkloadSpec(workload.service, workload.version, workload.command, env), workload.instances)

@@ -1,0 +1,100 @@
+"""Mesh files: loaded and checked, made durable, compiled ahead; all of one or nothing of it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from legation.mesh.errors import InvalidMesh, Violation
+from legation.mesh.instance import InstanceSpec
+from legation.mesh.load import load
+from legation.mesh.source import SourcedMesh
+from legation.mesh.summarize import summarize
+from legation.runtime.control.messages import ApplyResult, MeshDocument, ViolationMessage
+from legation.runtime.tasks import Latest
+from xds_server.compile import Compiler
+from xds_server.metrics import Metrics
+from xds_server.registry.store import Store
+
+log = structlog.get_logger()
+
+NO_MESH = MeshDocument(file="", text="")
+
+
+class Applier:
+    """Holds the applied mesh; `nodes` says who is connected, and `adopt` takes each new mesh with its compiler."""
+
+    def __init__(
+        self,
+        store: Store,
+        metrics: Metrics,
+        nodes: Callable[[], Sequence[InstanceSpec]],
+        adopt: Callable[[SourcedMesh, Compiler], None],
+    ) -> None:
+        """Start without a mesh."""
+        self._store, self._metrics, self._nodes, self._adopt = store, metrics, nodes, adopt
+        self.document = Latest(NO_MESH)
+        self.violations: tuple[ViolationMessage, ...] = ()
+        self.mesh: SourcedMesh | None = None
+        self._applying = asyncio.Lock()
+
+    def restore(self) -> None:
+        """Take the stored mesh; one that this version of ours rejects waits for the next apply."""
+        document = self._store.mesh()
+        if document is None:
+            return
+        try:
+            mesh = load(document.text, document.file)
+        except InvalidMesh as invalid:
+            log.warning("stored mesh rejected, waiting for another", violations=[str(v) for v in invalid.violations])
+            return
+        self._take(mesh, document, Compiler(mesh))
+
+    async def apply(self, document: MeshDocument) -> tuple[ApplyResult, bool]:
+        """Take a new mesh file whole, or reject it whole with all its violations; say whether it is another one."""
+        async with self._applying:
+            try:
+                mesh = await asyncio.to_thread(load, document.text, document.file)
+                self._check_same_mesh(mesh)
+            except InvalidMesh as invalid:
+                return self._rejected(invalid), False
+            self.violations = ()
+            changed = mesh.version != self.document.value.version
+            if changed:
+                await self._replace(mesh, MeshDocument(file=document.file, text=document.text, version=mesh.version))
+            self._metrics.applies.labels("applied" if changed else "unchanged").inc()
+            return ApplyResult(version=mesh.version, desired=summarize(mesh), changed=changed), changed
+
+    async def _replace(self, mesh: SourcedMesh, applied: MeshDocument) -> None:
+        """Compile off the event loop what depends on the mesh alone: proxies and health are served meanwhile."""
+        compiler = await asyncio.to_thread(_compile, mesh, tuple(self._nodes()))
+        await asyncio.to_thread(self._store.save_mesh, applied)
+        self._take(mesh, applied, compiler)
+        log.info("mesh applied", version=mesh.version)
+
+    def _take(self, mesh: SourcedMesh, document: MeshDocument, compiler: Compiler) -> None:
+        self._adopt(mesh, compiler)
+        self.mesh = mesh
+        self.document.set(document)
+
+    def _rejected(self, invalid: InvalidMesh) -> ApplyResult:
+        self.violations = tuple(ViolationMessage.of(v) for v in invalid.violations)
+        self._metrics.applies.labels("rejected").inc()
+        log.warning("mesh rejected, the last good one stays", violations=[str(v) for v in invalid.violations])
+        return ApplyResult(version=self.document.value.version, violations=self.violations)
+
+    def _check_same_mesh(self, mesh: SourcedMesh) -> None:
+        """Reject another mesh's file while proxies are connected: every identity in use would be a stranger's."""
+        if self.mesh is None or not self._nodes():
+            return
+        for field in ("mesh", "trust_domain"):
+            now, then = getattr(mesh.mesh, field), getattr(self.mesh.mesh, field)
+            if now != then:
+                message = f"{now!r} is not the running mesh's {then!r}; end it (legation down) to change this"
+                raise InvalidMesh([Violation(mesh.position(field), field, message)])
+
+
+def _compile(mesh: SourcedMesh, nodes: Sequence[InstanceSpec]) -> Compiler:
+    compiler = Compiler(mesh)
+    compiler.prepare(nodes)
+    return compiler
