@@ -5,8 +5,9 @@ xDS protocol, "Incremental xDS". What this file does not hold is per type, in `w
 
 from collections.abc import Collection, Iterable, Mapping
 
+from xds_server.protocol.difference import Differences
 from xds_server.protocol.order import DEPENDENCIES, DEPENDENTS, REMOVALS, UPSERTS, in_order, split
-from xds_server.protocol.types import DeltaRequest, Effect, LimitExceeded, Limits, Send
+from xds_server.protocol.types import DeltaRequest, Effect, LimitExceeded, Limits, Send, UnknownType
 from xds_server.protocol.watch import Watch
 from xds_server.snapshot import CLUSTER, ENDPOINT, Resource, Snapshot
 
@@ -19,9 +20,10 @@ class DeltaStream:
     A cluster's endpoints bear the cluster's own name: what it is sent with, they are sent after.
     """
 
-    def __init__(self, limits: Limits = _DEFAULT) -> None:
-        """Start before the first request and the first snapshot."""
+    def __init__(self, limits: Limits = _DEFAULT, differences: Differences | None = None) -> None:
+        """Start before the first request and the first snapshot; the streams of a server share `differences`."""
         self._limits = limits
+        self._differences = differences or Differences()
         self._watches: dict[str, Watch] = {}
         self._snapshot: Snapshot | None = None
         self._owed_endpoints: set[str] = set()
@@ -37,8 +39,8 @@ class DeltaStream:
         self._flushed = False
         watch = self._watches.get(request.type_url)
         if watch is None:
-            watch = self._watches[request.type_url] = Watch(request.type_url)
-        answer = watch.answers.take(request.type_url, request.nonce, request.error)
+            watch = self._watches[request.type_url] = Watch(request.type_url, self._differences)
+        answer = watch.acks.take(request.type_url, request.nonce, self._shortened(request.error))
         change = watch.ask(request)
         return tuple(effect for effect in (answer, change) if effect is not None)
 
@@ -71,7 +73,7 @@ class DeltaStream:
     @property
     def acknowledged(self) -> bool:
         """Whether all that can be sent of the snapshot was sent, and answered by ACK or NACK."""
-        return self._flushed and bool(self._watches) and not any(w.answers.open for w in self._watches.values())
+        return self._flushed and bool(self._watches) and not any(w.acks.pending for w in self._watches.values())
 
     @property
     def synced(self) -> bool:
@@ -80,19 +82,19 @@ class DeltaStream:
 
     @property
     def nacks(self) -> Mapping[str, str]:
-        """The newest error of each type of which the client refuses something."""
-        return {url: w.answers.refusals[-1].error for url, w in self._watches.items() if w.answers.refusals}
+        """The newest error of each type of which the client NACKs something."""
+        return {url: w.acks.nacks[-1].error for url, w in self._watches.items() if w.acks.nacks}
 
     def _upserts(self, watch: Watch) -> list[Send]:
         """Return the responses of one type, removals apart."""
-        if len(watch.answers.open) >= self._limits.unanswered:
+        if len(watch.acks.pending) >= self._limits.unanswered:
             return []
         if watch.type_url == ENDPOINT:
             self._follow_clusters(watch)
         if not watch.due and not watch.explicit_answer:
             return []
         together, apart, missing = watch.upserts()
-        if any(self._founding(url) for url in DEPENDENCIES.get(watch.type_url, ())):
+        if any(self._applies(url) for url in DEPENDENCIES.get(watch.type_url, ())):
             return self._sends(watch, (), missing) or self._nothing(watch, but=together + apart)
         sends = self._sends(watch, together, missing) + self._sends(watch, apart, ()) or self._nothing(watch)
         if watch.type_url == CLUSTER and self._snapshot is not None:
@@ -115,21 +117,21 @@ class DeltaStream:
 
     def _removals(self, watch: Watch) -> list[Send]:
         """Return the removals of one type, or none while what the client runs may still refer to them."""
-        if not watch.due or len(watch.answers.open) >= self._limits.unanswered:
+        if not watch.due or len(watch.acks.pending) >= self._limits.unanswered:
             return []
-        if any(self._making(url) for url in DEPENDENTS.get(watch.type_url, ())):
+        if any(self._is_making(url) for url in DEPENDENTS.get(watch.type_url, ())):
             return []
         return self._sends(watch, (), watch.removals())
 
-    def _making(self, type_url: str) -> bool:
-        """Say whether upserts of a type are on their way: unsent, un-ACKed or refused."""
+    def _is_making(self, type_url: str) -> bool:
+        """Say whether upserts of a type are on their way: unsent, un-ACKed or NACKed."""
         watch = self._watches.get(type_url)
-        return watch is not None and (bool(watch.due) or watch.answers.making)
+        return watch is not None and (bool(watch.due) or watch.acks.making)
 
-    def _founding(self, type_url: str) -> bool:
-        """Say whether upserts of a type are sent, and neither applied nor refused yet."""
+    def _applies(self, type_url: str) -> bool:
+        """Say whether upserts of a type are sent, and neither applied nor NACKed yet."""
         watch = self._watches.get(type_url)
-        return watch is not None and watch.answers.applying
+        return watch is not None and watch.acks.applying
 
     def _sends(self, watch: Watch, resources: Iterable[Resource], removed: Iterable[str]) -> list[Send]:
         parts = split(resources, removed, self._limits.response_bytes)
@@ -141,16 +143,23 @@ class DeltaStream:
         watch.sent(send)
         return send
 
+    def _shortened(self, error: str | None) -> str | None:
+        return None if error is None else error[: self._limits.error_characters]
+
     def _check(self, request: DeltaRequest) -> None:
         """Refuse a request by which the client would hold more of us than it may."""
+        if request.type_url not in self._limits.type_urls:
+            raise UnknownType(request.type_url)
         if request.type_url not in self._watches and len(self._watches) >= self._limits.types:
             raise LimitExceeded(f"more than {self._limits.types} types on one stream")
-        asked = (*request.subscribe, *request.initial_versions)
+        if (most := max(len(request.subscribe), len(request.unsubscribe))) > self._limits.names:
+            raise LimitExceeded(f"{most} resource names in one request; at most {self._limits.names} are taken")
+        asked = {*request.subscribe, *request.initial_versions}
         if not asked:
             return
-        held = [watch.subscription for watch in self._watches.values()]
-        names = sum(len(subscription.names) for subscription in held) + len(asked)
-        characters = sum(subscription.characters for subscription in held) + sum(map(len, asked))
+        held = self._watches.values()
+        names = sum(len(w.subscription.names) + w.claimed[0] for w in held) + len(asked)
+        characters = sum(w.subscription.characters + w.claimed[1] for w in held) + sum(map(len, asked))
         characters += sum(map(len, request.initial_versions.values()))
         if names > self._limits.names or characters > self._limits.name_characters:
             raise LimitExceeded(

@@ -23,12 +23,12 @@ DEPENDENTS: Mapping[str, tuple[str, ...]] = {
     ENDPOINT: (LISTENER, ROUTE),
     SECRET: (CLUSTER, LISTENER),
 }
-"""Whose un-ACKed or refused upserts hold a type's removals back: what the client runs may still refer to them."""
+"""Whose un-ACKed or NACKed upserts hold a type's removals back: what the client runs may still refer to them."""
 
 
 DEPENDENCIES: Mapping[str, tuple[str, ...]] = {LISTENER: (CLUSTER,), ROUTE: (CLUSTER,)}
 """Whose un-ACKed upserts hold a type's upserts back: Envoy ACKs a cluster when it is warm, and a route
-that comes before that names a cluster that is not there (503 NC). A refused one holds nothing up."""
+that comes before that names a cluster that is not there (503 NC). A NACKed one holds nothing up."""
 
 
 def in_order(type_urls: Iterable[str], order: tuple[str, ...]) -> list[str]:

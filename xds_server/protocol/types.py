@@ -4,7 +4,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from legation.mesh.errors import Position
-from xds_server.snapshot import Resource, Snapshot
+from xds_server.snapshot import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, TYPE_PREFIX, Resource, Snapshot
+
+_CORE = f"{TYPE_PREFIX}envoy.config"
+DISCOVERY_TYPES = frozenset(
+    {
+        CLUSTER,
+        ENDPOINT,
+        LISTENER,
+        ROUTE,
+        SECRET,
+        f"{_CORE}.route.v3.ScopedRouteConfiguration",
+        f"{_CORE}.route.v3.VirtualHost",
+        f"{_CORE}.core.v3.TypedExtensionConfig",
+        f"{TYPE_PREFIX}envoy.service.runtime.v3.Runtime",
+    }
+)
+"""The types that Envoy discovers (xDS protocol, "Resource Types")."""
+
+SHOWN = 100
+"""Characters of a client's text that a message shows."""
 
 WILDCARD = "*"
 """The name that subscribes to all resources of a type (xDS protocol, "Wildcard subscriptions")."""
@@ -12,6 +31,15 @@ WILDCARD = "*"
 
 class LimitExceeded(Exception):
     """A client asks for more than one stream may hold."""
+
+
+class UnknownType(Exception):
+    """A client asks for a type that is not served; the text shows the beginning of its URL."""
+
+    def __init__(self, type_url: str) -> None:
+        """Keep no more of the URL than a message may show."""
+        shown = type_url if len(type_url) <= SHOWN else f"{type_url[:SHOWN]}... ({len(type_url)} characters)"
+        super().__init__(f"type_url {shown} is not served: known are {', '.join(sorted(DISCOVERY_TYPES))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +52,10 @@ class Limits:
     """Characters in all of those names together."""
     types: int = 32
     """Types that a client may ask for."""
+    type_urls: frozenset[str] = DISCOVERY_TYPES
+    """Those types; a server of other resources than Envoy's names its own."""
+    error_characters: int = 4096
+    """Of a NACK's error that are kept."""
     unanswered: int = 64
     """Responses of one type without an ACK or NACK; later changes wait, and coalesce."""
     response_bytes: int = 3 << 20
@@ -102,7 +134,7 @@ class Subscribed:
 class Acknowledged:
     """The client has answered all that it should have of `snapshot`.
 
-    `nacks` are the errors of what it refuses, by type; empty means that it runs exactly this
+    `nacks` are the errors of what it NACKs, by type; empty means that it runs exactly this
     snapshot (as far as it asks for it).
     """
 

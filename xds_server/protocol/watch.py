@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from xds_server.protocol.answers import Answers
-from xds_server.protocol.difference import difference
+from xds_server.protocol.acks import PendingAcks
+from xds_server.protocol.difference import Differences
 from xds_server.protocol.subscription import Subscription
 from xds_server.protocol.types import WILDCARD, DeltaRequest, Send, Subscribed
 from xds_server.snapshot import Resource
@@ -17,26 +17,30 @@ class Watch:
 
     __slots__ = (
         "_apart",
+        "_differences",
         "_must",
         "_opened",
         "_resources",
         "_told",
-        "answers",
+        "acks",
+        "claimed",
         "due",
         "explicit_answer",
         "subscription",
         "type_url",
     )
 
-    def __init__(self, type_url: str) -> None:
+    def __init__(self, type_url: str, differences: Differences) -> None:
         """Start before the type's first request."""
-        self.type_url = type_url
+        self.type_url, self._differences = type_url, differences
         self.subscription = Subscription()
-        self.answers = Answers()
+        self.acks = PendingAcks()
         self.due: set[str] = set()
         """Names to look at: the client may not hold what it should."""
         self.explicit_answer = False
         """Whether a wildcard waits to be answered, even by nothing (silence costs the client 15 s)."""
+        self.claimed: tuple[int, int] = (0, 0)
+        """How many names the client said that it holds, and characters of those names and their versions."""
         self._opened = False
         self._resources = _NOTHING
         self._told: dict[str, str | None] = {}
@@ -44,10 +48,14 @@ class Watch:
         self._must: set[str] = set()
         """Names that are owed an answer whatever the client was told before."""
         self._apart: set[str] = set()
-        """Names that go in a response of their own: one of them may be what was refused."""
+        """Names that go in a response of their own: one of them may be what was NACKed."""
 
     def ask(self, request: DeltaRequest) -> Subscribed | None:
-        """Apply what a request subscribes to; None when that changes nothing."""
+        """Apply what a request subscribes to; None when that changes nothing.
+
+        A name that is subscribed to again is sent again, as the client may have dropped it in between (xDS
+        protocol, "Subscribing to Resources": a server must send a resource that is subscribed to anew).
+        """
         if self._opened and not request.subscribe and not request.unsubscribe:
             return None
         wildcard = self.subscription.wildcard
@@ -59,13 +67,18 @@ class Watch:
         return Subscribed(self.type_url, request.subscribe, request.unsubscribe, self.subscription.wildcard)
 
     def _change(self, request: DeltaRequest) -> Mapping[str, str | None]:
-        """Change the subscription; return what the client says, in its first request, that it still holds."""
+        """Change the subscription; return what the client says, in its first request, that it still holds.
+
+        `initial_resource_versions` count only in a type's first request on a stream (xDS protocol, "Incremental
+        xDS", DeltaDiscoveryRequest): what differs is sent, what is gone is removed, all else is not repeated.
+        """
         if self._opened:
             self.subscription.change(request.subscribe, request.unsubscribe)
             return {}
         self._opened = True
         self.subscription.open(self.type_url, request.subscribe)
         self.subscription.change((), request.unsubscribe)
+        self.claimed = len(request.initial_versions), _characters(request.initial_versions)
         self._told = {name: v for name, v in request.initial_versions.items() if self.subscription.wants(name)}
         self.due.update(self._told)
         return self._told
@@ -85,7 +98,11 @@ class Watch:
         self.due |= owed
 
     def _turn_wildcard(self, *, answered: bool) -> None:
-        """Follow the wildcard's coming, which is answered at once, or going, by which names are forgotten."""
+        """Follow the wildcard's coming, which is answered at once, or going, by which names are forgotten.
+
+        xDS protocol, "How the client specifies what resources to return": `*` may be subscribed to and
+        unsubscribed from like a name, beside names.
+        """
         if self.subscription.wildcard:
             self.explicit_answer = not answered
             self.due.update(self._resources)
@@ -94,7 +111,11 @@ class Watch:
             self._forget((self._told.keys() | self.due) - self.subscription.names)
 
     def _let_go(self, names: Iterable[str]) -> None:
-        """Follow an unsubscribe: under a wildcard the client has to be told whether it still has the resource."""
+        """Follow an unsubscribe: under a wildcard the client has to be told whether it still has the resource.
+
+        xDS protocol, "Unsubscribing From Resources": the server answers with the resource, or with its removal,
+        as the wildcard may still want it.
+        """
         gone = set(names) - {WILDCARD} - self.subscription.names
         if self.subscription.wildcard:
             self._answer(gone & (self._told.keys() | self._resources.keys() | self._must))
@@ -107,24 +128,28 @@ class Watch:
         self.due -= names
         self._must -= names
         self._apart -= names
-        self.answers.forget(names)
+        self.acks.forget(names)
 
     def look(self, resources: Mapping[str, Resource]) -> None:
         """Note what differs between what there was and what there is now."""
         if resources is self._resources:
             return
-        changed = difference(self._resources, resources)
+        changed = self._differences.between(self._resources, resources)
         self._resources = resources
         if not self.subscription.wildcard:
             changed &= self.subscription.names
         self.due |= changed
-        if self.answers.refusals and changed:
-            self._apart |= self.answers.retry({name: r.version for name, r in resources.items()})
+        if self.acks.nacks and changed:
+            self._apart |= self.acks.retry({name: r.version for name, r in resources.items()})
             self._must |= self._apart
             self.due |= self._apart
 
     def upserts(self) -> tuple[list[Resource], list[Resource], list[str]]:
-        """Return what to send at once, what to send in a response apart, and asked names that do not exist."""
+        """Return what to send at once, what to send in a response apart, and asked names that do not exist.
+
+        A name that does not exist is told so by `removed_resources` (xDS protocol, "Knowing When a Requested
+        Resource Does Not Exist"), once: after that only its coming is news.
+        """
         together: list[Resource] = []
         apart: list[Resource] = []
         missing: list[str] = []
@@ -139,12 +164,12 @@ class Watch:
         return together, apart, missing
 
     def removals(self) -> list[str]:
-        """Return what the client holds and should not."""
+        """Return what the client holds and should not (xDS protocol, "Deleting Resources": said by name in delta)."""
         return sorted(name for name in self.due if name not in self._resources and self._told.get(name) is not None)
 
     def sent(self, send: Send) -> None:
         """Note what the client will now have been told."""
-        self.answers.sent(send)
+        self.acks.sent(send)
         self.explicit_answer = False
         for resource in send.resources:
             self._told[resource.name] = resource.version
@@ -155,3 +180,7 @@ class Watch:
                 self._told.pop(name, None)
         for pending in (self.due, self._must, self._apart):
             pending.difference_update(send.names)
+
+
+def _characters(versions: Mapping[str, str]) -> int:
+    return sum(map(len, versions)) + sum(map(len, versions.values()))

@@ -8,7 +8,10 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
-from xds_server.protocol.types import DeltaRequest, Send
+from xds_server.protocol.types import SHOWN, DeltaRequest, Send
+
+NODE_BYTES = 64 << 10
+"""Size of a node's id, metadata and the rest: what is kept of each client."""
 
 
 class Malformed(Exception):
@@ -29,9 +32,11 @@ def decode(data: bytes, implied_type: str = "") -> tuple[DeltaRequest, base_pb2.
     if not type_url:
         raise Malformed("type_url is empty: an aggregated stream needs it in every request")
     if implied_type and type_url != implied_type:
-        raise Malformed(f"type_url {type_url} is not served on this stream, only {implied_type}")
+        raise Malformed(f"type_url {type_url[:SHOWN]} is not served on this stream, only {implied_type}")
     if message.resource_locators_subscribe or message.resource_locators_unsubscribe:
         raise Malformed("resource locators are not served: use resource_names_subscribe")
+    if message.node.ByteSize() > NODE_BYTES:
+        raise Malformed(f"the node has {message.node.ByteSize()} bytes; at most {NODE_BYTES} are taken")
     request = DeltaRequest(
         type_url,
         tuple(message.resource_names_subscribe),

@@ -44,10 +44,10 @@ class HealthSource(Protocol):
 def health_discovery(source: HealthSource, streams: Streams) -> grpc.GenericRpcHandler:
     """Return the health discovery service."""
 
-    async def talk(context: Context) -> None:
+    async def converse(context: Context) -> None:
         await _serve_health(context, source, streams)
 
-    return service(HDS, StreamHealthCheck=handler(talk))
+    return service(HDS, StreamHealthCheck=handler(converse))
 
 
 async def _serve_health(context: Context, source: HealthSource, streams: Streams) -> None:

@@ -12,7 +12,8 @@ import structlog
 from envoy.config.core.v3 import base_pb2
 
 from legation.runtime.tasks import pause, spawn
-from xds_server.protocol.types import LimitExceeded
+from xds_server.protocol.difference import Differences
+from xds_server.protocol.types import LimitExceeded, UnknownType
 from xds_server.serve.codec import Malformed, metadata
 from xds_server.serve.credentials import peer_serial, peer_spiffe_id
 
@@ -57,6 +58,7 @@ class Streams:
 
     def __init__(self) -> None:
         """Start as a server that goes on, without a stream."""
+        self.differences = Differences()
         self._stopping = asyncio.Event()
         self._spread = 0.0
         self._open = 0
@@ -91,12 +93,12 @@ class Streams:
             await self._none.wait()
 
 
-def handler(talk: Callable[[Context], Awaitable[None]]) -> Handler:
+def handler(converse: Callable[[Context], Awaitable[None]]) -> Handler:
     """Return a gRPC handler that ends with the status that the conversation's end calls for."""
 
     async def handle(_: object, context: Context) -> None:
         try:
-            await talk(context)
+            await converse(context)
         except Exception as error:  # noqa: BLE001 - a stream's root: whatever happens ends this stream alone
             end = _end(error)
             if end.code is not grpc.StatusCode.OK:
@@ -144,6 +146,7 @@ async def run(streams: Streams, **works: Coroutine[Any, Any, None]) -> None:
 _CODES: Mapping[type[Exception], grpc.StatusCode] = {
     Malformed: grpc.StatusCode.INVALID_ARGUMENT,
     LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    UnknownType: grpc.StatusCode.INVALID_ARGUMENT,
     Rejected: grpc.StatusCode.PERMISSION_DENIED,
 }
 

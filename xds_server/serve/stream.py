@@ -49,9 +49,9 @@ async def serve_delta(
     with streams.one():
         stream = await source.admit(stream_info(context, service, node))
         try:
-            talk = StreamSession(context, source, stream, limits, implied_type)
-            talk.take(request)
-            await run(streams, read=talk.read(), push=talk.push())
+            session = StreamSession(context, source, stream, DeltaStream(limits, streams.differences), implied_type)
+            session.receive(request)
+            await run(streams, read=session.read(), push=session.push())
         finally:
             source.closed(stream)
 
@@ -63,17 +63,19 @@ class StreamSession:
     requests a slow reader leaves behind, and encoded responses exist one at a time.
     """
 
-    def __init__(self, context: Context, source: Source, stream: Admitted, limits: Limits, implied_type: str) -> None:
+    def __init__(
+        self, context: Context, source: Source, stream: Admitted, core: DeltaStream, implied_type: str
+    ) -> None:
         """Prepare for a stream that was admitted."""
         self._context = context
         self._source = source
         self._stream = stream
         self._implied_type = implied_type
-        self._core = DeltaStream(limits)
+        self._core = core
         self._writing = False
-        self._told: Acknowledged | None = None
+        self._observed: Acknowledged | None = None
 
-    def take(self, request: DeltaRequest) -> None:
+    def receive(self, request: DeltaRequest) -> None:
         """Feed a request to the core."""
         for effect in self._core.receive(request):
             self._source.observe(self._stream, effect)
@@ -82,7 +84,7 @@ class StreamSession:
         """Feed each request; while its answer waits for a slow client, the next one is not read."""
         while True:
             request, _ = decode(await read(self._context), self._implied_type)
-            self.take(request)
+            self.receive(request)
             await self._write()
 
     async def push(self) -> None:
@@ -110,6 +112,6 @@ class StreamSession:
         snapshot, nacks = self._core.snapshot, dict(self._core.nacks)
         if not self._core.acknowledged or snapshot is None:
             return
-        if self._told is None or self._told.snapshot is not snapshot or self._told.nacks != nacks:
-            self._told = Acknowledged(snapshot, nacks)
-            self._source.observe(self._stream, self._told)
+        if self._observed is None or self._observed.snapshot is not snapshot or self._observed.nacks != nacks:
+            self._observed = Acknowledged(snapshot, nacks)
+            self._source.observe(self._stream, self._observed)

@@ -17,7 +17,7 @@ HELD_BACK = (CLUSTER, ENDPOINT)
 
 
 class Conversation(RuleBasedStateMachine):
-    """A publisher, a client that refuses what is called bad, and a stream between them that may be lost."""
+    """A publisher, a client that NACKs what is called bad, and a stream between them that may be lost."""
 
     @initialize()
     def start(self):
@@ -28,12 +28,12 @@ class Conversation(RuleBasedStateMachine):
 
     def connect(self):
         self.stream = DeltaStream(Limits(unanswered=3, response_bytes=400))
-        self.opened: set[str] = set()
+        self.pendinged: set[str] = set()
         self.inbox: list[Send] = []
         self.nonces: Counter[str] = Counter()
         self.told: dict[tuple[str, str], str] = {}
         self.excused: set[tuple[str, str]] = set()
-        self.refused: dict[tuple[str, str], str] = {}
+        self.nacked: dict[tuple[str, str], str] = {}
         self.push()
 
     def push(self):
@@ -53,9 +53,9 @@ class Conversation(RuleBasedStateMachine):
     @rule(url=TYPES)
     def open(self, url):
         """Ask of a type for the first time on this stream: what is held from before is reported."""
-        if url in self.opened:
+        if url in self.pendinged:
             return
-        self.opened.add(url)
+        self.pendinged.add(url)
         wanted = self.wanted.setdefault(url, {WILDCARD} if url in (CLUSTER, LISTENER) else set())
         held = {name: resource.version for name, resource in self.held[url].items()}
         legacy = wanted == {WILDCARD} and url in (CLUSTER, LISTENER)
@@ -67,7 +67,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(url=TYPES, name=NAMES | st.just(WILDCARD))
     def subscribe(self, url, name):
-        if url not in self.opened:
+        if url not in self.pendinged:
             return
         self.stream.receive(DeltaRequest(url, (name,)))
         self.wanted[url].add(name)
@@ -75,7 +75,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(url=TYPES, name=NAMES | st.just(WILDCARD))
     def unsubscribe(self, url, name):
-        if url not in self.opened:
+        if url not in self.pendinged:
             return
         self.drop(url, name)
         self.stream.receive(DeltaRequest(url, (), (name,)))
@@ -89,12 +89,12 @@ class Conversation(RuleBasedStateMachine):
             del self.held[url][gone]
         for key in [key for key in self.told if key[0] == url and key[1] not in self.wanted[url]]:
             del self.told[key]
-            self.refused.pop(key, None)
+            self.nacked.pop(key, None)
 
     @rule(url=TYPES, nonce=st.integers(1, 30), error=st.sampled_from([None, "no"]))
     def answer_what_was_answered(self, url, nonce, error):
         """A stale answer that brings a name all the same."""
-        if url in self.opened and str(nonce) not in {send.nonce for send in self.inbox if send.type_url == url}:
+        if url in self.pendinged and str(nonce) not in {send.nonce for send in self.inbox if send.type_url == url}:
             effects = self.stream.receive(DeltaRequest(url, ("a",), (), {}, str(nonce), error))
             assert effects[0] == Stale(url, str(nonce))
             self.wanted[url].add("a")
@@ -129,14 +129,14 @@ class Conversation(RuleBasedStateMachine):
         if (url, name) in self.told and (url, name) not in self.excused and url in HELD_BACK:
             making = [send for send in self.inbox if send.type_url in (LISTENER, ROUTE) and send.resources]
             assert not making, "a removal overtakes what it may break"
-            assert not any(key[0] in (LISTENER, ROUTE) for key in self.refused), "a removal despite a refusal"
+            assert not any(key[0] in (LISTENER, ROUTE) for key in self.nacked), "a removal despite a nack"
         self.told.pop((url, name), None)
         self.excused.discard((url, name))
 
     @precondition(lambda self: self.inbox)
     @rule(data=st.data(), partly=st.booleans())
     def answer(self, data, partly):
-        """Apply the oldest response of some type; what holds bad content is refused, in part or in whole."""
+        """Apply the oldest response of some type; what holds bad content is NACKed, in part or in whole."""
         url = data.draw(st.sampled_from(sorted({send.type_url for send in self.inbox})))
         self.answer_one(next(send for send in self.inbox if send.type_url == url), partly)
 
@@ -147,9 +147,9 @@ class Conversation(RuleBasedStateMachine):
         if partly or not bad:
             self.apply(send, bad)
         for name in send.names:
-            self.refused.pop((url, name), None)
+            self.nacked.pop((url, name), None)
         if bad:
-            self.refused |= {(url, r.name): r.version for r in send.resources if self.wants(url, r.name)}
+            self.nacked |= {(url, r.name): r.version for r in send.resources if self.wants(url, r.name)}
             if len(send.resources) > 1:
                 self.excused |= {(url, name) for name in send.names}
         (effect,) = self.stream.receive(DeltaRequest(url, (), (), {}, send.nonce, "bad" if bad else None))
@@ -171,7 +171,7 @@ class Conversation(RuleBasedStateMachine):
         for _ in range(60):
             self.flush()
             if not self.inbox:
-                assert self.stream.acknowledged or not self.opened
+                assert self.stream.acknowledged or not self.pendinged
                 return
             while self.inbox:
                 self.answer_one(self.inbox[0], partly=False)
@@ -184,11 +184,11 @@ class Conversation(RuleBasedStateMachine):
         self.published = {key: body.removeprefix(b"bad") for key, body in self.published.items()}
         self.push()
         self.quiet()
-        for url in self.opened:
+        for url in self.pendinged:
             slice_ = {n: body for (u, n), body in self.published.items() if u == url and self.wants(url, n)}
             assert slice_ == {name: resource.body for name, resource in self.held[url].items()}
         assert self.stream.nacks == {}
-        assert self.stream.synced or not self.opened
+        assert self.stream.synced or not self.pendinged
 
 
 Conversation.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

@@ -1,4 +1,7 @@
-"""What a client said to what it was sent: responses without an answer yet, and what it refuses."""
+"""What a client answered to what it was sent: pending ACKs, and what it NACKed.
+
+xDS protocol, "ACK and NACK semantics summary".
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,10 +10,10 @@ from xds_server.protocol.types import Acked, Nacked, Send, Stale
 
 
 @dataclass(slots=True)
-class Refusal:
-    """One refused response: of each name in it that has not been accepted since, the refused version.
+class Nack:
+    """One NACKed response: of each name in it that has not been accepted since, the NACKed version.
 
-    The version of a refused removal is None. `retried`: its contents changed, so what was refused
+    The version of a NACKed removal is None. `retried`: its contents changed, so what was NACKed
     together with them has had its second chance.
     """
 
@@ -20,16 +23,16 @@ class Refusal:
 
 
 @dataclass(slots=True)
-class Answers:
-    """The book of one type's responses on one stream."""
+class PendingAcks:
+    """The responses of one type on one stream that wait for an ACK, and those that were NACKed."""
 
-    open: dict[str, Send] = field(default_factory=dict)
+    pending: dict[str, Send] = field(default_factory=dict)
     """Responses without an answer, by nonce."""
-    refusals: list[Refusal] = field(default_factory=list)
+    nacks: list[Nack] = field(default_factory=list)
 
     def sent(self, send: Send) -> None:
         """Note a response that goes out."""
-        self.open[send.nonce] = send
+        self.pending[send.nonce] = send
 
     def take(self, type_url: str, nonce: str, error: str | None) -> Acked | Nacked | Stale | None:
         """Take what a request says of a response; None when it speaks of none.
@@ -39,45 +42,45 @@ class Answers:
         """
         if not nonce and error is None:
             return None
-        send = self.open.pop(nonce, None)
+        send = self.pending.pop(nonce, None)
         if send is None:
             return Stale(type_url, nonce)
         self.forget(send.names)
         if error is None:
             return Acked(type_url, nonce, send.names)
         versions: dict[str, str | None] = {resource.name: resource.version for resource in send.resources}
-        self.refusals.append(Refusal(error, versions | dict.fromkeys(send.removed)))
+        self.nacks.append(Nack(error, versions | dict.fromkeys(send.removed)))
         sources = dict.fromkeys(r.source for r in send.resources if r.source is not None)
         return Nacked(type_url, nonce, send.names, error, tuple(sources))
 
     def forget(self, names: Iterable[str]) -> None:
-        """Drop names from all refusals: they were accepted, refused anew, or are not wanted any more."""
-        for refusal in self.refusals:
+        """Drop names from all nacks: they were accepted, NACKed anew, or are not wanted any more."""
+        for nack in self.nacks:
             for name in names:
-                refusal.versions.pop(name, None)
-        self.refusals = [refusal for refusal in self.refusals if refusal.versions]
+                nack.versions.pop(name, None)
+        self.nacks = [nack for nack in self.nacks if nack.versions]
 
     def retry(self, versions: Mapping[str, str | None]) -> set[str]:
-        """Return what may go again, because something that was refused together with it has changed.
+        """Return what may go again, because something that was NACKed together with it has changed.
 
         A NACK does not say which resource is the bad one, and the good ones beside it may not have
-        been applied. They go again without what changed, and once: the refused content as a whole
+        been applied. They go again without what changed, and once: the NACKed content as a whole
         is never repeated, and each round is smaller than the one before.
         """
         again: set[str] = set()
-        for refusal in self.refusals:
-            changed = {name for name, version in refusal.versions.items() if versions.get(name) != version}
-            if changed and not refusal.retried:
-                refusal.retried = True
-                again |= {name for name, version in refusal.versions.items() if version and name not in changed}
+        for nack in self.nacks:
+            changed = {name for name, version in nack.versions.items() if versions.get(name) != version}
+            if changed and not nack.retried:
+                nack.retried = True
+                again |= {name for name, version in nack.versions.items() if version and name not in changed}
         return again
 
     @property
     def applying(self) -> bool:
-        """Whether an upsert is neither ACKed nor refused yet."""
-        return any(send.resources for send in self.open.values())
+        """Whether an upsert is neither ACKed nor NACKed yet."""
+        return any(send.resources for send in self.pending.values())
 
     @property
     def making(self) -> bool:
-        """Whether an upsert is not known to be applied: un-ACKed, or refused."""
-        return bool(self.refusals) or self.applying
+        """Whether an upsert is not known to be applied: un-ACKed, or NACKed."""
+        return bool(self.nacks) or self.applying
