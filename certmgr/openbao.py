@@ -14,8 +14,10 @@ import json
 import os
 import secrets
 import shutil
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -185,6 +187,13 @@ def config(folder: Path, socket: Path, cluster_address: str) -> str:
     )
 
 
+def main(argv: list[str]) -> NoReturn:
+    """`python -m certmgr.openbao FOLDER SOCKET CLUSTER_ADDRESS`: prepare the server, then become it."""
+    os.umask(0o077)
+    command = prepare(Path(argv[0]), Path(argv[1]), argv[2])
+    os.execv(command[0], command)  # noqa: S606 - the server from its wheel
+
+
 def _quoted(text: str) -> str:
     """Return a string literal of HCL 1: as JSON's, but for the letters that it does not escape."""
     return json.dumps(text, ensure_ascii=False)
@@ -225,3 +234,7 @@ def _write(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,5 +1,7 @@
 """`python -m legation.host FILE`: a whole mesh on this host, by what the command has read. Light: it runs for ever."""
 
+import legation.runtime.lean  # isort: skip  # noqa: F401 - first
+
 import asyncio
 import os
 import signal

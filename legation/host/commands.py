@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-from certmgr import openbao
 from legation.host.layout import HostFile
 from legation.mesh import names
 from legation.mesh.desired import WorkloadSpec
@@ -14,8 +13,9 @@ from legation.sidecar.settings import RunSettings
 
 
 def openbao_command(state: StateFolder, host: HostFile) -> list[str]:
-    """Write OpenBao's settings where they are missing; return how to start it."""
-    return openbao.prepare(state.openbao, state.bao_socket, f"{host.address}:{names.OPENBAO_CLUSTER_PORT}")
+    """Return how to start OpenBao, which writes its settings where they are missing."""
+    address = f"{host.address}:{names.OPENBAO_CLUSTER_PORT}"
+    return [*_module("certmgr.openbao"), str(state.openbao), str(state.bao_socket), address]
 
 
 def xds_server_command(state: StateFolder, host: HostFile) -> list[str]:

@@ -1,5 +1,7 @@
 """`python -m legation.sidecar FILE`: one instance, by its saved settings. Light: every instance has one."""
 
+import legation.runtime.lean  # isort: skip  # noqa: F401 - first
+
 import asyncio
 import os
 import sys
