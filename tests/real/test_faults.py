@@ -20,7 +20,6 @@ import pytest
 from cryptography import x509
 
 from tests.support.load import Mixed, Request
-from tests.support.load_report import kept_its_rate
 from tests.support.mesh import PLAIN, Mesh, running, wait_for
 from tests.support.steady import Steady, Window
 
@@ -74,7 +73,7 @@ def without_retries(text: str) -> str:
 
 def nothing_lost(window: Window) -> None:
     assert window.failures == (), window.summary()
-    assert kept_its_rate(window.report, window.control), window.summary()
+    assert window.kept_its_rate, window.summary()
 
 
 def only_in_flight(window: Window) -> None:

@@ -130,6 +130,8 @@ SLOW = 1.0
 """Seconds from when a request to the control was due to its end, above which the machine is too slow to tell."""
 KEPT = 0.9
 """Share of the rate that a load must keep."""
+SPARE = 0.1
+"""Share of idle time below which a machine has not enough left for the load."""
 
 
 def of_the_mesh(report: Report, control: Report) -> tuple[Record, ...]:
@@ -146,9 +148,13 @@ def of_the_mesh(report: Report, control: Report) -> tuple[Record, ...]:
     )
 
 
-def kept_its_rate(report: Report, control: Report) -> bool:
-    """Say whether a load kept its rate, or could not as the control without a mesh could not either."""
-    return report.rate >= KEPT * report.wanted_rate or control.rate < KEPT * control.wanted_rate
+def kept_its_rate(report: Report, control: Report, idle: float) -> bool:
+    """Say whether a load kept its rate, or could not: the control's did not, or the processors had nothing left.
+
+    `idle` is the share of the time that they were idle, 0 to 1.
+    """
+    machine = control.rate < KEPT * control.wanted_rate or idle < SPARE
+    return machine or report.rate >= KEPT * report.wanted_rate
 
 
 def _overlaps(record: Record, others: list[Record]) -> bool:

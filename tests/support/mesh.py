@@ -45,12 +45,12 @@ def legation(*words: str, check: bool = True, limit: float = 240) -> "subprocess
 
 
 def wait_for(what: str, ask: Callable[[], T | None], limit: float = 30) -> T:
-    """Return the first answer that is neither None nor False; an error that names `what` after `limit` seconds."""
+    """Return the first answer that is true; an error that names `what` after `limit` seconds."""
     deadline = time.monotonic() + limit
     pacing = threading.Event()
     while time.monotonic() < deadline:
         answer = ask()
-        if answer is not None and answer is not False:
+        if answer:
             return answer
         pacing.wait(0.05)
     raise AssertionError(f"not within {limit:.0f} s: {what}")

@@ -4,6 +4,7 @@ Each test asks for its own window of it; what fails between two windows is found
 """
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -11,11 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from legation.runtime.tasks import pause
 from tests.support.load import ROOT, Load, Mixed, Report
-from tests.support.load_report import of_the_mesh
+from tests.support.load_report import kept_its_rate, of_the_mesh
 
 T = TypeVar("T")
 RATE, CONNECTIONS = 200, 50
@@ -31,6 +33,8 @@ class Window:
     faults: list[float] = field(default_factory=list)
     report: Report = field(default_factory=lambda: Report((), RATE))
     control: Report = field(default_factory=lambda: Report((), CONTROL_RATE))
+    idle: float = 1.0
+    """Share of the window in which the processors had nothing to do."""
 
     def fault(self, cause: Callable[[], T]) -> T:
         """Cause a fault, and note when it was over."""
@@ -48,10 +52,18 @@ class Window:
         """What failed though it was sent after the (last) fault: it was not in flight where something was killed."""
         return tuple(record for record in self.failures if record.start > self.faults[-1])
 
+    @property
+    def kept_its_rate(self) -> bool:
+        """Whether the load was what it should be, as far as the machine can."""
+        return kept_its_rate(self.report, self.control, self.idle)
+
     def summary(self) -> str:
         """Return both reports, for people."""
         in_flight = len(self.failures) - len(self.lost_otherwise) if self.faults else 0
-        return f"mesh: {self.report.summary()}\nin flight at the fault: {in_flight}\ncontrol: {self.control.summary()}"
+        return (
+            f"mesh: {self.report.summary()}\nin flight at the fault: {in_flight}\n"
+            f"control: {self.control.summary()}\nprocessors: {self.idle:.0%} idle"
+        )
 
 
 class Steady:
@@ -85,7 +97,7 @@ class Steady:
         """
         stray = self._window(self._seen_until, time.monotonic())
         assert not stray.failures, f"failed after {self._last_fault}:\n{stray.summary()}"
-        window = Window(time.monotonic())
+        window, idle = Window(time.monotonic()), _idle_seconds()
         self._wait(before)
         self._last_fault = name
         yield window
@@ -93,6 +105,7 @@ class Steady:
         end = time.monotonic()
         seen = self._window(window.begin, end)
         window.report, window.control = seen.report, seen.control
+        window.idle = (_idle_seconds() - idle) / (end - window.begin) / (os.cpu_count() or 1)
         self._seen_until = end
         sys.stdout.write(f"\n{name}: {window.summary()}\n")
 
@@ -121,3 +134,9 @@ class Steady:
                 while not self._stop.is_set():
                     await pause(0.1)
             server.kill()
+
+
+def _idle_seconds() -> float:
+    """Return the processor seconds in which nothing ran since the machine's start (proc(5), /proc/stat)."""
+    cpu = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return float(cpu[4]) / os.sysconf("SC_CLK_TCK")

@@ -33,7 +33,14 @@ def spread(rate: float, wanted: float) -> Report:
 
 
 @pytest.mark.parametrize(
-    ("rate", "control", "fine"), [(200, 20, True), (185, 20, True), (148, 20, False), (148, 15, True)]
+    ("rate", "control", "idle", "fine"),
+    [
+        (200, 20, 0.5, True),
+        (185, 20, 0.5, True),
+        (148, 20, 0.5, False),
+        (148, 15, 0.5, True),
+        (148, 20, 0.02, True),
+    ],
 )
-def test_a_low_rate_is_the_meshs_only_where_the_control_kept_its_own(rate, control, fine) -> None:
-    assert kept_its_rate(spread(rate, 200), spread(control, 20)) is fine
+def test_a_low_rate_is_the_meshs_only_where_the_machine_could_do_more(rate, control, idle, fine) -> None:
+    assert kept_its_rate(spread(rate, 200), spread(control, 20), idle) is fine
