@@ -32,8 +32,8 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """The median of ours by the median of the peer's; None where one of them is missing."""
-        if not self.ours or not self.peer:
+        """The median of ours by the median of the peer's; None where one of them is missing, or the peer's is 0."""
+        if not self.ours or not self.peer or not median(self.peer):
             return None
         return median(self.ours) / median(self.peer)
 

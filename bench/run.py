@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from bench import compile_change, fanout
+from bench import compile_change, fanout, handover
 from bench.program import Broken
 from bench.report import Figure
 
@@ -22,7 +22,12 @@ async def _fanout(streams: int, seconds: float) -> AsyncIterator[Figure]:
         yield figure
 
 
-BENCHES: Mapping[str, Callable[[int, float], AsyncIterator[Figure]]] = {"fanout": _fanout}
+async def _handover(_: int, seconds: float) -> AsyncIterator[Figure]:
+    async for figure in handover.figures(3 if seconds < FULL_SECONDS else 10):
+        yield figure
+
+
+BENCHES: Mapping[str, Callable[[int, float], AsyncIterator[Figure]]] = {"fanout": _fanout, "handover": _handover}
 
 
 async def run(only: str, streams: int, seconds: float) -> None:

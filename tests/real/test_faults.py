@@ -21,7 +21,7 @@ from cryptography import x509
 
 from tests.support.load import Mixed, Request
 from tests.support.mesh import PLAIN, Mesh, running, wait_for
-from tests.support.steady import Steady, Window
+from tests.support.steady import CONNECTIONS, Steady, Window
 
 ORDER = Request("POST", "/orders", b'{"item": "tea", "quantity": 1}', {"content-type": "application/json"})
 QUICK = Request("GET", "/proxy/orders/healthz")
@@ -79,7 +79,7 @@ def nothing_lost(window: Window) -> None:
 def only_in_flight(window: Window) -> None:
     """A dead process loses what it had in flight, which is counted apart and printed, and nothing else."""
     assert window.lost_otherwise == (), window.summary()
-    assert len(window.failures) <= 20, window.summary()
+    assert len(window.failures) <= CONNECTIONS, window.summary()
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
