@@ -19,6 +19,7 @@ import httpx
 import pytest
 from cryptography import x509
 
+from tests.support.echo import answers, echo_in
 from tests.support.load import Mixed, Request
 from tests.support.mesh import PLAIN, Mesh, running, wait_for
 from tests.support.steady import CONNECTIONS, Steady, Window
@@ -229,6 +230,24 @@ def test_a_service_changes_its_version(shop: Mesh, steady: Steady) -> None:
         assert {i.version for i in shop.instances("web").values()} == {"v2"}
     nothing_lost(window)
     with steady.window("and v1 again") as window:
+        shop.write(text)
+    nothing_lost(window)
+
+
+def test_a_service_is_added_exposed_and_deleted(shop: Mesh, steady: Steady) -> None:
+    with steady.window("a service comes and goes, on a port of the gateways") as window, echo_in(shop) as echo:
+        assert answers(echo.url)
+    nothing_lost(window)
+
+
+def test_ports_change(shop: Mesh, steady: Steady) -> None:
+    text = shop.file.read_text()
+    with steady.window("other ports of orders and payments") as window:
+        shop.write(
+            text.replace("port: 9090", "port: 9091").replace(
+                "  orders:\n    protocol: http\n    port: 8080", "  orders:\n    protocol: http\n    port: 8081"
+            )
+        )
         shop.write(text)
     nothing_lost(window)
 
