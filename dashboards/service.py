@@ -3,7 +3,8 @@
 from dashboards.panels import Link, Panel, Query, Row, Step, Unit
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
-from telemetry.rules.alerting import MOST_ERRORS, PAGE_LIFE, TICKET_LIFE
+from telemetry.rules.alerts.availability import MOST_ERRORS
+from telemetry.rules.alerts.certificates import PAGE_LIFE, TICKET_LIFE
 from telemetry.rules.conventions import (
     CERTIFICATE,
     CLASS,

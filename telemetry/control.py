@@ -1,7 +1,7 @@
 """What telemetry answers: `/sd` and `/metrics` to Prometheus over TCP, `/status` on the control socket."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from starlette.requests import Request
@@ -18,9 +18,12 @@ TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def public_routes(
-    inventory: Callable[[], Inventory], targets: Callable[[], tuple[TargetGroup, ...]], metrics: Metrics
+    inventory: Callable[[], Inventory],
+    targets: Callable[[], tuple[TargetGroup, ...]],
+    metrics: Metrics,
+    pages: Callable[[], Mapping[str, str]],
 ) -> tuple[Route, ...]:
-    """Return the routes for Prometheus."""
+    """Return the routes for Prometheus, and the runbooks that its alerts link to."""
 
     async def discover(_: Request) -> Response:
         metrics.discoveries.inc()
@@ -32,7 +35,13 @@ def public_routes(
     async def export(_: Request) -> Response:
         return Response(metrics.text(), media_type=TEXT_FORMAT)
 
-    return (Route("/sd", discover), Route("/metrics", export))
+    async def runbook(request: Request) -> Response:
+        text = pages().get(request.path_params["name"])
+        if text is None:
+            return PlainTextResponse("no such runbook: /runbooks/README.md lists them\n", 404)
+        return PlainTextResponse(text)
+
+    return (Route("/sd", discover), Route("/metrics", export), Route("/runbooks/{name}", runbook))
 
 
 def control_routes(

@@ -1,7 +1,7 @@
 """The telemetry service: follows xds_server's registry and mesh, and serves what they say."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,8 @@ from telemetry.control import control_routes, public_routes
 from telemetry.discovery import TargetGroup, join, target_groups
 from telemetry.inventory import Inventory, Watch
 from telemetry.metrics import Metrics
+from telemetry.rules import runbook
+from telemetry.rules.alerting import alerts
 from telemetry.settings import TELEMETRY, Settings
 
 M = TypeVar("M", bound=Message)
@@ -33,7 +35,7 @@ async def run(settings: Settings, clock: Clock) -> None:
     own = join(settings.host, public.getsockname()[1])
     follower = Follower(clock, {**components, TELEMETRY: own})
     metrics = Metrics(follower.inventory, follower.targets)
-    routes = public_routes(follower.inventory, follower.targets, metrics)
+    routes = public_routes(follower.inventory, follower.targets, metrics, follower.runbooks)
     control = control_routes(follower.inventory, follower.targets, f"http://{own}/sd")
     async with serve([public], routes), serve([bind_unix(settings.control)], control):
         log.info("serving", discovery=f"http://{own}/sd", control=str(settings.control))
@@ -58,6 +60,11 @@ class Follower:
         if known.mesh is None or known.instances is None:
             return ()
         return target_groups(known.mesh.mesh, known.instances, self._components)
+
+    def runbooks(self) -> Mapping[str, str]:
+        """Return the runbooks of the mesh's alerts by file name; none before the mesh is known."""
+        mesh = self._inventory.mesh
+        return {} if mesh is None else runbook.pages(alerts(mesh))
 
     async def follow(self, xds_control: Path) -> None:
         """Follow both watches for ever."""

@@ -137,11 +137,15 @@ def render_prometheus(
     folder: Annotated[Path, typer.Argument(help="where to write rules/, tests/ and prometheus.yaml")],
     file: MeshFile = None,
     state: StateOption = None,
+    grafana_url: Annotated[str, typer.Option(help="where alerts find the dashboards")] = "http://localhost:3000",
+    runbook_url: Annotated[
+        str | None, typer.Option(help="where alerts find the runbooks; by default telemetry serves them itself")
+    ] = None,
 ) -> None:
     """Write Prometheus's settings, recording and alert rules, and promtool's tests of them."""
     from legation.cli import render as work  # noqa: PLC0415
 
-    work.prometheus(folder, *work.mesh_for(file, state))
+    work.prometheus(folder, *work.mesh_for(file, state), grafana_url, runbook_url)
 
 
 @render.command("grafana")

@@ -38,11 +38,17 @@ async def _document(folder: StateFolder) -> MeshDocument:
         raise fail(Exit.UNREACHABLE, f"no mesh runs from {folder.root}: {error}") from error
 
 
-def prometheus(folder: Path, mesh: Mesh, host: HostFile | None) -> None:
-    """Write what Prometheus needs."""
+def prometheus(folder: Path, mesh: Mesh, host: HostFile | None, grafana_url: str, runbook_url: str | None) -> None:
+    """Write what Prometheus needs; without a URL of runbooks, telemetry's own pages are linked."""
     where = host or HostFile(mesh=mesh.mesh, file="", pid=0, block=0)
     components = {"xds_server": where.xds_metrics, "certmgr": where.certmgr_metrics, "telemetry": where.telemetry}
-    _write(folder, render_prometheus(mesh, Target(f"http://{where.telemetry}/sd", components)))
+    target = Target(
+        f"http://{where.telemetry}/sd",
+        components,
+        grafana=grafana_url,
+        runbooks=runbook_url or f"http://{where.telemetry}/runbooks",
+    )
+    _write(folder, render_prometheus(mesh, target))
     if host is None:
         chatter(f"mesh {mesh.mesh} does not run here: discovery_url in prometheus.yaml is where it would by default")
     chatter(f"start Prometheus with --config.file={folder / 'prometheus.yaml'}")

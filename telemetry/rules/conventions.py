@@ -55,7 +55,12 @@ HEALTHY = "service:mesh_instances_healthy:sum"
 OWN = f"{names.LOCAL_APP}|{names.XDS_CLUSTER}|{names.SDS_CLUSTER}|{names.ADMIN_CLUSTER}"
 """Clusters of each sidecar that are no service that its app calls."""
 
-RUNBOOKS = "docs/telemetry.md"
+RUNBOOKS = f"http://127.0.0.1:{names.TELEMETRY_PORT}/runbooks"
+"""Where telemetry itself serves the runbooks, unless another place is given."""
+
+GRAFANA = "http://localhost:3000"
+"""Where Grafana is unless another place is given: its own default."""
+
 UID_LENGTH = 40
 """Grafana's limit."""
 

@@ -1,54 +1,11 @@
-"""promtool unit tests as values (Prometheus documentation, "Unit testing for rules")."""
+"""An alert's stories as promtool unit tests (Prometheus documentation, "Unit testing for rules")."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping
 from typing import Any
 
 from legation.mesh.types import format_duration
 from telemetry.rules.rule import Alert
-
-STEP = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One input: labels of a metric, and its values a step, in promtool's notation (`0+60x20`)."""
-
-    metric: str
-    labels: Mapping[str, str]
-    values: str
-
-    def render(self) -> dict[str, str]:
-        """Return the entry of `input_series`."""
-        labels = ", ".join(f'{key}="{value}"' for key, value in self.labels.items())
-        return {"series": f"{self.metric}{{{labels}}}", "values": self.values}
-
-
-@dataclass(frozen=True, slots=True)
-class Firing:
-    """An alert that is expected: its labels, and `$value` as its texts show it."""
-
-    labels: Mapping[str, str]
-    value: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What an alert is expected to do at a time after the start; nothing: it is silent."""
-
-    at: timedelta
-    firing: tuple[Firing, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One story: what is measured each `step`, and what the alert does at some moments of it."""
-
-    name: str
-    series: Sequence[Series]
-    moments: Sequence[Moment]
-    step: timedelta = STEP
+from telemetry.rules.story import Case, Firing
 
 
 def render_case(alert: Alert, annotations: Mapping[str, str], case: Case) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from telemetry.rules.conventions import (
     SERVICE,
     SERVICE_INFO,
 )
-from telemetry.rules.promtool import STEP, Series
+from telemetry.rules.story import STEP, Series
 
 MINUTES = 10
 

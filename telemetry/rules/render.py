@@ -8,13 +8,13 @@ from typing import Any
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.types import format_duration
 from telemetry.rules import promql
-from telemetry.rules.alerting import alert_group
-from telemetry.rules.conventions import COMPONENT, INSTANCE, MESH, RUNBOOKS, SERVICE, dashboard_uid
-from telemetry.rules.promtool import STEP, render_case
+from telemetry.rules.alerting import alert_groups, alerts
+from telemetry.rules.conventions import COMPONENT, GRAFANA, INSTANCE, MESH, RUNBOOKS, SERVICE, dashboard_uid
+from telemetry.rules.promtool import render_case
 from telemetry.rules.recorded_tests import recorded_test
 from telemetry.rules.recording import recording_groups
 from telemetry.rules.rule import Alert, Group, Recording
-from telemetry.rules.tests import cases
+from telemetry.rules.story import STEP
 from telemetry.rules.yaml_text import dump
 
 HEAD = "Written by legation from mesh.yaml; a change here is lost with the next rendering."
@@ -34,22 +34,25 @@ class Target:
     evaluation_interval: timedelta = timedelta(seconds=15)
     sample_limit: int = 50_000
     """Samples of one scrape above which it fails: a proxy has about 2,000, and 500 more a called service."""
+    runbooks: str = RUNBOOKS
+    """Where the pages of docs/runbooks are: a URL that their names are put behind."""
+    grafana: str = GRAFANA
 
 
 def render_prometheus(mesh: Mesh, target: Target) -> Mapping[str, str]:
     """Return the files by relative path: `rules/*.rules.yaml`, `tests/*.test.yaml` and `prometheus.yaml`."""
     groups = all_groups(mesh)
-    rules = {"groups": [_group(mesh, group) for group in groups]}
+    rules = {"groups": [_group(mesh, group, target) for group in groups]}
     return {
         "prometheus.yaml": dump(prometheus(mesh, target), HEAD),
         f"rules/{mesh.mesh}.rules.yaml": dump(rules, HEAD),
-        **_tests(mesh, groups),
+        **_tests(mesh, groups, target),
     }
 
 
 def all_groups(mesh: Mesh) -> tuple[Group, ...]:
     """Return every group of rules of a mesh; InvalidQuery when one of them does not parse."""
-    groups = (*recording_groups(mesh.mesh), alert_group(mesh))
+    groups = (*recording_groups(mesh.mesh), *alert_groups(mesh))
     for group in groups:
         for rule in group.rules:
             promql.parse(_name(rule), rule.expr)
@@ -72,14 +75,16 @@ def queries(mesh: Mesh) -> list[tuple[str, str]]:
     return [(where, query) for query, where in found.items()]
 
 
-def annotations(mesh: Mesh, alert: Alert) -> dict[str, str]:
-    """Return an alert's texts and links; the dashboard's is relative to Grafana's address."""
-    about = f"?var-service={{{{ $labels.{SERVICE} }}}}" if _has_service(alert) else ""
+def annotations(mesh: Mesh, alert: Alert, target: Target) -> dict[str, str]:
+    """Return an alert's texts and links; the dashboard shows what the alert is about."""
+    about = "&".join(f"var-{label}={{{{ $labels.{label} }}}}" for label in (SERVICE, INSTANCE) if _has(alert, label))
     return {
         "summary": alert.summary,
         "description": alert.description,
-        "runbook_url": f"{RUNBOOKS}#{alert.name.lower()}",
-        "dashboard_url": f"/d/{dashboard_uid(mesh.mesh, SERVICE)}{about}",
+        "runbook_url": f"{target.runbooks.rstrip('/')}/{alert.name}.md",
+        "dashboard_url": f"{target.grafana.rstrip('/')}/d/{dashboard_uid(mesh.mesh, alert.dashboard)}?{about}".rstrip(
+            "?"
+        ),
     }
 
 
@@ -115,19 +120,20 @@ def _refresh(target: Target) -> str:
     return format_duration(target.scrape_interval)
 
 
-def _has_service(alert: Alert) -> bool:
-    return f"$labels.{SERVICE} " in alert.summary
+def _has(alert: Alert, label: str) -> bool:
+    """Say whether an alert bears a label, by its own stories."""
+    return any(label in firing.labels for case in alert.cases for at in case.moments for firing in at.firing)
 
 
 def _name(rule: Recording | Alert) -> str:
     return rule.record if isinstance(rule, Recording) else rule.name
 
 
-def _group(mesh: Mesh, group: Group) -> dict[str, Any]:
-    return {"name": group.name, "rules": [_rule(mesh, rule) for rule in group.rules]}
+def _group(mesh: Mesh, group: Group, target: Target) -> dict[str, Any]:
+    return {"name": group.name, "rules": [_rule(mesh, rule, target) for rule in group.rules]}
 
 
-def _rule(mesh: Mesh, rule: Recording | Alert) -> dict[str, Any]:
+def _rule(mesh: Mesh, rule: Recording | Alert, target: Target) -> dict[str, Any]:
     if isinstance(rule, Recording):
         return {"record": rule.record, "expr": rule.expr}
     hold = {"for": format_duration(rule.hold)} if rule.hold else {}
@@ -136,16 +142,18 @@ def _rule(mesh: Mesh, rule: Recording | Alert) -> dict[str, Any]:
         "expr": rule.expr,
         **hold,
         "labels": {"severity": rule.severity},
-        "annotations": annotations(mesh, rule),
+        "annotations": annotations(mesh, rule, target),
     }
 
 
-def _tests(mesh: Mesh, groups: tuple[Group, ...]) -> Mapping[str, str]:
+def _tests(mesh: Mesh, groups: tuple[Group, ...], target: Target) -> Mapping[str, str]:
     """Return one file an alert, and one for all recorded series."""
-    alerts = {rule.name: rule for group in groups for rule in group.rules if isinstance(rule, Alert)}
     stories = {
-        name: (told[0].step, [render_case(alerts[name], annotations(mesh, alerts[name]), case) for case in told])
-        for name, told in cases(mesh).items()
+        alert.name: (
+            alert.cases[0].step,
+            [render_case(alert, annotations(mesh, alert, target), case) for case in alert.cases],
+        )
+        for alert in alerts(mesh)
     }
     stories["recorded"] = (STEP, [recorded_test(mesh)])
     order = [group.name for group in groups]

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from telemetry.rules.story import Case
+
 Severity = Literal["page", "ticket"]
 """A page wakes somebody; a ticket is for working hours (SRE workbook, chapter 5)."""
 
@@ -33,15 +35,22 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert: all terms hold (matched by `on`) for `hold`. `{{ $value }}` is the first term's signal."""
+    """An alert, whole: its rule, its runbook and the stories that promtool tests it with.
+
+    It fires when all terms hold (matched by `on`) for `hold`. `{{ $value }}` is the first term's signal.
+    `runbook` says what to do, in Markdown; `dashboard` is where its link leads.
+    """
 
     name: str
     terms: tuple[Term, ...]
     severity: Severity
     summary: str
     description: str
+    runbook: str
+    cases: tuple[Case, ...]
     on: tuple[str, ...] = ()
     hold: timedelta = timedelta(0)
+    dashboard: str = "service"
 
     @property
     def expr(self) -> str:

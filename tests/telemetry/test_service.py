@@ -165,6 +165,19 @@ def test_the_last_word_has_a_time_and_requests_are_counted(tmp_path):
     asyncio.run(main())
 
 
+def test_runbooks_are_served_once_the_mesh_is_known(tmp_path):
+    async def main() -> None:
+        async with running(tmp_path) as client:
+            assert (await client.get("/runbooks/MeshTargetDown.md")).status_code == 404
+            async with Registry(instance(1)).serving(client.settings.xds_control):
+                assert await client.has_targets("web-v1-1", "certmgr", "telemetry")
+                answer = await client.get("/runbooks/MeshTargetDown.md")
+                assert answer.text.partition("# ")[2].startswith("MeshTargetDown\n")
+                assert (await client.get("/runbooks/Mesh.md")).status_code == 404
+
+    asyncio.run(main())
+
+
 def test_the_control_socket_is_for_its_owner_alone(tmp_path):
     async def main() -> None:
         async with running(tmp_path) as client:
