@@ -3,9 +3,9 @@
 import asyncio
 import os
 import secrets
-import socket
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 
 import structlog
@@ -136,7 +136,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-def _completed(settings: RunSettings, held: list[socket.socket]) -> RunSettings:
+def _completed(settings: RunSettings, held: ExitStack) -> RunSettings:
     """Return the settings with what this life has made and taken; OSError where nothing is free."""
     address = next((a for a in settings.addresses if _take(f"address/{a}", held)), None)
     if address is None:
@@ -144,16 +144,16 @@ def _completed(settings: RunSettings, held: list[socket.socket]) -> RunSettings:
     port = 0
     if settings.command:
         port, lock = locks.app_port()
-        held.append(lock)
+        held.enter_context(lock)
     boot = f"{time.time_ns():016x}-{secrets.token_hex(4)}"
     spec = replace(settings.spec, address=address, app_port=port, boot=boot, metrics_port=names.METRICS_PORT)
     return replace(settings, spec=spec)
 
 
-def _take(name: str, held: list[socket.socket]) -> bool:
+def _take(name: str, held: ExitStack) -> bool:
     lock = locks.acquire(name)
     if lock is not None:
-        held.append(lock)
+        held.enter_context(lock)
     return lock is not None
 
 
@@ -164,8 +164,14 @@ async def run(settings: RunSettings, inherited: Mapping[str, str]) -> int:
     """
     termination = Termination.on_signals()
     settings.files.mkdir(parents=True, exist_ok=True, mode=0o700)
-    held: list[socket.socket] = []
-    settings = _completed(settings, held)
+    with ExitStack() as held:
+        settings = _completed(settings, held)
+        given = await _plan_unless_ended(settings, termination)
+        return await Sidecar(settings, given, inherited).run(termination) if given is not None else 0
+
+
+async def _plan_unless_ended(settings: RunSettings, termination: Termination) -> SidecarPlan | None:
+    """Return what xds_server plans for the instance, or None when its end is asked for before that is known."""
     request = SidecarRequest(
         spec=settings.spec,
         xds_host=settings.xds_host,
@@ -177,7 +183,7 @@ async def run(settings: RunSettings, inherited: Mapping[str, str]) -> int:
     asked = asyncio.ensure_future(termination.asked.wait())
     await asyncio.wait({known, asked}, return_when=asyncio.FIRST_COMPLETED)
     asked.cancel()
-    if not known.done():
-        known.cancel()
-        return 0
-    return await Sidecar(settings, known.result(), inherited).run(termination)
+    if known.done():
+        return known.result()
+    known.cancel()
+    return None
