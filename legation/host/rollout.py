@@ -72,10 +72,9 @@ def _replica_set(replicas: ReplicaSet, here: Iterable[Running], *, pending: bool
         yield End(serving[0].id)
     elif serving and not pending and len(current) + len(serving) <= replicas.replicas:
         yield Start(replicas.spec, instead_of=serving[0].id)
-    if not serving:
-        # whoever is not ready goes first, then the youngest
-        by_use = [r for r in current if r.ready] + [r for r in reversed(current) if not r.ready]
-        yield from (End(r.id) for r in reversed(by_use[replicas.replicas :]))
+    # whoever is not ready goes first, then the youngest; who is ready helps as long as predecessors are to end
+    by_use = [r for r in current if r.ready] + [r for r in reversed(current) if not r.ready]
+    yield from (End(r.id) for r in reversed(by_use[replicas.replicas :]) if not (serving and r.ready))
 
 
 def _is_ready(replicas: ReplicaSet, here: Iterable[Running]) -> bool:

@@ -42,6 +42,7 @@ class Supervisor:
         self.exit_code: int | None = None
         self.process: asyncio.subprocess.Process | None = None
         self.stopping = asyncio.Event()
+        self._start = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -66,7 +67,9 @@ class Supervisor:
     async def stop(self, limit: float) -> None:
         """End the program for good: SIGTERM, after `limit` seconds SIGKILL."""
         self.stopping.set()
-        if self.process is not None and not await process.stop(self.process, limit):
+        async with self._start:  # what is just being started has to be ended too
+            started = self.process
+        if started is not None and not await process.stop(started, limit):
             log.warning("did not end in time, killed", program=self.program.name, seconds=limit)
 
     def last_words(self) -> str:
@@ -79,7 +82,10 @@ class Supervisor:
         process.bound(program.log, _LOG_LIMIT)
         argv = program.command()
         try:
-            self.process = await process.start(argv, program.log, env=program.env, folder=program.folder)
+            async with self._start:
+                if self.stopping.is_set():
+                    return
+                self.process = await process.start(argv, program.log, env=program.env, folder=program.folder)
         except OSError as error:
             with program.log.open("a") as said:
                 said.write(f"cannot start {argv[0]}: {error.strerror}\n")

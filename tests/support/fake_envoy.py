@@ -40,7 +40,9 @@ class Envoy:
             case "/ready":
                 return (200, b"LIVE\n") if self.bootstrap.get("ready", True) else (503, b"INITIALIZING\n")
             case "/listeners":
-                return 200, json.dumps({"listener_statuses": [{"name": n} for n in self.bootstrap["listeners"]]}).encode()
+                return 200, json.dumps(
+                    {"listener_statuses": [{"name": n} for n in self.bootstrap["listeners"]]}
+                ).encode()
             case "/stats":
                 return 200, self._stats(parse_qs(query)["filter"][0]).encode()
             case "/certs":

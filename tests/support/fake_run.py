@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from legation.runtime.state import StateFolder
+from legation.runtime.tasks import until
 from tests.support import tiny_http
 from tests.support.fake_envoy import Envoy
 
@@ -56,8 +57,13 @@ async def main() -> None:
     if mode == "reject":
         sys.exit(78)
     request = {"spec": SPEC, "xds_host": "x", "xds_port": 1, "sds_socket": "x", "admin_socket": "x"}
-    while tiny_http.post(STATE.control("xds_server"), "/sidecars", json.dumps(request).encode()) != 200:
-        await asyncio.sleep(0.05)
+    body = json.dumps(request).encode()
+
+    async def planned() -> bool:
+        return tiny_http.post(STATE.control("xds_server"), "/sidecars", body) == 200
+
+    if not await until(planned, limit=60):
+        sys.exit("xds_server has no plan for us")
     if mode != "never":
         say("ready")
     await stop.wait()

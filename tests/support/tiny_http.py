@@ -19,9 +19,13 @@ async def serve(path: Path, answer: Answer) -> asyncio.Server:
             writer.close()
             return
         method, target, _ = head.split("\r\n", 1)[0].split(" ")
-        length = next((int(v) for k, _, v in (r.partition(": ") for r in head.split("\r\n")) if k == "content-length"), 0)
+        length = next(
+            (int(v) for k, _, v in (r.partition(": ") for r in head.split("\r\n")) if k == "content-length"), 0
+        )
         status, content = answer(method, target, await reader.readexactly(length))
-        writer.write(b"HTTP/1.1 %d -\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (status, len(content)) + content)
+        writer.write(
+            b"HTTP/1.1 %d -\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (status, len(content)) + content
+        )
         await writer.drain()
         writer.close()
 

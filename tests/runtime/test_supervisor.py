@@ -1,0 +1,90 @@
+"""One child process that is kept running."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from legation.runtime import process
+from legation.runtime.supervisor import Program, Supervisor
+from legation.runtime.tasks import spawn
+from tests.support.programs import eventually, script
+
+DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); signal.pause()"
+
+
+def play(supervisor: Supervisor, scene: "list[int | None]", *, until_running: bool = True) -> None:
+    """Keep a program running, stop it, and note its pid."""
+
+    async def run() -> None:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            keep = spawn(group, "keep", supervisor.keep())
+            if until_running:
+                await eventually("it runs", lambda: supervisor.pid is not None and supervisor.program.log.read_text())
+                scene.append(supervisor.pid)
+            else:
+                await asyncio.wait([keep], timeout=0)  # its first step alone: the start is under way
+            await supervisor.stop(0.1)
+            await keep
+
+    asyncio.run(run())
+
+
+def test_what_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    supervisor = Supervisor(Program("deaf", lambda: [sys.executable, "-c", DEAF], tmp_path / "log"))
+    pids: list[int | None] = []
+    play(supervisor, pids)
+    assert pids[0] is not None
+    assert not process.runs(pids[0])
+    assert (supervisor.state, supervisor.exit_code) == ("stopped", -9)
+
+
+def test_a_stop_while_it_starts_leaves_nothing_running(tmp_path: Path) -> None:
+    supervisor = Supervisor(Program("sleep", lambda: ["/bin/sleep", "60"], tmp_path / "log"))
+    play(supervisor, [], until_running=False)
+    assert (supervisor.pid, supervisor.state) == (None, "stopped")
+
+
+def test_a_stop_during_the_back_off_ends_it_at_once(tmp_path: Path) -> None:
+    ends = script(tmp_path / "ends", "echo no luck; exit 1")
+    supervisor = Supervisor(Program("ends", lambda: [str(ends)], tmp_path / "log"))
+
+    async def run() -> None:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            spawn(group, "keep", supervisor.keep())
+            await eventually("it has crashed thrice", lambda: supervisor.restarts > 2)
+            await supervisor.stop(1)
+
+    asyncio.run(run())
+    assert supervisor.state == "stopped"
+    assert supervisor.last_words().endswith("no luck")
+
+
+@pytest.mark.parametrize(("code", "final"), [(78, True), (1, False)])
+def test_a_final_exit_code_is_the_last(tmp_path: Path, code: int, final: bool) -> None:
+    ends = script(tmp_path / "ends", f"exit {code}")
+    supervisor = Supervisor(Program("ends", lambda: [str(ends)], tmp_path / "log", final=frozenset({78})))
+
+    async def run() -> None:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            keep = spawn(group, "keep", supervisor.keep())
+            await eventually("it has ended", lambda: keep.done() or supervisor.restarts > 0)
+            assert keep.done() is final
+            await supervisor.stop(1)
+
+    asyncio.run(run())
+    assert supervisor.exit_code == code
+
+
+def test_a_program_that_is_not_there_says_so_in_its_log(tmp_path: Path) -> None:
+    supervisor = Supervisor(Program("none", lambda: [str(tmp_path / "none")], tmp_path / "log"))
+
+    async def run() -> None:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            spawn(group, "keep", supervisor.keep())
+            await eventually("it has been tried", lambda: supervisor.exit_code == 127)
+            await supervisor.stop(1)
+
+    asyncio.run(run())
+    assert supervisor.last_words() == f"cannot start {tmp_path / 'none'}: No such file or directory"
