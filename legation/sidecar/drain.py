@@ -12,7 +12,7 @@ IDLE_LIMIT = 25.0
 APP_LIMIT = 10.0
 ENVOY_LIMIT = 5.0
 CLOSE_LIMIT = 5.0
-"""Seconds that a gateway waits for its clients' idle connections to end, once no request is in flight."""
+"""Seconds that connections have to end, once no request is in flight."""
 _QUIET_SAMPLES = 2
 
 
@@ -52,16 +52,18 @@ class Drain:
         return self.step
 
     def active(self, requests: int, connections: int, now: float) -> Step:
-        """Take a sample of what is in flight; idle is no request, twice in a row, and for a gateway no connection.
+        """Take a sample of what is in flight; idle is no request, twice in a row, and no connection.
 
-        Twice, as a worker may still hold the pick of an endpoint that the main thread has dropped.
+        Twice, as a worker may still hold the pick of an endpoint that the main thread has dropped. A connection
+        may be one in its TLS handshake, for which a request waits at the caller; callers close the idle ones of an
+        endpoint that is gone (Envoy: connection pooling), clients of a gateway may not.
         """
         if self.step is not Step.AWAIT_IDLE:
             raise AssertionError(f"no samples are due in step {self.step}")
         self.quiet = self.quiet + 1 if requests == 0 else 0
         if self.quiet == 1:
             self.idle_since = now
-        held = self.order is GATEWAY and connections > 0 and now - self.idle_since < CLOSE_LIMIT
+        held = connections > 0 and now - self.idle_since < CLOSE_LIMIT
         if (self.quiet >= _QUIET_SAMPLES and not held) or now - self.now >= IDLE_LIMIT:
             return self.done(now)
         return self.step

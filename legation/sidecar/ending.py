@@ -135,8 +135,10 @@ class Drainer:
             sock.close()
 
     async def _in_flight(self) -> tuple[int, int]:
-        """Return the requests in flight and the connections; 0 when Envoy is gone."""
-        found = await _unless_gone(self._envoy.admin.stats(self._requests, self._connections)) or {}
+        """Return the requests in flight and the connections: none when Envoy is gone, some when it does not say."""
+        found = await _unless_gone(self._envoy.admin.stats(self._requests, self._connections))
+        if found is None:
+            return (0, 0) if self._envoy.pid is None else (1, 1)
         return found.get(self._requests, 0), found.get(self._connections, 0)
 
 
