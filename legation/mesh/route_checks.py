@@ -6,7 +6,7 @@ from typing import get_args
 
 from legation.mesh.finding import Finding
 from legation.mesh.model.mesh import Mesh
-from legation.mesh.model.retry import GRPC_CONDITIONS, RetryOn, RetryPolicy
+from legation.mesh.model.retry import GRPC_CONDITIONS, TIMEOUT_CONDITIONS, RetryOn, RetryPolicy
 from legation.mesh.model.route import Route, RouteMatch
 from legation.mesh.model.service import Service
 from legation.mesh.source import Path
@@ -84,6 +84,9 @@ def _retry(route: Route, retry: RetryPolicy, here: Path) -> Iterator[Finding]:
     if each is not None and NO_LIMIT < route.timeout < each:
         message = f"{format_duration(each)} is above the route's timeout of {format_duration(route.timeout)}"
         yield Finding((*path, "per_try_timeout"), message, ((*path, "per_try_timeout"), (*here, "timeout")))
+    if each is not None and retry.num_retries and retry.retry_on and not {*TIMEOUT_CONDITIONS} & {*retry.retry_on}:
+        message = f"no try is repeated after it: retry_on needs one of {', '.join(TIMEOUT_CONDITIONS)}"
+        yield Finding((*path, "per_try_timeout"), message, ((*path, "per_try_timeout"), (*path, "retry_on")))
     if retry.base_interval > retry.max_interval:
         both = (format_duration(retry.base_interval), format_duration(retry.max_interval))
         message = f"base_interval {both[0]} is above max_interval {both[1]}"

@@ -144,6 +144,12 @@ BAD = {
         web("routes: [{retry: {retry_on: [5xx], per_try_timeout: 20s}}]"),
         ["mesh.yaml:7:57: services.web.routes[0].retry.per_try_timeout: 20s is above the route's timeout of 15s"],
     ),
+    "a limit of tries after which none is repeated": (
+        web("routes: [{retry: {retry_on: [retriable-4xx], per_try_timeout: 1s}}]"),
+        [
+            "mesh.yaml:7:67: services.web.routes[0].retry.per_try_timeout: no try is repeated after it: retry_on needs one of 5xx, gateway-error, reset"
+        ],
+    ),
     "a retry without a condition": (
         web("routes: [{retry: {num_retries: 2}}]"),
         [

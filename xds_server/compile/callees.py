@@ -69,5 +69,6 @@ class Callees:
         for version in self.targets(name):
             cluster = names.cluster(name, version)
             of_version = [e for e in endpoints if version in (None, e.version)]
-            made[cluster] = resource(kinds.ENDPOINT, cluster, assignment(cluster, of_version), position)
+            serving = [e for e in of_version if e.ready] or of_version
+            made[cluster] = resource(kinds.ENDPOINT, cluster, assignment(cluster, serving), position)
         return made

@@ -2,8 +2,9 @@
 
 Every request is repeated while no app can have received it: connection refused, stream refused,
 reset before it was sent, or the callee's own proxy says that its app cannot be reached
-(`RETRY_HEADER`). A route's `retry` adds conditions, for the methods that may be repeated, and sets
-the number for all of them: `num_retries` more tries and not once more.
+(`RETRY_HEADER`). A route's `retry` adds conditions, and a limit of each try, for the methods that may
+be repeated, and sets the number for all of them: `num_retries` more tries and not once more. A request
+that may not be repeated has the route's whole timeout: an end of its only try would be its own.
 """
 
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def retry_rules(retry: RetryPolicy | None, protocol: Protocol) -> tuple[RetryRul
     asked = retry or DEFAULT
     if asked.num_retries == 0:
         return (RetryRule((), None),)
-    safe, full = _policy(asked, ()), _policy(asked, asked.retry_on)
+    safe, full = _policy(asked, (), None), _policy(asked, asked.retry_on, asked.per_try_timeout)
     if asked.methods is None and protocol == "grpc":
         return (RetryRule((), full),)
     methods = IDEMPOTENT_METHODS if asked.methods is None else asked.methods
@@ -62,14 +63,14 @@ def retry_rules(retry: RetryPolicy | None, protocol: Protocol) -> tuple[RetryRul
     return (RetryRule(methods, full), RetryRule((), safe))
 
 
-def _policy(retry: RetryPolicy, conditions: tuple[str, ...]) -> RetryProto:
+def _policy(retry: RetryPolicy, conditions: tuple[str, ...], limit: timedelta | None) -> RetryProto:
     previous_hosts = RetryProto.RetryHostPredicate(
         name="envoy.retry_host_predicates.previous_hosts", typed_config=pack(PreviousHostsPredicate())
     )
     return RetryProto(
         retry_on=",".join(sorted({*SAFE_CONDITIONS, *conditions})),
         num_retries=UInt32Value(value=retry.num_retries),
-        per_try_timeout=None if retry.per_try_timeout is None else duration(retry.per_try_timeout),
+        per_try_timeout=None if limit is None else duration(limit),
         retriable_headers=[HeaderMatcher(name=RETRY_HEADER, present_match=True)],
         retry_host_predicate=[previous_hosts],
         host_selection_retry_max_attempts=_OTHER_HOST_TRIES,

@@ -34,7 +34,12 @@ class Entry:
         streams = self.streams - {stream}
         return replace(self, streams=streams, lost_at=None if streams else now, grace=grace)
 
+    @property
+    def ready(self) -> bool:
+        """Whether it takes requests, as far as is known: a lost one counts until its grace is over."""
+        return self.state == "ready" and not self.overdue
+
     def endpoint(self) -> Endpoint:
         """Return the instance as its callers see it."""
-        node = self.node
-        return Endpoint(node.id, node.version, node.address, node.port, self.healthy is not False, node.zone)
+        node, healthy = self.node, self.healthy is not False
+        return Endpoint(node.id, node.version, node.address, node.port, healthy, node.zone, self.ready)

@@ -121,15 +121,15 @@ class Registry:
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:
         """Return where a service's requests go: each version's ready instances.
 
-        A version without any keeps those that start, restart or are lost: connections to them are refused
-        and tried again until one is ready, where an empty cluster would fail at once.
+        A version without any keeps those that start, restart or are lost, marked so: where a cluster has no other,
+        connections to them are refused and tried again until one is ready; an empty cluster would fail at once.
         """
         return self._endpoints.get(service, ())
 
     def ready_versions(self, service: str) -> frozenset[str]:
-        """Return the versions of a service that have a ready instance; a lost one counts until its grace is over."""
+        """Return the versions of a service that have a ready instance."""
         entries = self._of_service.get(service, {}).values()
-        return frozenset(e.node.version for e in entries if e.state == "ready" and not e.overdue)
+        return frozenset(e.node.version for e in entries if e.ready)
 
     def _deadlines(self) -> list[tuple[str, float]]:
         """Return each lost instance and when it is withdrawn."""
@@ -184,9 +184,8 @@ class Registry:
 
 
 def _endpoints(entries: Iterable[Entry]) -> tuple[Endpoint, ...]:
-    """Return the ready instances, and as a stop-gap all of a version without a ready one that do not drain."""
+    """Return the ready instances, and all of a version without a ready one that do not drain."""
     entries = tuple(entries)
-    ready = [e for e in entries if e.state == "ready"]
-    versions = {e.node.version for e in ready}
-    stopgap = [e for e in entries if e.state in ("starting", "restarting") and e.node.version not in versions]
-    return tuple(sorted(e.endpoint() for e in (*ready, *stopgap)))
+    versions = {e.node.version for e in entries if e.ready}
+    known = [e for e in entries if e.ready or (e.state != "draining" and e.node.version not in versions)]
+    return tuple(sorted(e.endpoint() for e in known))

@@ -32,6 +32,9 @@ GRPC_CONDITIONS: tuple[RetryOn, ...] = (
 )
 """Those that look at a gRPC status, which plain HTTP does not have."""
 
+TIMEOUT_CONDITIONS: tuple[RetryOn, ...] = ("5xx", "gateway-error", "reset")
+"""Those under which a try that took longer than `per_try_timeout` is repeated (Envoy: x-envoy-retry-on)."""
+
 IDEMPOTENT_METHODS: tuple[str, ...] = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 """RFC 9110 §9.2.2."""
 
@@ -45,9 +48,10 @@ class RetryPolicy(Model):
 
     retry_on: Annotated[tuple[RetryOn, ...], Field(description="failures after which to try again")] = ()
     num_retries: Annotated[Integer, Field(ge=0, le=10, description="tries after the first one")] = 1
-    per_try_timeout: Annotated[Interval | None, Field(description="limit of each try; none: the route's timeout")] = (
-        None
-    )
+    per_try_timeout: Annotated[
+        Interval | None,
+        Field(description="limit of each try of a request that may be repeated after it; none: the route's timeout"),
+    ] = None
     methods: Annotated[
         tuple[Method, ...] | None,
         Field(description="methods to repeat; by default those that RFC 9110 calls idempotent, and POST for gRPC"),

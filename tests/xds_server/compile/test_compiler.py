@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.service.health.v3.hds_pb2 import HealthCheckSpecifier
 
 from legation.mesh import names
@@ -60,6 +61,22 @@ def test_what_two_nodes_get_is_one_object(compiler):
     web, desk = (compiler.snapshot(node, {"orders": (HERE,)}) for node in (WEB, DESK))
     for kind, name in ((kinds.CLUSTER, "orders/v1"), (kinds.ENDPOINT, "orders/v1"), (kinds.ROUTE, "orders")):
         assert web.of_type(kind)[name] is desk.of_type(kind)[name]
+
+
+def test_an_endpoint_that_is_not_ready_is_sent_only_where_a_cluster_has_no_other(compiler):
+    """Two versions of items share a cluster: a v2 that starts must get none of v1's requests. orders/v1 is its own."""
+    old = replace(HERE, instance="items-v1-0", address="127.64.4.1")
+    fresh = replace(old, instance="items-v2-0", version="v2", address="127.64.5.1", ready=False)
+
+    def sent(cluster: str, service: str, *endpoints: Endpoint) -> list[str]:
+        found = compiler.snapshot(WEB, {service: endpoints}).of_type(kinds.ENDPOINT)[cluster]
+        localities = ClusterLoadAssignment.FromString(found.body).endpoints
+        return [host.endpoint.hostname for locality in localities for host in locality.lb_endpoints]
+
+    assert sent("items", "items", old, fresh) == ["items-v1-0"]
+    assert sent("items", "items", fresh) == ["items-v2-0"]
+    assert sent("items", "items", replace(old, ready=False), replace(fresh, ready=True)) == ["items-v2-0"]
+    assert sent("orders/v1", "orders", replace(HERE, ready=False)) == ["orders-v1-0"]
 
 
 def test_an_endpoint_change_makes_one_assignment_and_nothing_else(compiler):

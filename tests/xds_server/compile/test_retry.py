@@ -56,10 +56,12 @@ def test_each_try_has_its_limit_and_its_back_off():
         base_interval=timedelta(milliseconds=10),
         max_interval=timedelta(milliseconds=40),
     )
-    for rule in retry_rules(given, "http"):
-        back_off = rule.policy.retry_back_off
-        times = (rule.policy.per_try_timeout, back_off.base_interval, back_off.max_interval)
-        assert [t.ToMilliseconds() for t in times] == [250, 10, 40]
+    repeated, once = (rule.policy for rule in retry_rules(given, "http"))
+    assert repeated.per_try_timeout.ToMilliseconds() == 250
+    assert not once.HasField("per_try_timeout"), "a POST would end with its only try"
+    for policy in (repeated, once):
+        assert policy.retry_back_off.base_interval.ToMilliseconds() == 10
+        assert policy.retry_back_off.max_interval.ToMilliseconds() == 40
 
 
 def test_without_retry_a_try_has_no_limit_of_its_own():

@@ -41,6 +41,17 @@ def test_a_starting_instance_is_an_endpoint_only_while_its_version_has_no_ready_
     assert registry.ready_versions("orders") == {"v1"}
 
 
+def test_an_endpoint_that_takes_no_requests_yet_or_any_more_is_marked_so() -> None:
+    registry = Registry()
+    up(registry, node("orders-v1-0"), 1)
+    registry.connected(node("orders-v2-0", version="v2"), "spiffe://shop.local/orders", 2)
+    assert {e.instance: e.ready for e in registry.endpoints("orders")} == {"orders-v1-0": True, "orders-v2-0": False}
+    registry.disconnected("orders-v1-0", 1, now=100.0)
+    registry.tick(100.0 + GRACE)
+    up(registry, node("orders-v2-0", version="v2"), 2)
+    assert {e.instance: e.ready for e in registry.endpoints("orders")} == {"orders-v1-0": False, "orders-v2-0": True}
+
+
 def test_the_last_instance_of_a_version_stays_an_endpoint_for_a_while_after_it_is_lost() -> None:
     registry = Registry()
     up(registry, node("orders-v1-0"), 1)
