@@ -171,7 +171,7 @@ class Agent:
         self._schedule.forget(name)
         self._held.pop(name).gone.set()
         self._issuer.forget(name)
-        self._store.forget(name)
+        self._store.discard_bundle(name)
         self._metrics.forget(name)
         log.info("identity left the mesh", identity=name)
 

@@ -1,21 +1,20 @@
-"""Keeps the CA set up for the mesh, and gives this host its credentials: whenever something has changed."""
+"""Gives the identities of this host their credentials, and takes them away: whenever something has changed."""
 
 import asyncio
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import structlog
-from cryptography import x509
 
 from certmgr.core.bundle import Damaged
 from certmgr.core.plan import Wanted
+from certmgr.embedded import Embedded
 from certmgr.issue.issuer import IssueError
 from certmgr.issue.login import Login
-from certmgr.issue.setup import Authority, ForeignIssuer, Setup
-from certmgr.issue.vault import AppRole, Token, Vault, VaultError
-from certmgr.store import Store, app_role
+from certmgr.issue.setup import Authority, CannotSetUp, Enroller, root_of
+from certmgr.issue.vault import Token, Vault, VaultError
+from certmgr.store import Store
 from legation.runtime.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -33,13 +32,14 @@ class RootChanged(IssueError):
 
 
 class Enrolment:
-    """Set-up as the operator. Without an operator (`operator` is None) others set the CA up, and this does nothing."""
+    """Enrols the identities of the mesh. Without a login of the host (None) others put the credentials in place."""
 
-    def __init__(self, vault: Vault, store: Store, clock: Clock, operator: Path | None, used_mark: Path | None) -> None:
-        """Prepare; `used_mark` is a file to make once the operator has been let in."""
+    def __init__(
+        self, vault: Vault, store: Store, clock: Clock, login: Login | None, embedded: Embedded | None = None
+    ) -> None:
+        """Prepare; an embedded OpenBao is set up first, once."""
         self._vault, self._store, self._clock = vault, store, clock
-        self._operator, self._used_mark = operator, used_mark
-        self._login = Login(vault, self._credentials, clock)
+        self._login, self._embedded = login, embedded
         self._asked = asyncio.Event()
         self._refused: set[str] = set()
         self._delivered: dict[str, float] = {}
@@ -49,12 +49,12 @@ class Enrolment:
         self._wanted: tuple[Wanted, ...] = ()
 
     def want(self, authority: Authority, wanted: Sequence[Wanted]) -> None:
-        """Set the CA up for these identities."""
+        """Enrol these identities."""
         self._authority, self._wanted = authority, tuple(wanted)
         self._asked.set()
 
     def ask(self) -> None:
-        """Look whether all is still set up: something speaks against it. An attempt that waits goes on waiting."""
+        """Look whether all is still as it was: something speaks against it. An attempt that waits goes on waiting."""
         if not self._retrying:
             self._asked.set()
 
@@ -69,8 +69,8 @@ class Enrolment:
         self.ask()
 
     async def run(self, done: Callable[[], None]) -> None:
-        """Set up whenever it is asked for, until it works; `done` is called after each time that changed something."""
-        while self._operator is not None:
+        """Enrol whenever it is asked for, until it works; `done` is called after each time that changed something."""
+        while True:
             await self._asked.wait()
             attempt = 0
             while (changes := await self._try(attempt)) is None:
@@ -89,51 +89,62 @@ class Enrolment:
         self._retrying = False
 
     async def _try(self, attempt: int) -> list[str] | None:
-        """Set up once; return what was changed, None when it did not work."""
+        """Enrol once; return what was changed, None when it did not work."""
         self._asked.clear()
         authority, wanted = self._authority, self._wanted
         if authority is None:
             return []
         try:
-            changes = await asyncio.to_thread(self._login.call, lambda token: self._set_up(token, authority, wanted))
-        except (VaultError, IssueError, ForeignIssuer, Damaged, OSError) as error:
+            changes = await asyncio.to_thread(self._enrol, authority, wanted)
+        except (VaultError, IssueError, CannotSetUp, Damaged, OSError) as error:
             self.problem = str(error)
             if attempt % 10 == _PATIENCE:
-                log.warning("CA is not set up", reason=self.problem, attempts=attempt + 1)
+                log.warning("identities are not enrolled", reason=self.problem, attempts=attempt + 1)
             return None
         self.problem = None
         if changes:
-            log.info("CA set up", changes=changes)
+            log.info("identities enrolled", changes=changes)
         return changes
 
-    def _set_up(self, token: Token, authority: Authority, wanted: Sequence[Wanted]) -> list[str]:
+    def _enrol(self, authority: Authority, wanted: Sequence[Wanted]) -> list[str]:
         """Do it all, in order: whoever dies in between leaves a state that the next run completes."""
-        if self._used_mark is not None:
-            self._used_mark.touch(mode=0o600)
-        setup = Setup(self._vault, token)
-        self._trust(setup.run(authority, wanted, self._clock.now()))
-        for name in [identity.name for identity in wanted]:
-            if name in self._refused or self._store.credentials(name) is None:
-                self._store.save_credentials(name, setup.deliver(name))
-                self._refused.discard(name)
-                self._delivered[name] = self._clock.now()
-                setup.changes.append(f"credentials of {name}")
-        return setup.changes
+        changes = []
+        if self._embedded is not None and self._embedded.pending:
+            changes += self._embedded.set_up(authority, self._clock.now())
+        changes += self._trust()
+        if self._login is None:
+            return changes
+        names = [identity.name for identity in wanted]
+        missing = [name for name in names if name in self._refused or self._store.credentials(name) is None]
+        left = [name for name in self._store.enrolled() if name not in names]
+        if missing or left:
+            changes += self._login.call(lambda token: self._change(token, missing, left))
+        return changes
 
-    def _trust(self, root: x509.Certificate) -> None:
+    def _change(self, token: Token, missing: Sequence[str], left: Sequence[str]) -> list[str]:
+        """Give credentials to who lacks them, and take them from who has left the mesh.
+
+        Only of what this host has enrolled itself: other hosts may know a newer mesh than we do.
+        """
+        enroller = Enroller(self._vault, token)
+        for name in missing:
+            self._store.save_credentials(name, enroller.deliver(name))
+            self._refused.discard(name)
+            self._delivered[name] = self._clock.now()
+        for name in left:
+            enroller.remove(name)
+            self._store.forget(name)
+        return [*(f"+{name}" for name in missing), *(f"-{name}" for name in left)]
+
+    def _trust(self) -> list[str]:
         """Pin the first root that is seen; refuse another one."""
-        pinned = self._store.root()
+        root, pinned = root_of(self._vault), self._store.root()
         if pinned is None:
             self._store.pin(root)
-        elif pinned != root:
+            return ["trusted root"]
+        if pinned != root:
             raise RootChanged(
                 f"the root of {self._vault.address} is not the one that this host trusts: "
                 f"if that is meant, remove {self._store.root_file}"
             )
-
-    def _credentials(self) -> AppRole:
-        """Return the operator's AppRole, read anew for each login."""
-        found = None if self._operator is None else app_role(self._operator)
-        if found is None:
-            raise Damaged(f"{self._operator} is not there: it holds the AppRole that sets up the CA")
-        return found
+        return []

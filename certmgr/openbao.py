@@ -1,9 +1,9 @@
 """The embedded OpenBao: how its server is started, so that it sets itself up, unseals itself and serves us alone.
 
 It initialises itself from its own configuration (OpenBao's declarative self-initialisation), so
-no root token and no recovery key ever leave it: what it makes is one AppRole, the operator's, with
-just the rights that certmgr's set-up needs. The operator's secret is made here, before the
-server's first start, so no crash on either side can lose it.
+no root token and no recovery key ever leave it: what it makes is one AppRole for the set-up of the
+CA, which certmgr does at once (certmgr/embedded.py) and which removes that AppRole. Its secret is
+made here, before the server's first start, so no crash on either side can lose it.
 
 Raft insists on a TCP listener for its cluster address, and every TCP listener of OpenBao offers
 the API too. That door stays shut: it asks for a client certificate of an authority that is
@@ -25,40 +25,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from certmgr.core.policies import INIT_POLICY
 from legation.runtime import binaries
 
-OPERATOR = "legation-operator"
-"""Name of the AppRole (and its policy) that may set up the mesh's PKI."""
-
-ROOT_MOUNT = "mesh-root"
-INT_MOUNT = "mesh-int"
-SIGNER_PREFIX = "mesh-sign-"
-"""How the policies and AppRoles begin that may have one service's certificates signed."""
-
-_WRITE = '["create", "read", "update", "patch", "delete", "list"]'
-_GRANTS = (
-    ("sys/mounts", '["read"]'),
-    (f"sys/mounts/{ROOT_MOUNT}", _WRITE),
-    (f"sys/mounts/{INT_MOUNT}", _WRITE),
-    ("sys/auth", '["read"]'),
-    ("sys/auth/approle", '["create", "update", "sudo"]'),
-    ("sys/policies/acl", '["list"]'),
-    (f"sys/policies/acl/{SIGNER_PREFIX}*", _WRITE),
-    ("auth/approle/role", '["list"]'),
-    (f"auth/approle/role/{SIGNER_PREFIX}*", _WRITE),
-    (f"{ROOT_MOUNT}/issuers", '["list"]'),
-    (f"{ROOT_MOUNT}/issuer/+", '["read"]'),
-    (f"{ROOT_MOUNT}/root/generate/internal", '["update"]'),
-    (f"{ROOT_MOUNT}/issuer/+/sign-intermediate", '["update"]'),
-    (f"{INT_MOUNT}/issuers", '["list"]'),
-    (f"{INT_MOUNT}/issuers/import/bundle", '["update"]'),
-    (f"{INT_MOUNT}/issuer/+", _WRITE),
-    (f"{INT_MOUNT}/config/issuers", '["read", "update"]'),
-    (f"{INT_MOUNT}/roles", '["list"]'),
-    (f"{INT_MOUNT}/roles/*", _WRITE),
-)
-OPERATOR_POLICY = "\n".join(f'path "{path}" {{ capabilities = {rights} }}' for path, rights in _GRANTS)
-"""What certmgr's set-up needs, and nothing that signs a leaf. A team's own Vault grants the same to its operator."""
+INIT = "legation-init"
+"""Name of the AppRole (and its policy) of the first set-up, which removes it."""
 
 _CONFIG = """\
 ui = false
@@ -95,11 +66,15 @@ listener "tcp" {{
   tls_client_ca_file = {door_certificate}
   tls_require_and_verify_client_cert = true
 }}
+"""
 
-initialize "operator" {{
+
+_INITIALIZE = """\
+
+initialize "set-up" {{
   request "policy" {{
     operation = "update"
-    path = "sys/policies/acl/{operator}"
+    path = "sys/policies/acl/{init}"
     data = {{ policy = {policy} }}
   }}
   request "approle" {{
@@ -109,9 +84,9 @@ initialize "operator" {{
   }}
   request "role" {{
     operation = "update"
-    path = "auth/approle/role/{operator}"
+    path = "auth/approle/role/{init}"
     data = {{
-      token_policies = ["{operator}"]
+      token_policies = ["{init}"]
       token_ttl = "10m"
       token_type = "batch"
       token_no_default_policy = true
@@ -119,12 +94,12 @@ initialize "operator" {{
   }}
   request "role-id" {{
     operation = "update"
-    path = "auth/approle/role/{operator}/role-id"
-    data = {{ role_id = "{operator}" }}
+    path = "auth/approle/role/{init}/role-id"
+    data = {{ role_id = "{init}" }}
   }}
   request "secret-id" {{
     operation = "update"
-    path = "auth/approle/role/{operator}/custom-secret-id"
+    path = "auth/approle/role/{init}/custom-secret-id"
     data = {{
       secret_id = {{
         eval_type = "string"
@@ -135,15 +110,26 @@ initialize "operator" {{
   }}
 }}
 """
+"""What a new server does to itself: it makes the one credential that certmgr sets the CA up with."""
 
 
-def operator_file(folder: Path) -> Path:
-    """Return the file with the operator's AppRole (`role_id`, `secret_id`), made by `prepare`."""
+def init_file(folder: Path) -> Path:
+    """Return the file with the AppRole of the first set-up (`role_id`, `secret_id`); gone when that is done."""
+    return folder / "init.json"
+
+
+def init_secret(folder: Path) -> Path:
+    """Return the file that a new server reads that AppRole's secret id from."""
+    return folder / "init.secret"
+
+
+def old_operator_file(folder: Path) -> Path:
+    """Return the file with the AppRole that an earlier version kept for all time."""
     return folder / "operator.json"
 
 
 def used_mark(folder: Path) -> Path:
-    """Return the file that certmgr makes once the operator has logged in: from then on the data is worth keeping."""
+    """Return the file that certmgr makes once the CA is set up: from then on the data is worth keeping."""
     return folder / "used"
 
 
@@ -155,23 +141,29 @@ def prepare(folder: Path, socket: Path, cluster_address: str) -> list[str]:
     has used yet is thrown away.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    data = folder / "data"
-    if not used_mark(folder).exists():
-        shutil.rmtree(data, ignore_errors=True)
-    data.mkdir(exist_ok=True, mode=0o700)
     _once(folder / "seal.key", secrets.token_bytes(32))
-    secret_file = folder / "operator.secret"
-    _once(secret_file, secrets.token_urlsafe(32).encode())
-    credentials = {"role_id": OPERATOR, "secret_id": secret_file.read_text()}
-    _write(operator_file(folder), json.dumps(credentials).encode())
+    if not used_mark(folder).exists():
+        _begin(folder)
     _door(folder)
     _write(folder / "config.hcl", config(folder, socket, cluster_address).encode())
     return [str(binaries.bao()), "server", f"-config={folder / 'config.hcl'}"]
 
 
+def _begin(folder: Path) -> None:
+    """Make an empty data folder, and the credential that the new server is to be set up with."""
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    (folder / "data").mkdir(mode=0o700)
+    for path in (old_operator_file(folder), folder / "operator.secret"):
+        path.unlink(missing_ok=True)
+    _once(init_secret(folder), secrets.token_urlsafe(32).encode())
+    credentials = {"role_id": INIT, "secret_id": init_secret(folder).read_text()}
+    _write(init_file(folder), json.dumps(credentials).encode())
+
+
 def config(folder: Path, socket: Path, cluster_address: str) -> str:
     """Return the server's configuration; it names files that hold secrets, and holds none."""
-    return _CONFIG.format(
+    text = _CONFIG if used_mark(folder).exists() else _CONFIG + _INITIALIZE
+    return text.format(
         cluster_address=cluster_address,
         cluster_host=cluster_address.rpartition(":")[0],
         data=_quoted(str(folder / "data")),
@@ -181,9 +173,9 @@ def config(folder: Path, socket: Path, cluster_address: str) -> str:
         group=os.getgid(),
         door_certificate=_quoted(str(folder / "door.pem")),
         door_key=_quoted(str(folder / "door.key")),
-        operator=OPERATOR,
-        policy=_quoted(OPERATOR_POLICY),
-        secret_file=_quoted(str(folder / "operator.secret")),
+        init=INIT,
+        policy=_quoted(INIT_POLICY),
+        secret_file=_quoted(str(init_secret(folder))),
     )
 
 

@@ -7,18 +7,19 @@ from contextlib import AsyncExitStack
 import structlog
 from prometheus_client import CollectorRegistry
 
-from certmgr import openbao
 from certmgr.agent import Agent
 from certmgr.control import metrics_route, routes
 from certmgr.core.plan import plan
+from certmgr.embedded import Embedded
 from certmgr.enrolment import Enrolment
 from certmgr.issue.issuer import Issuer
+from certmgr.issue.login import Login
 from certmgr.issue.setup import Authority
 from certmgr.issue.vault import Vault, VaultState
 from certmgr.metrics import Metrics
 from certmgr.settings import Settings
 from certmgr.source import follow, remembered
-from certmgr.store import Store
+from certmgr.store import Store, host_credentials
 from legation.mesh.model.mesh import Mesh
 from legation.runtime.clock import Clock
 from legation.runtime.control import server
@@ -55,8 +56,10 @@ class _Service:
         self._vault = Vault(settings.vault)
         self._state: VaultState = "starting"
         self._metrics = Metrics(CollectorRegistry())
-        embedded = None if settings.vault_address else openbao.used_mark(self._folder.openbao)
-        self.enrolment = Enrolment(self._vault, self._store, clock, settings.operator_file, embedded)
+        embedded = None
+        if not settings.vault_address:
+            embedded = Embedded(self._vault, self._folder.openbao, self._store.host_file)
+        self.enrolment = Enrolment(self._vault, self._store, clock, self._login(clock), embedded)
         self.agent = Agent(
             Issuer(self._vault, self._store, clock, lambda: self.enrolment.problem),
             self._store,
@@ -66,6 +69,11 @@ class _Service:
             not_enrolled=self._not_enrolled,
             retry_limit=settings.retry_limit,
         )
+
+    def _login(self, clock: Clock) -> Login | None:
+        """Return the host's way in; None where others put the credentials of each identity in place."""
+        file = self._settings.host_credentials(self._store)
+        return None if file is None else Login(lambda: self._vault.login(host_credentials(file)), clock)
 
     def recall(self) -> None:
         """Take in the last mesh, so that what is on disk is served before anybody answers."""
@@ -101,7 +109,7 @@ class _Service:
 
     def _take(self, mesh: Mesh) -> None:
         wanted = plan(mesh)
-        self.enrolment.want(Authority(mesh.mesh, mesh.trust_domain), wanted)
+        self.enrolment.want(Authority(mesh.mesh, mesh.trust_domain, dev=True), wanted)
         self.agent.want(wanted)
 
     def _not_enrolled(self, name: str, refused: bool) -> None:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from certmgr import openbao
 from certmgr.issue.vault import Address
+from certmgr.store import Store
 from legation.runtime.state import StateFolder
 
 
@@ -16,11 +16,11 @@ class Settings:
     xds_control: str = field(default="", metadata={"help": "xds_server's control socket; default: the state folder's"})
     vault_address: str = field(default="", metadata={"help": "https URL of your Vault; default: the embedded OpenBao"})
     vault_ca: str = field(default="", metadata={"help": "file with the CA that Vault's own certificate is checked by"})
-    operator: str = field(
+    vault_credentials: str = field(
         default="",
         metadata={
-            "help": "JSON file with role_id and secret_id of an AppRole that may set up the CA; "
-            "default: the embedded OpenBao's, or with --vault-address none: then the CA is set up by others"
+            "help": "JSON file with role_id and secret_id of this host's AppRole (legation certs init writes it); "
+            "default: the embedded OpenBao's, or with --vault-address none: others enrol the identities"
         },
     )
     retry_limit: float = field(default=300.0, metadata={"help": "longest back-off after a failure, in seconds"})
@@ -43,9 +43,8 @@ class Settings:
             return Address(url=self.vault_address, ca=self.vault_ca)
         return Address(socket=str(self.folder.bao_socket))
 
-    @property
-    def operator_file(self) -> Path | None:
-        """The operator's AppRole; None when the CA is set up by others."""
-        if self.operator:
-            return Path(self.operator)
-        return None if self.vault_address else openbao.operator_file(self.folder.openbao)
+    def host_credentials(self, store: Store) -> Path | None:
+        """Return the file with the host's AppRole; None when others enrol the identities."""
+        if self.vault_credentials:
+            return Path(self.vault_credentials)
+        return None if self.vault_address else store.host_file

@@ -5,11 +5,13 @@ root.pem                 the root that this host trusts, pinned when it was firs
 mesh.yaml                the last mesh, so that certmgr can start alone
 identities/<name>.pem    key, leaf, intermediate and root of one identity, together: never a mixed pair
 approle/<name>.json      what the identity's signer logs in with
+enrol.json               what the host logs in with, where the embedded OpenBao made it
 """
 
 import fcntl
 import json
 import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certmgr.core.bundle import Bundle, Damaged, parse, render
+from certmgr.core.layout import kind_of
 from certmgr.issue.vault import AppRole
 
 _OTHERS = 0o077
@@ -61,14 +64,19 @@ class Store:
     def credentials(self, name: str) -> AppRole | None:
         """Return what an identity's signer logs in with; None when there is nothing usable."""
         try:
-            return app_role(self._credentials(name))
+            found = app_role(self._credentials(name))
         except Damaged:
             return None
+        return found if found is not None and found.mount == kind_of(name).auth else None
 
     def save_credentials(self, name: str, credentials: AppRole) -> None:
         """Keep what an identity's signer logs in with."""
-        known = {"role_id": credentials.role_id, "secret_id": credentials.secret_id}
+        known = {"role_id": credentials.role_id, "secret_id": credentials.secret_id, "mount": credentials.mount}
         write(self._credentials(name), json.dumps(known).encode())
+
+    def enrolled(self) -> tuple[str, ...]:
+        """Return the identities that there are credentials of."""
+        return tuple(sorted(path.stem for path in (self.folder / "approle").glob("*.json")))
 
     def forget(self, name: str) -> None:
         """Remove all that is kept of an identity."""
@@ -78,6 +86,11 @@ class Store:
     def discard_bundle(self, name: str) -> None:
         """Remove a bundle that cannot be used."""
         self._bundle(name).unlink(missing_ok=True)
+
+    @property
+    def host_file(self) -> Path:
+        """Where the host's own AppRole is, when the embedded OpenBao made it."""
+        return self.folder / "enrol.json"
 
     @property
     def root_file(self) -> Path:
@@ -120,10 +133,18 @@ def app_role(path: Path) -> AppRole | None:
         return None
     try:
         known = json.loads(content)
-        return AppRole(str(known["role_id"]), str(known["secret_id"]))
-    except (ValueError, KeyError, TypeError):
+        return AppRole(str(known["role_id"]), str(known["secret_id"]), str(known.get("mount", "approle")))
+    except (ValueError, KeyError, TypeError, AttributeError):
         # without the cause: it could quote the file
         raise Damaged(f"{path} does not hold a role_id and a secret_id, as JSON") from None
+
+
+def host_credentials(path: Path) -> AppRole:
+    """Return the host's AppRole, read anew for each login; Damaged without it."""
+    found = app_role(path)
+    if found is None:
+        raise Damaged(f"{path} is not there: it holds the AppRole that this host enrols its identities with")
+    return found
 
 
 def read(path: Path) -> bytes | None:
@@ -136,9 +157,22 @@ def read(path: Path) -> bytes | None:
         raise Damaged(f"{path} cannot be opened: {error.strerror}") from None
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
-        if found.st_mode & _OTHERS or found.st_uid != os.geteuid():
-            raise Damaged(f"{path} is open to other users (mode {found.st_mode & 0o777:04o}): it must be 0600 and ours")
+        if found.st_uid != os.geteuid():
+            raise Damaged(
+                f"{path} belongs to {_user(found.st_uid)}, and certmgr runs as {_user(os.geteuid())}: "
+                "what another user can write is not trusted; remove it, or chown it"
+            )
+        if found.st_mode & _OTHERS:
+            raise Damaged(f"{path} is open to other users (mode {found.st_mode & 0o777:04o}): chmod it to 0600")
         return file.read()
+
+
+def _user(uid: int) -> str:
+    """Return what people call a user."""
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"
 
 
 def write(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Gets an identity from Vault: a key made here, a request signed by the service's own role, the answer verified.
+"""Gets an identity from Vault: a key made here, a request signed by the role of its kind, the answer verified.
 
 IssueError        why there is no new certificate
 ├── NotEnrolled   this host has no credentials for the identity (yet)
@@ -11,12 +11,12 @@ from typing import Any, Protocol
 from cryptography import x509
 
 from certmgr.core.bundle import Bundle
+from certmgr.core.layout import INT_MOUNT, kind_of
 from certmgr.core.plan import Wanted
 from certmgr.core.verify import faults
 from certmgr.issue.csr import leaf_request, new_key
 from certmgr.issue.login import Login
 from certmgr.issue.vault import AppRole, Vault
-from certmgr.openbao import INT_MOUNT
 from legation.runtime.clock import Clock
 
 
@@ -68,11 +68,11 @@ class Issuer:
         key = new_key()
         request = leaf_request(key)
         login = self._logins.setdefault(
-            wanted.name, Login(self._vault, lambda: self._enrolled(wanted.name), self._clock)
+            wanted.name, Login(lambda: self._vault.login(self._enrolled(wanted.name)), self._clock)
         )
         answer = login.call(
             lambda token: self._vault.sign(
-                token, INT_MOUNT, wanted.name, request=request, uri=wanted.spiffe_id, ttl=wanted.ttl
+                token, INT_MOUNT, kind_of(wanted.name).role, request=request, uri=wanted.spiffe_id, ttl=wanted.ttl
             )
         )
         leaf, chain = _certificates(answer)

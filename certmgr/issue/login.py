@@ -1,10 +1,10 @@
-"""One AppRole's way in: log in when needed, keep the token while it is young, log in anew when it is refused."""
+"""A way in to Vault: log in when needed, keep the token while it is young, log in anew when it is refused."""
 
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from certmgr.issue.vault import AppRole, Denied, Rejected, Token, Vault
+from certmgr.issue.vault import Denied, Rejected, Token
 from legation.runtime.clock import Clock
 
 T = TypeVar("T")
@@ -22,9 +22,9 @@ class Login:
     credentials are read again for every login, so a replaced file takes effect (vault#18562).
     """
 
-    def __init__(self, vault: Vault, credentials: Callable[[], AppRole], clock: Clock) -> None:
-        """Prepare; nothing is asked yet."""
-        self._vault, self._credentials, self._clock = vault, credentials, clock
+    def __init__(self, enter: Callable[[], Token], clock: Clock) -> None:
+        """Prepare; `enter` logs in, and reads its credentials anew each time. Nothing is asked yet."""
+        self._enter, self._clock = enter, clock
         self._lock = threading.Lock()
         self._token: Token | None = None
         self._good_until = 0.0
@@ -47,7 +47,7 @@ class Login:
             if self._token is not None and now < self._good_until:
                 return self._token, False
             try:
-                self._token = self._vault.login(self._credentials())
+                self._token = self._enter()
             except Rejected as error:
                 raise LoginRefused(str(error)) from None
             self._good_until = now + self._token.lease / 2

@@ -1,41 +1,24 @@
-"""Makes Vault into the mesh's CA, and keeps it so: mounts, root, intermediate, one role, policy and AppRole a service.
+"""Makes Vault into the mesh's CA, as the plan says, with an operator's token that is kept nowhere.
 
 Every step looks before it writes: set-up can be cut off anywhere and run again, and a second run
-changes nothing and makes no second issuer (consul#18773). It runs as the operator, who can set
-roles up but can sign no leaf.
+changes nothing and makes no second issuer (consul#18773).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, assert_never
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from certmgr.core.plan import Wanted
+from certmgr.core import layout
+from certmgr.core.layout import INT_MOUNT
+from certmgr.core.setup import INTERMEDIATE_HOURS, Authority, CannotSetUp, Seen, Step, observed, plan
 from certmgr.core.verify import intermediate_faults
-from certmgr.issue import csr, roles
-from certmgr.issue.vault import AppRole, Broken, Token, Vault, pick
-from certmgr.openbao import INT_MOUNT, ROOT_MOUNT, SIGNER_PREFIX
+from certmgr.issue import csr
+from certmgr.issue.vault import AppRole, Broken, Missing, Token, Vault, VaultError, pick
 
-ROOT_ISSUER = "root-1"
-
-_ROOT_HOURS = 87600
-_INTERMEDIATE_HOURS = 43800
-_WRAP_TTL = 60
-"""Seconds that a wrapped secret id waits for its one unwrapping."""
-
-
-class ForeignIssuer(Exception):
-    """An issuer with our name that is not as we make it; says what is wrong with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """Whose CA it is to be."""
-
-    mesh: str
-    trust_domain: str
+_ROUNDS = 6
+"""Plans that are made one after the other; three are needed."""
 
 
 class Setup:
@@ -46,78 +29,70 @@ class Setup:
         self._vault, self._token = vault, token
         self.changes: list[str] = []
 
-    def run(self, authority: Authority, wanted: Sequence[Wanted], now: float) -> x509.Certificate:
+    def observe(self, authority: Authority) -> Seen:
+        """Return what is there."""
+        at: dict[str, Mapping[str, Any]] = {}
+        for path in observed(authority):
+            found = self._look(path)
+            if found is not None:
+                at[path.removesuffix("/")] = found
+        for mount in {authority.root_mount, INT_MOUNT}:
+            for issuer in Seen(at).keys(f"{mount}/issuers"):
+                at[f"{mount}/issuer/{issuer}"] = self._vault.read(self._token, f"{mount}/issuer/{issuer}") or {}
+        return Seen(at)
+
+    def plan(self, authority: Authority, now: float) -> tuple[Step, ...]:
+        """Return what there is to do."""
+        return plan(self.observe(authority), authority, now)
+
+    def run(self, authority: Authority, now: float) -> x509.Certificate:
         """Bring everything to what is wanted; return the root. `changes` then says what was done."""
-        self._mount(ROOT_MOUNT, _ROOT_HOURS)
-        self._mount(INT_MOUNT, _INTERMEDIATE_HOURS)
-        root = self._root(authority)
-        self._intermediate(authority, root, now)
-        if "approle/" not in (self._vault.read(self._token, "sys/auth") or {}):
-            self._write("sys/auth/approle", {"type": "approle"})
-        for identity in wanted:
-            self._identity(identity)
-        self._remove_others({identity.name for identity in wanted})
-        return root
+        for _ in range(_ROUNDS):
+            seen = self.observe(authority)
+            steps = plan(seen, authority, now)
+            if not steps:
+                root = seen.root(authority)
+                if root is None:
+                    raise CannotSetUp(f"{authority.root_mount} has no root")
+                return root
+            for step in steps:
+                if step.waits is None:
+                    self._do(step, authority, now)
+        left = ", ".join(f"{step.path} {[key for key, _, _ in step.changes]}" for step in steps)
+        raise CannotSetUp(f"{self._vault.address} takes what is written, and then shows something else at {left}")
 
-    def deliver(self, name: str) -> AppRole:
-        """Return new credentials of a service's signer; the secret id travels wrapped, unseen on its way.
+    def host_credentials(self, wrap_ttl: int = layout.WRAP_TTL) -> tuple[str, str]:
+        """Return the role id of what runs all the time, and a token that its secret id is wrapped in."""
+        return _wrapped(self._vault, self._token, layout.ENROLLER_PATH, wrap_ttl)
 
-        Rejected when it was unwrapped before us: then it was intercepted.
-        """
-        path = f"auth/approle/role/{roles.signer(name)}"
-        role_id = pick(self._vault.call(self._token, "get", f"{path}/role-id"), "data", "role_id")
-        wrapped = self._vault.call(self._token, "post", f"{path}/secret-id", {}, wrap_ttl=_WRAP_TTL)
-        secret = self._vault.unwrap(pick(wrapped, "wrap_info", "token"))
-        return AppRole(role_id, pick(secret, "secret_id"))
+    def _look(self, path: str) -> Mapping[str, Any] | None:
+        """Return what is at a path; None when nothing is, or when not even its mount is there yet."""
+        if path.endswith("/"):
+            found = self._vault.keys(self._token, path.removesuffix("/"))
+            return {"keys": found} if found else None
+        return self._vault.read(self._token, path)
 
-    def _mount(self, path: str, hours: int) -> None:
-        if f"{path}/" not in (self._vault.read(self._token, "sys/mounts") or {}):
-            self._write(f"sys/mounts/{path}", {"type": "pki", "config": {"max_lease_ttl": f"{hours}h"}})
+    def _do(self, step: Step, authority: Authority, now: float) -> None:
+        match step.act:
+            case "write":
+                self._vault.call(self._token, "post", step.path, step.body)
+            case "patch":
+                self._vault.call(self._token, "patch", step.path, step.body)
+            case "delete":
+                self._vault.call(self._token, "delete", step.path)
+            case "intermediate":
+                root = self._root(authority)
+                self._import(self._new_intermediate(authority, root, now) + _pem(root))
+            case "root in the chain":
+                self._import(_pem(self._root(authority)))
+            case _:
+                assert_never(step.act)
+        self.changes.append(f"{step.sign}{step.path}")
 
     def _root(self, authority: Authority) -> x509.Certificate:
-        """Return the root; make it where there is none. DEV: its key is where services are set up, not in an HSM."""
-        if not self._vault.keys(self._token, f"{ROOT_MOUNT}/issuers"):
-            self._write(
-                f"{ROOT_MOUNT}/root/generate/internal",
-                {
-                    "common_name": f"Legation DEV root of {authority.mesh}",
-                    "issuer_name": ROOT_ISSUER,
-                    "key_name": ROOT_ISSUER,
-                    "key_type": "ec",
-                    "key_bits": 256,
-                    "ttl": f"{_ROOT_HOURS - 1}h",
-                    "max_path_length": 1,
-                },
-            )
-        found = self._vault.read(self._token, f"{ROOT_MOUNT}/issuer/{ROOT_ISSUER}")
-        if found is None:
-            raise ForeignIssuer(f"{ROOT_MOUNT} has issuers, but none called {ROOT_ISSUER}: was it set up by hand")
-        return x509.load_pem_x509_certificate(found["certificate"].encode())
-
-    def _intermediate(self, authority: Authority, root: x509.Certificate, now: float) -> None:
-        """See to the one intermediate: adopt what an earlier run made, else make it."""
-        signer = next((issuer for issuer in self._issuers() if issuer["key_id"]), None)
-        if signer is None:
-            self._import(self._new_intermediate(authority, root, now))
-            signer = next(issuer for issuer in self._issuers() if issuer["key_id"])
-        certificate = x509.load_pem_x509_certificate(signer["certificate"].encode())
-        if faults := intermediate_faults(certificate, root, authority.trust_domain, now):
-            raise ForeignIssuer(f"issuer {signer['issuer_id']} of {INT_MOUNT}: {'; '.join(faults)}")
-        limits = {"issuer_name": roles.ISSUER, "leaf_not_after_behavior": "truncate"}
-        if not _holds(signer, limits):
-            # PATCH: a POST would wipe what it does not name
-            self._vault.call(self._token, "patch", f"{INT_MOUNT}/issuer/{signer['issuer_id']}", limits)
-            self.changes.append(f"{INT_MOUNT}/issuer")
-        self._ensure(
-            f"{INT_MOUNT}/config/issuers", {"default": signer["issuer_id"], "default_follows_latest_issuer": False}
-        )
-
-    def _issuers(self) -> list[Mapping[str, Any]]:
-        found = (
-            self._vault.read(self._token, f"{INT_MOUNT}/issuer/{issuer}")
-            for issuer in self._vault.keys(self._token, f"{INT_MOUNT}/issuers")
-        )
-        return [issuer for issuer in found if issuer is not None]
+        path = f"{authority.root_mount}/issuer/{authority.root_issuer}"
+        found = self._vault.call(self._token, "get", path)
+        return x509.load_pem_x509_certificate(pick(found, "data", "certificate").encode())
 
     def _new_intermediate(self, authority: Authority, root: x509.Certificate, now: float) -> str:
         """Return a new intermediate and its key, in PEM.
@@ -126,17 +101,17 @@ class Setup:
         name constraint must be in the request. The key is imported and then nowhere else.
         """
         key = csr.new_key()
-        name = f"Legation DEV intermediate of {authority.mesh}"
+        name = authority.called("intermediate")
         answer = self._vault.call(
             self._token,
             "post",
-            f"{ROOT_MOUNT}/issuer/{ROOT_ISSUER}/sign-intermediate",
+            f"{authority.root_mount}/issuer/{authority.root_issuer}/sign-intermediate",
             {
                 "csr": csr.intermediate_request(key, name, authority.trust_domain),
                 "common_name": name,
                 "use_csr_values": True,
                 "max_path_length": 0,
-                "ttl": f"{_INTERMEDIATE_HOURS}h",
+                "ttl": f"{INTERMEDIATE_HOURS}h",
                 "format": "pem",
             },
         )
@@ -144,42 +119,57 @@ class Setup:
         if faults := intermediate_faults(certificate, root, authority.trust_domain, now):
             raise Broken(f"{self._vault.address}: {'; '.join(faults)}")
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        return certificate.public_bytes(Encoding.PEM).decode() + private.decode()
+        return _pem(certificate) + private.decode()
 
     def _import(self, bundle: str) -> None:
-        self._write(f"{INT_MOUNT}/issuers/import/bundle", {"pem_bundle": bundle})
-
-    def _identity(self, wanted: Wanted) -> None:
-        """Bring one service's policy, role and AppRole to what is wanted."""
-        signer = roles.signer(wanted.name)
-        self._ensure(f"sys/policies/acl/{signer}", {"policy": roles.policy(wanted)})
-        self._ensure(f"{INT_MOUNT}/roles/{wanted.name}", roles.role(wanted))
-        self._ensure(f"auth/approle/role/{signer}", roles.approle(wanted))
-
-    def _remove_others(self, names: set[str]) -> None:
-        """Take the right to sign from services that have left the mesh: AppRole first, as that is the way in."""
-        signers = {roles.signer(name) for name in names}
-        for folder, kept in (
-            ("auth/approle/role", signers),
-            (f"{INT_MOUNT}/roles", names),
-            ("sys/policies/acl", signers),
-        ):
-            for key in self._vault.keys(self._token, folder):
-                ours = folder.startswith(INT_MOUNT) or key.startswith(SIGNER_PREFIX)
-                if ours and key not in kept:
-                    self._vault.call(self._token, "delete", f"{folder}/{key}")
-                    self.changes.append(f"-{folder}/{key}")
-
-    def _ensure(self, path: str, wanted: Mapping[str, Any]) -> None:
-        """Write what is not there as wanted."""
-        if not _holds(self._vault.read(self._token, path) or {}, wanted):
-            self._write(path, wanted)
-
-    def _write(self, path: str, body: Mapping[str, Any]) -> None:
-        self._vault.call(self._token, "post", path, body)
-        self.changes.append(path)
+        self._vault.call(self._token, "post", f"{INT_MOUNT}/issuers/import/bundle", {"pem_bundle": bundle})
 
 
-def _holds(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Say whether everything that is wanted is there so; an empty list and none are the same to Vault."""
-    return all((found.get(key) or None) == (value or None) for key, value in wanted.items())
+class Enroller:
+    """What runs all the time: gives each identity of the mesh its own way in, and takes it away again. Blocks."""
+
+    def __init__(self, vault: Vault, token: Token) -> None:
+        """Name the Vault; the token has the policy `mesh-enrol`."""
+        self._vault, self._token = vault, token
+
+    def deliver(self, name: str) -> AppRole:
+        """Return new credentials of an identity's signer; the secret id travels wrapped, unseen on its way.
+
+        Rejected when it was unwrapped before us: then it was intercepted.
+        """
+        path = layout.approle_path(name)
+        self._vault.call(self._token, "post", path, layout.approle(name))
+        role_id, wrapped = _wrapped(self._vault, self._token, path, layout.WRAP_TTL)
+        return AppRole(role_id, pick(self._vault.unwrap(wrapped), "secret_id"), layout.kind_of(name).auth)
+
+    def known(self, name: str) -> bool:
+        """Say whether Vault has an AppRole for an identity."""
+        return self._vault.read(self._token, layout.approle_path(name)) is not None
+
+    def remove(self, name: str) -> None:
+        """Take the right to sign from an identity that has left the mesh."""
+        self._vault.call(self._token, "delete", layout.approle_path(name))
+
+
+def root_of(vault: Vault) -> x509.Certificate:
+    """Return the root that the intermediate's chain ends with; nobody needs a token for it. Blocks."""
+    answer = vault.call(Token("", 0), "get", f"{INT_MOUNT}/issuer/{layout.ISSUER}/json")
+    chain = [x509.load_pem_x509_certificate(pem.encode()) for pem in pick(answer, "data", "ca_chain")]
+    root = chain[-1]
+    if root.issuer != root.subject:
+        raise Missing(f"{vault.address}: the chain of {INT_MOUNT} ends without its root: run legation certs init")
+    return root
+
+
+def _wrapped(vault: Vault, token: Token, role: str, ttl: int) -> tuple[str, str]:
+    """Return an AppRole's role id, and a token that a new secret id of it is wrapped in."""
+    role_id = pick(vault.call(token, "get", f"{role}/role-id"), "data", "role_id")
+    wrapped = vault.call(token, "post", f"{role}/secret-id", {}, wrap_ttl=ttl)
+    return role_id, pick(wrapped, "wrap_info", "token")
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
+__all__ = ["Authority", "CannotSetUp", "Enroller", "Setup", "VaultError", "root_of"]

@@ -106,10 +106,11 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class AppRole:
-    """What a machine logs in with."""
+    """What a machine logs in with; `mount` is where the AppRole is, below `auth/`."""
 
     role_id: str
     secret_id: str = field(repr=False)
+    mount: str = "approle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,9 @@ class Vault:
         """Return a token for an AppRole; Rejected when its secret id is not (or no longer) good."""
         client = self._client("")
         answer = self._ask(
-            lambda: client.auth.approle.login(credentials.role_id, credentials.secret_id, use_token=False)
+            lambda: client.auth.approle.login(
+                credentials.role_id, credentials.secret_id, use_token=False, mount_point=credentials.mount
+            )
         )
         return Token(pick(answer, "auth", "client_token"), float(pick(answer, "auth", "lease_duration")))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from socket import socket
 
 from certmgr import openbao
-from certmgr.issue.vault import Address, AppRole, Token, Vault
+from certmgr.issue.vault import Address, Token, Vault
 from certmgr.store import app_role
 from tests.support.mesh import wait_for
 
@@ -50,13 +50,11 @@ class Bao:
         except Exception:  # noqa: BLE001 - it is just being set up
             return False
 
-    def credentials(self) -> AppRole:
-        found = app_role(openbao.operator_file(self.folder))
-        assert found is not None
-        return found
-
     def operator(self) -> Token:
-        return self.vault.login(self.credentials())
+        """A token with the rights of set-up: in a new OpenBao, before certmgr has taken them away."""
+        found = app_role(openbao.init_file(self.folder))
+        assert found is not None
+        return self.vault.login(found)
 
 
 def free_port() -> int:

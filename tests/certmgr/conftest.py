@@ -6,13 +6,12 @@ from collections.abc import Iterator
 import pytest
 from cryptography import x509
 
-from certmgr import openbao
 from certmgr.core.plan import Wanted
-from certmgr.issue.setup import Authority, Setup
-from certmgr.issue.vault import AppRole
+from certmgr.issue.setup import Authority, Enroller, Setup
+from certmgr.issue.vault import AppRole, Token, pick
 from tests.certmgr.bao import Bao
 
-AUTHORITY = Authority("shop", "shop.local")
+AUTHORITY = Authority("shop", "shop.local", dev=True)
 ORDERS = Wanted("orders", "spiffe://shop.local/orders", 60)
 WEB = Wanted("web", "spiffe://shop.local/web", 60)
 
@@ -22,24 +21,32 @@ def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bao]:
     folder = tmp_path_factory.mktemp("bao")
     server = Bao(folder / "openbao", folder / "bao.sock")
     server.start()
-    openbao.used_mark(server.folder).touch()
     yield server.wait()
     server.kill()
 
 
 class Ca:
-    """A CA that is set up for orders and web, and the credentials of both."""
+    """A CA that is set up, the host's own credential, and those of orders and web."""
 
     def __init__(self, bao: Bao) -> None:
         self.bao, self.vault = bao, bao.vault
         setup = Setup(bao.vault, bao.operator())
-        self.root: x509.Certificate = setup.run(AUTHORITY, (ORDERS, WEB), time.time())
-        self.given: dict[str, AppRole] = {name: setup.deliver(name) for name in ("orders", "web")}
+        self.root: x509.Certificate = setup.run(AUTHORITY, time.time())
+        role_id, wrapped = setup.host_credentials()
+        self.host = AppRole(role_id, pick(bao.vault.unwrap(wrapped), "secret_id"))
+        self.given: dict[str, AppRole] = {name: self.enroller().deliver(name) for name in ("orders", "web")}
 
-    def setup(self, *wanted: Wanted) -> list[str]:
+    def setup(self) -> list[str]:
         setup = Setup(self.vault, self.bao.operator())
-        setup.run(AUTHORITY, wanted or (ORDERS, WEB), time.time())
+        setup.run(AUTHORITY, time.time())
         return setup.changes
+
+    def resident(self) -> Token:
+        """What runs all the time on a host has this, and no more."""
+        return self.vault.login(self.host)
+
+    def enroller(self) -> Enroller:
+        return Enroller(self.vault, self.resident())
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from certmgr import openbao
+from certmgr.issue.vault import Token
 from certmgr.store import app_role
 from legation.runtime.control import server
 from legation.runtime.control.client import ControlClient, ControlError
@@ -135,9 +135,15 @@ class Host:
         self.bao = Bao(self.folder.openbao, self.folder.bao_socket)
         self.certmgr = Certmgr(self.folder)
 
+    def resident(self) -> Token:
+        """A token of what certmgr keeps to log in with."""
+        found = app_role(self.folder.certmgr / "enrol.json")
+        assert found is not None
+        return self.bao.vault.login(found)
+
     def secrets(self) -> list[bytes]:
         """Every secret on disk that is text: secret ids, and the first line of each key."""
-        approles = [*(self.folder.certmgr / "approle").glob("*.json"), openbao.operator_file(self.folder.openbao)]
+        approles = [*(self.folder.certmgr / "approle").glob("*.json"), self.folder.certmgr / "enrol.json"]
         keys = [*(self.folder.certmgr / "identities").glob("*.pem"), self.folder.openbao / "door.key"]
         ids = [app_role(path).secret_id for path in approles]
         return [text.encode() for text in (*ids, *(path.read_text().splitlines()[1] for path in keys))]

@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 from prometheus_client.parser import text_string_to_metric_families
 
+from certmgr.issue.vault import Token
 from certmgr.store import Store
 from legation.runtime.control.messages import CertmgrStatus
 from legation.runtime.tasks import pause, until
@@ -126,8 +127,10 @@ def test_certmgr_killed_while_it_starts_completes_later(state):
                 here.certmgr.kill()
                 here.certmgr.start()
             await here.certmgr.ready()
-            issuers = here.bao.vault.keys(here.bao.operator(), "mesh-int/issuers")
-            assert len(issuers) == 1
+            issuers = here.bao.vault.keys(Token("", 0), "mesh-int/issuers")
+            assert len(issuers) == 2, "the intermediate, and the root above it"
+            left = [*here.folder.openbao.glob("init.*"), *here.folder.openbao.glob("operator.*")]
+            assert [] == left
 
     asyncio.run(main())
 
@@ -164,10 +167,14 @@ def test_mesh_changes_are_followed(state):
             assert serials(await here.certmgr.status())["orders"] != first["orders"]
             assert await until(lambda: gone(here, "web"), 5)
             assert not (here.folder.certmgr / "identities" / "web.pem").exists()
-            roles = here.bao.vault.keys(here.bao.operator(), "mesh-int/roles")
-            assert sorted(now) == list(roles)
+            assert await until(lambda: enrolled(here, ("orders", "payments")), 5)
+            assert not (here.folder.certmgr / "approle" / "web.json").exists()
 
     asyncio.run(main())
+
+
+async def enrolled(here: Host, names: tuple[str, ...]) -> bool:
+    return here.bao.vault.keys(here.resident(), "auth/mesh-services/role") == names
 
 
 async def gone(here: Host, name: str) -> bool:

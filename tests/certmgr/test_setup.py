@@ -1,6 +1,7 @@
 """The CA on a real OpenBao: what set-up makes, and what nobody can get out of it."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
@@ -9,13 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from certmgr.core.plan import Wanted
+from certmgr.core.layout import INT_MOUNT, ROOT_MOUNT
 from certmgr.core.verify import intermediate_faults
 from certmgr.issue.csr import leaf_request, new_key
 from certmgr.issue.issuer import Issuer, WrongAnswer
-from certmgr.issue.setup import Authority, ForeignIssuer, Setup
-from certmgr.issue.vault import Denied, Missing, Rejected, VaultError
-from certmgr.openbao import INT_MOUNT, ROOT_MOUNT
+from certmgr.issue.setup import Authority, CannotSetUp, Setup
+from certmgr.issue.vault import Denied, Missing, Rejected, VaultError, pick
 from legation.runtime.clock import WallClock
 from tests.certmgr.conftest import ORDERS, WEB
 
@@ -39,7 +39,7 @@ def test_second_set_up_changes_nothing(ca):
     operator = ca.bao.operator()
     before = {path: ca.vault.keys(operator, path) for path in (f"{ROOT_MOUNT}/issuers", f"{INT_MOUNT}/issuers")}
     assert ca.setup() == []
-    assert [1, 1] == [len(keys) for keys in before.values()]
+    assert [1, 2] == [len(keys) for keys in before.values()], "a root; an intermediate, and the root beside it"
     assert before == {path: ca.vault.keys(operator, path) for path in before}
 
 
@@ -53,40 +53,39 @@ def test_intermediate_is_bound_to_the_trust_domain_and_its_key_is_nowhere_else(c
 def test_half_done_set_up_is_adopted(ca):
     """It died between import and naming: the nameless issuer gets its name back, no second one is made."""
     operator = ca.bao.operator()
-    (signer,) = ca.vault.keys(operator, f"{INT_MOUNT}/issuers")
+    before = ca.vault.keys(operator, f"{INT_MOUNT}/issuers")
+    signer = pick(ca.vault.read(operator, f"{INT_MOUNT}/issuer/int-1"), "issuer_id")
     ca.vault.call(operator, "patch", f"{INT_MOUNT}/issuer/{signer}", {"issuer_name": ""})
-    assert ca.setup() == [f"{INT_MOUNT}/issuer"]
-    assert ca.vault.keys(operator, f"{INT_MOUNT}/issuers") == (signer,)
+    assert ca.setup() == [f"~{INT_MOUNT}/issuer/{signer}"]
+    assert ca.vault.keys(operator, f"{INT_MOUNT}/issuers") == before
 
 
 def test_other_trust_domain_is_refused_not_mixed_in(ca):
-    with pytest.raises(ForeignIssuer, match=r"not bound to the trust domain other\.local"):
-        Setup(ca.vault, ca.bao.operator()).run(Authority("shop", "other.local"), (ORDERS,), time.time())
-
-
-def test_shorter_life_updates_the_role_alone(ca):
-    assert ca.setup(Wanted("orders", ORDERS.spiffe_id, 90), WEB) == [f"{INT_MOUNT}/roles/orders"]
-    assert ca.vault.read(ca.bao.operator(), f"{INT_MOUNT}/roles/orders")["max_ttl"] == 90
+    with pytest.raises(CannotSetUp, match=r"not bound to the trust domain other\.local"):
+        Setup(ca.vault, ca.bao.operator()).run(Authority("shop", "other.local"), time.time())
 
 
 def test_role_that_was_opened_by_hand_is_closed_again(ca):
     operator = ca.bao.operator()
-    ca.vault.call(operator, "patch", f"{INT_MOUNT}/roles/orders", {"allow_any_name": True, "use_csr_sans": True})
-    assert ca.setup() == [f"{INT_MOUNT}/roles/orders"]
+    ca.vault.call(operator, "patch", f"{INT_MOUNT}/roles/service", {"allow_any_name": True, "use_csr_sans": True})
+    assert ca.setup() == [f"~{INT_MOUNT}/roles/service"]
 
 
-def test_service_that_left_can_sign_no_more(ca):
-    token = ca.vault.login(ca.given["web"])
-    assert [
-        "-auth/approle/role/mesh-sign-web",
-        "-mesh-int/roles/web",
-        "-sys/policies/acl/mesh-sign-web",
-    ] == ca.setup(ORDERS)
+def test_new_service_needs_no_operator(ca):
+    """The host's own credential enrols it, it signs at once, and when it leaves it can sign no more."""
+    ca.given["payments"] = ca.enroller().deliver("payments")
+    payments = replace(ORDERS, name="payments", spiffe_id="spiffe://shop.local/payments")
+    issuer(ca).issue(payments)
+    ca.enroller().remove("payments")
     with pytest.raises(Rejected):
-        ca.vault.login(ca.given["web"])
-    with pytest.raises(VaultError):
-        sign(ca, token, "web", WEB.spiffe_id)
-    assert ca.vault.login(ca.bao.credentials()), "the operator itself stays"
+        ca.vault.login(ca.given["payments"])
+
+
+def test_component_signs_its_own_name_alone(ca):
+    given = ca.given["legation-xds-server"] = ca.enroller().deliver("legation-xds-server")
+    issuer(ca).issue(replace(ORDERS, name="legation-xds-server", spiffe_id="spiffe://shop.local/legation/xds-server"))
+    with pytest.raises(Rejected):
+        sign(ca, ca.vault.login(given), "component", "spiffe://shop.local/legation/gateway")
 
 
 def test_identity_is_issued_as_asked(ca):
@@ -105,15 +104,18 @@ def sign(ca, token, role, uri, request=None, **more):
 @pytest.mark.parametrize(
     ("path", "uri"),
     [
-        ("sign/web", WEB.spiffe_id),
-        ("sign/web", ORDERS.spiffe_id),
-        ("sign/orders", WEB.spiffe_id),
+        ("sign/service", WEB.spiffe_id),
+        ("sign/service", "spiffe://shop.local/legation/xds-server"),
+        ("sign/service", "spiffe://shop.local/*"),
+        ("sign/service", "spiffe://other.local/orders"),
+        ("sign/component", ORDERS.spiffe_id),
+        ("sign/component", "spiffe://shop.local/legation/orders"),
         ("sign-verbatim", ORDERS.spiffe_id),
-        ("sign-verbatim/orders", ORDERS.spiffe_id),
-        ("issue/orders", ORDERS.spiffe_id),
-        ("issuer/int-1/sign/orders", ORDERS.spiffe_id),
+        ("sign-verbatim/service", ORDERS.spiffe_id),
+        ("issue/service", ORDERS.spiffe_id),
+        ("issuer/int-1/sign/service", ORDERS.spiffe_id),
         ("issuer/int-1/sign-verbatim", ORDERS.spiffe_id),
-        ("roles/orders", ORDERS.spiffe_id),
+        ("roles/service", ORDERS.spiffe_id),
         ("root/generate/internal", ORDERS.spiffe_id),
         ("config/issuers", ORDERS.spiffe_id),
     ],
@@ -121,7 +123,7 @@ def sign(ca, token, role, uri, request=None, **more):
 def test_token_of_a_service_signs_its_own_name_by_its_own_role_alone(ca, path, uri):
     token = ca.vault.login(ca.given["orders"])
     body = {"csr": leaf_request(new_key()), "uri_sans": uri, "ttl": "60s"}
-    with pytest.raises(Denied):
+    with pytest.raises(Rejected if path == "sign/service" else Denied):
         ca.vault.call(token, "post", f"{INT_MOUNT}/{path}", body)
 
 
@@ -132,16 +134,7 @@ def test_token_of_a_service_signs_its_own_name_by_its_own_role_alone(ca, path, u
 def test_token_of_a_service_may_ask_for_nothing_more(ca, more):
     token = ca.vault.login(ca.given["orders"])
     with pytest.raises(Denied):
-        sign(ca, token, "orders", ORDERS.spiffe_id, **more)
-
-
-@pytest.mark.parametrize(
-    "path", [f"{INT_MOUNT}/sign/orders", f"{INT_MOUNT}/sign-verbatim", f"{ROOT_MOUNT}/sign-verbatim"]
-)
-def test_operator_signs_no_leaf(ca, path):
-    body = {"csr": leaf_request(new_key()), "uri_sans": ORDERS.spiffe_id}
-    with pytest.raises(Denied):
-        ca.vault.call(ca.bao.operator(), "post", path, body)
+        sign(ca, token, "service", ORDERS.spiffe_id, **more)
 
 
 def evil(*extensions):
@@ -167,7 +160,7 @@ EVIL = {
 @pytest.mark.parametrize("extensions", EVIL.values(), ids=EVIL)
 def test_request_that_wants_more_gets_only_its_own_name(ca, extensions):
     leaf = x509.load_pem_x509_certificate(
-        sign(ca, ca.vault.login(ca.given["orders"]), "orders", ORDERS.spiffe_id, evil(*extensions)).encode()
+        sign(ca, ca.vault.login(ca.given["orders"]), "service", ORDERS.spiffe_id, evil(*extensions)).encode()
     )
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [x509.UniformResourceIdentifier(ORDERS.spiffe_id)] == list(names)
@@ -182,20 +175,20 @@ def test_weak_or_other_keys_are_refused(ca):
     for key in (rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP224R1())):
         request = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, hashes.SHA256())
         with pytest.raises(Rejected):
-            sign(ca, token, "orders", ORDERS.spiffe_id, request.public_bytes(Encoding.PEM).decode())
+            sign(ca, token, "service", ORDERS.spiffe_id, request.public_bytes(Encoding.PEM).decode())
 
 
 def test_broken_request_is_refused(ca):
     token = ca.vault.login(ca.given["orders"])
     for request in ("", "no", leaf_request(new_key())[:200]):
         with pytest.raises(VaultError):
-            sign(ca, token, "orders", ORDERS.spiffe_id, request or " ")
+            sign(ca, token, "service", ORDERS.spiffe_id, request or " ")
 
 
 def test_role_that_someone_widened_is_noticed_in_the_answer(ca):
     """Vault obeys whoever rules it; we do not serve what was not asked for."""
     operator = ca.bao.operator()
-    ca.vault.call(operator, "patch", f"{INT_MOUNT}/roles/orders", {"server_flag": False})
+    ca.vault.call(operator, "patch", f"{INT_MOUNT}/roles/service", {"server_flag": False})
     try:
         with pytest.raises(WrongAnswer, match="extended key usage"):
             issuer(ca).issue(ORDERS)
@@ -205,18 +198,18 @@ def test_role_that_someone_widened_is_noticed_in_the_answer(ca):
 
 def test_role_that_is_gone_is_said(ca):
     operator = ca.bao.operator()
-    ca.vault.call(operator, "delete", f"{INT_MOUNT}/roles/orders")
+    ca.vault.call(operator, "delete", f"{INT_MOUNT}/roles/service")
     try:
         with pytest.raises((Missing, Rejected, Denied)):
             issuer(ca).issue(ORDERS)
     finally:
-        assert ca.setup() == [f"{INT_MOUNT}/roles/orders"]
+        assert ca.setup() == [f"+{INT_MOUNT}/roles/service"]
 
 
 def test_wrapped_credentials_are_unwrapped_once(ca):
     """A second unwrapping fails: whoever came first would be noticed."""
-    path = "auth/approle/role/mesh-sign-orders/secret-id"
-    wrapped = ca.vault.call(ca.bao.operator(), "post", path, {}, wrap_ttl=60)["wrap_info"]["token"]
+    path = "auth/mesh-services/role/orders/secret-id"
+    wrapped = ca.vault.call(ca.resident(), "post", path, {}, wrap_ttl=60)["wrap_info"]["token"]
     assert "secret_id" in ca.vault.unwrap(wrapped)
     with pytest.raises((Rejected, Denied)):
         ca.vault.unwrap(wrapped)

@@ -52,7 +52,17 @@ def test_damaged_bundle_is_refused(store, content):
 def test_bundle_that_others_can_read_is_refused(store):
     store.save_bundle("orders", BUNDLE)
     (store.folder / "identities" / "orders.pem").chmod(0o644)
-    with pytest.raises(Damaged, match=r"mode 0644\): it must be 0600 and ours"):
+    with pytest.raises(Damaged, match=r"open to other users \(mode 0644\): chmod it to 0600"):
+        store.bundle("orders")
+
+
+def test_bundle_of_another_user_says_whose_it_is(store, monkeypatch):
+    """Its mode is as it should be: the owner is what is wrong."""
+    store.save_bundle("orders", BUNDLE)
+    ours = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    said = rf"belongs to \w+ \(uid {ours}\), and certmgr runs as uid 54321: .*; remove it, or chown it"
+    with pytest.raises(Damaged, match=said):
         store.bundle("orders")
 
 
@@ -77,9 +87,12 @@ def test_serial_has_whole_bytes():
 
 
 def test_credentials_come_back_and_are_not_shown(store):
-    store.save_credentials("orders", AppRole("role", "canary"))
-    assert store.credentials("orders") == AppRole("role", "canary")
+    store.save_credentials("orders", AppRole("role", "canary", "mesh-services"))
+    assert store.credentials("orders") == AppRole("role", "canary", "mesh-services")
+    assert store.enrolled() == ("orders",)
     assert "canary" not in repr(store.credentials("orders"))
+    store.save_credentials("orders", AppRole("role", "canary", "approle"))
+    assert store.credentials("orders") is None, "it is of an earlier layout: get another"
     (store.folder / "approle" / "orders.json").write_text("{}")
     assert store.credentials("orders") is None
     with pytest.raises(Damaged, match="does not hold a role_id and a secret_id"):

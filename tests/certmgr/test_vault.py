@@ -158,7 +158,7 @@ def given(name: str, lease: int = 600):
 def test_token_is_kept_for_half_of_its_life():
     clock = Clock()
     with server(given("t1"), given("t2")) as (vault, seen):
-        login = Login(vault, lambda: AppRole("r", "s"), clock)
+        login = Login(lambda: vault.login(AppRole("r", "s")), clock)
         assert [login.call(lambda token: token.value) for _ in range(3)] == ["t1"] * 3
         clock.time += 301
         assert login.call(lambda token: token.value) == "t2"
@@ -168,7 +168,7 @@ def test_token_is_kept_for_half_of_its_life():
 def test_denied_token_is_replaced_once():
     """Then the denial is the policy's, and said."""
     with server(given("t1"), given("t2"), given("t3")) as (vault, seen):
-        login = Login(vault, lambda: AppRole("r", "s"), Clock())
+        login = Login(lambda: vault.login(AppRole("r", "s")), Clock())
         used = []
 
         def work(token):
@@ -190,4 +190,4 @@ def test_denied_token_is_replaced_once():
 
 def test_refused_login_is_told_apart():
     with server((400, {"errors": ["invalid role or secret ID"]})) as (vault, _), pytest.raises(LoginRefused):
-        Login(vault, lambda: AppRole("r", "s"), Clock()).call(lambda token: token)
+        Login(lambda: vault.login(AppRole("r", "s")), Clock()).call(lambda token: token)

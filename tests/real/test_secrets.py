@@ -17,9 +17,8 @@ def secrets(mesh: Mesh) -> dict[str, str]:
         block = re.search(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n(.+?)\n-----END", file.read_text(), re.DOTALL)
         assert block is not None, file
         found[str(file)] = block[1].splitlines()[1]
-    for file in [*(mesh.state / "certmgr" / "approle").glob("*.json"), mesh.state / "openbao" / "operator.json"]:
+    for file in [*(mesh.state / "certmgr" / "approle").glob("*.json"), mesh.state / "certmgr" / "enrol.json"]:
         found[str(file)] = json.loads(file.read_text())["secret_id"]
-    found["operator.secret"] = (mesh.state / "openbao" / "operator.secret").read_text().strip()
     seal = (mesh.state / "openbao" / "seal.key").read_bytes()
     found["seal.key"] = seal.strip().decode() if seal.isascii() else base64.b64encode(seal).decode()
     return found

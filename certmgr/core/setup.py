@@ -1,0 +1,267 @@
+"""What set-up would do to a Vault: from what is seen there to steps, without touching it.
+
+A step whose content depends on an earlier one (an accessor, an issuer's id) is known only once that
+one is done: `waits` names it, and the plan is made again then. A plan that is empty says that all is
+as it should be.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cryptography import x509
+
+from certmgr.core import layout
+from certmgr.core.layout import INT_MOUNT, ISSUER, KINDS, ROOT_ISSUER, ROOT_MOUNT, Kind
+from certmgr.core.policies import POLICIES
+from certmgr.core.verify import intermediate_faults
+
+ROOT_HOURS = 87600
+INTERMEDIATE_HOURS = 43800
+OLD_SIGNER = "mesh-sign-"
+"""How the policies and AppRoles of an earlier layout begin: one of each a service."""
+OLD_OPERATOR = "legation-operator"
+"""The AppRole of an earlier layout that ran all the time, and could make itself administrator."""
+UPGRADE = f"{OLD_SIGNER}init"
+"""What takes a CA of that layout over; it removes itself."""
+UNKNOWN = "(known once {} is there)"
+
+
+class CannotSetUp(Exception):
+    """What is there is somebody else's, or wrong in a way that set-up must not mend by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Whose CA it is to be, and what the team decides about it. `dev` marks a root whose key is where services are."""
+
+    mesh: str
+    trust_domain: str
+    dev: bool = False
+    key: str = "ec-p256"
+    max_ttl: int = 86400
+    root_mount: str = ROOT_MOUNT
+    root_issuer: str = ROOT_ISSUER
+
+    @property
+    def own_root(self) -> bool:
+        """Whether the root is ours to make; else it is the team's, in another mount."""
+        return self.root_mount == ROOT_MOUNT
+
+    def called(self, what: str) -> str:
+        """Return the common name of one of our CAs."""
+        return f"Legation {'DEV ' if self.dev else ''}{what} of {self.mesh}"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is in a Vault: the data at each path; a path where nothing is, is not in it."""
+
+    at: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def keys(self, path: str) -> tuple[str, ...]:
+        """Return the names in a folder."""
+        return tuple(self.at.get(path, {}).get("keys") or ())
+
+    def issuers(self, mount: str) -> tuple[Mapping[str, Any], ...]:
+        """Return the issuers of a mount, each as Vault tells of it."""
+        found = (self.at.get(f"{mount}/issuer/{issuer}") for issuer in self.keys(f"{mount}/issuers"))
+        return tuple(issuer for issuer in found if issuer is not None)
+
+    def root(self, authority: Authority) -> x509.Certificate | None:
+        """Return the root; None when there is none yet."""
+        named = (i for i in self.issuers(authority.root_mount) if i.get("issuer_name") == authority.root_issuer)
+        return next((_certificate(issuer) for issuer in named), None)
+
+    def accessor(self, kind: Kind) -> str | None:
+        """Return the accessor of a kind's AppRole mount; None when it is not mounted yet."""
+        return (self.at.get("sys/auth", {}).get(f"{kind.auth}/") or {}).get("accessor")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do. `act` is how; `changes` is what becomes of each field, for those who read the plan."""
+
+    act: Literal["write", "patch", "delete", "intermediate", "root in the chain"]
+    path: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+    waits: str | None = None
+    changes: tuple[tuple[str, Any, Any], ...] = ()
+
+    @property
+    def sign(self) -> str:
+        """`+` makes something, `~` changes it, `-` removes it."""
+        if self.act == "delete":
+            return "-"
+        return "~" if any(before is not None for _, before, _ in self.changes) or self.act == "patch" else "+"
+
+
+def observed(authority: Authority) -> tuple[str, ...]:
+    """Return the paths to read before a plan is made; the folders among them end with a slash."""
+    return (
+        "sys/mounts",
+        "sys/auth",
+        "sys/policies/acl/",
+        *(f"sys/policies/acl/{name}" for name in POLICIES),
+        f"{authority.root_mount}/issuers/",
+        f"{INT_MOUNT}/issuers/",
+        *(f"{INT_MOUNT}/config/{what}" for what in ("issuers", "crl", "auto-tidy")),
+        f"{INT_MOUNT}/roles/",
+        *(f"{INT_MOUNT}/roles/{kind.role}" for kind in KINDS),
+        "auth/approle/role/",
+        layout.ENROLLER_PATH,
+    )
+
+
+def plan(seen: Seen, authority: Authority, now: float) -> tuple[Step, ...]:
+    """Return what there is to do, in order; CannotSetUp when what is there must be looked at by somebody first."""
+    return tuple(
+        step
+        for part in (_mounts, _authorities, _lists, _policies, _auths, _roles, _enroller, _earlier)
+        for step in part(seen, authority, now)
+    )
+
+
+def _mounts(seen: Seen, authority: Authority, _: float) -> Iterator[Step]:
+    hours = {ROOT_MOUNT: ROOT_HOURS, INT_MOUNT: INTERMEDIATE_HOURS}
+    for path in (ROOT_MOUNT, INT_MOUNT) if authority.own_root else (INT_MOUNT,):
+        found = seen.at.get("sys/mounts", {}).get(f"{path}/")
+        if found is None:
+            config = {"max_lease_ttl": f"{hours[path]}h", **_AUDITED}
+            yield Step("write", f"sys/mounts/{path}", {"type": "pki", "config": config})
+        elif found.get("type") != "pki":
+            raise CannotSetUp(f"{path}/ is a {found.get('type')} engine, and the mesh's CA goes there: move it")
+        else:
+            yield from _ensure(f"sys/mounts/{path}/tune", found.get("config") or {}, _AUDITED)
+
+
+_AUDITED = {
+    "audit_non_hmac_request_keys": ["uri_sans", "ttl", "serial_number"],
+    "audit_non_hmac_response_keys": ["serial_number", "expiration"],
+}
+"""What an audit device writes in clear: else who was issued what can be found by no one."""
+
+
+def _authorities(seen: Seen, authority: Authority, now: float) -> Iterator[Step]:
+    """See to the root and the one intermediate: adopt what an earlier run made, else make it."""
+    root = seen.root(authority)
+    if root is None:
+        if not authority.own_root or seen.issuers(ROOT_MOUNT):
+            raise CannotSetUp(
+                f"{authority.root_mount} has no issuer called {authority.root_issuer}: "
+                f"give the root that is to sign this name (PATCH {authority.root_mount}/issuer/ID issuer_name=…)"
+            )
+        yield Step("write", f"{ROOT_MOUNT}/root/generate/internal", _new_root(authority))
+    signer = next((issuer for issuer in seen.issuers(INT_MOUNT) if issuer.get("key_id")), None)
+    if signer is None:
+        called = {"common_name": authority.called("intermediate")}
+        yield Step("intermediate", f"{INT_MOUNT}/issuers/import/bundle", called)
+        yield Step("patch", f"{INT_MOUNT}/issuer/…", _LIMITS, waits="the intermediate")
+        return
+    if root is None:
+        raise CannotSetUp(f"{INT_MOUNT} has an intermediate, but {ROOT_MOUNT} no root: is this the right Vault")
+    if faults := intermediate_faults(_certificate(signer), root, authority.trust_domain, now):
+        raise CannotSetUp(f"issuer {signer['issuer_id']} of {INT_MOUNT}: {'; '.join(faults)}")
+    yield from _named(seen, signer, root)
+
+
+def _named(seen: Seen, signer: Mapping[str, Any], root: x509.Certificate) -> Iterator[Step]:
+    """Name and bound the intermediate; its root is beside it, so that every host can read the whole chain."""
+    identity = signer["issuer_id"]
+    # PATCH: a POST would wipe what it does not name
+    yield from _ensure(f"{INT_MOUNT}/issuer/{identity}", signer, _LIMITS, act="patch")
+    wanted = {"default": identity, "default_follows_latest_issuer": False}
+    yield from _ensure(f"{INT_MOUNT}/config/issuers", seen.at.get(f"{INT_MOUNT}/config/issuers", {}), wanted)
+    if root not in [_certificate(issuer) for issuer in seen.issuers(INT_MOUNT)]:
+        yield Step("root in the chain", f"{INT_MOUNT}/issuers/import/bundle")
+
+
+_LIMITS = {"issuer_name": ISSUER, "leaf_not_after_behavior": "truncate"}
+
+
+def _new_root(authority: Authority) -> Mapping[str, Any]:
+    return {
+        "common_name": authority.called("root"),
+        "issuer_name": ROOT_ISSUER,
+        "key_name": ROOT_ISSUER,
+        "key_type": "ec",
+        "key_bits": 256,
+        "ttl": f"{ROOT_HOURS - 1}h",
+        "max_path_length": 1,
+    }
+
+
+def _lists(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
+    """Keep the list of revoked certificates alive by itself, and the mount free of what has expired."""
+    hours = layout.CRL_HOURS
+    crl = {"auto_rebuild": True, "auto_rebuild_grace_period": f"{hours // 2}h", "expiry": f"{hours}h"}
+    tidy = {"enabled": True, "tidy_cert_store": True, "tidy_revoked_certs": True, "safety_buffer": 72 * 3600}
+    for what, wanted in (("crl", crl), ("auto-tidy", tidy)):
+        path = f"{INT_MOUNT}/config/{what}"
+        yield from _ensure(path, seen.at.get(path, {}), wanted)
+
+
+def _policies(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
+    for name, text in POLICIES.items():
+        path = f"sys/policies/acl/{name}"
+        yield from _ensure(path, seen.at.get(path, {}), {"policy": text})
+
+
+def _auths(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
+    for auth in ("approle", *(kind.auth for kind in KINDS)):
+        found = seen.at.get("sys/auth", {}).get(f"{auth}/")
+        if found is None:
+            yield Step("write", f"sys/auth/{auth}", {"type": "approle"})
+        elif found.get("type") != "approle":
+            raise CannotSetUp(f"auth/{auth}/ is of type {found.get('type')} and not approle: move it")
+
+
+def _roles(seen: Seen, authority: Authority, _: float) -> Iterator[Step]:
+    for kind in KINDS:
+        accessor = seen.accessor(kind)
+        path = f"{INT_MOUNT}/roles/{kind.role}"
+        known = accessor or UNKNOWN.format(f"auth/{kind.auth}")
+        wanted = layout.role(kind, authority.trust_domain, known, authority.key, authority.max_ttl)
+        ready = accessor is not None and any(issuer.get("issuer_name") == ISSUER for issuer in seen.issuers(INT_MOUNT))
+        waits = None if ready else f"auth/{kind.auth}" if accessor is None else f"issuer {ISSUER}"
+        yield from _ensure(path, seen.at.get(path, {}), wanted, waits=waits)
+
+
+def _enroller(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
+    yield from _ensure(layout.ENROLLER_PATH, seen.at.get(layout.ENROLLER_PATH, {}), layout.ENROLLER)
+
+
+def _earlier(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
+    """Take away what an earlier layout set up: AppRoles first, as they are the way in."""
+    approles = [name for name in seen.keys("auth/approle/role") if _is_earlier(name)]
+    policies = [name for name in seen.keys("sys/policies/acl") if _is_earlier(name)]
+    services = {name.removeprefix(OLD_SIGNER) for name in (*approles, *policies)}
+    roles = [name for name in seen.keys(f"{INT_MOUNT}/roles") if name in services - {kind.role for kind in KINDS}]
+    found = {"auth/approle/role": approles, f"{INT_MOUNT}/roles": roles, "sys/policies/acl": policies}
+    for folder, names in found.items():
+        yield from (Step("delete", f"{folder}/{name}") for name in names)
+
+
+def _is_earlier(name: str) -> bool:
+    """Say whether a policy or an AppRole is of the earlier layout."""
+    return name == OLD_OPERATOR or (name.startswith(OLD_SIGNER) and name not in {*POLICIES, UPGRADE})
+
+
+def _ensure(
+    path: str,
+    found: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    *,
+    act: Literal["write", "patch"] = "write",
+    waits: str | None = None,
+) -> Iterator[Step]:
+    """Write what is not there as wanted; an empty list and none are the same to Vault."""
+    changes = tuple(
+        (key, found.get(key), value) for key, value in wanted.items() if (found.get(key) or None) != (value or None)
+    )
+    if changes:
+        yield Step(act, path, wanted, waits, changes)
+
+
+def _certificate(issuer: Mapping[str, Any]) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(str(issuer["certificate"]).encode())
