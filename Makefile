@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help sync up test check bench golden picture lock clean
+.PHONY: help sync up test cover check bench golden picture lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ up: sync ## run the shop's mesh on this host, until Ctrl-C
 
 test: sync ## run all tests, on the real components (some of them: make test ARGS="-k retry")
 	$(BIN)/pytest $(ARGS)
+
+cover: sync ## hold what the quick tests run of each package against its floor
+	$(BIN)/python .ci/cover.py
 
 check: sync ## lint, format, types, who imports whom
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import ExtensionOID
 
 from certmgr.core.plan import Wanted
 from certmgr.core.verify import faults, intermediate_faults, misuse
@@ -46,6 +47,13 @@ WRONG = {
     "outlives its issuer": ({"chain": (YOUNG,)}, "the leaf outlives CN=int"),
     "an issuer that is none": ({"chain": (PLAIN,)}, "CN=int is not a CA"),
 }
+
+
+def test_extensions_that_cannot_be_read_are_faults():
+    """`UnrecognizedExtension` lets a test write any bytes under an extension's number."""
+    broken = x509.UnrecognizedExtension(ExtensionOID.KEY_USAGE, b"no DER")
+    said = set(faults(CA.issue(ORDERS, usage=broken), ORDERS, CA.root, NOW))
+    assert {"its extensions cannot be read", "its key usage is not digital signature alone"} <= said
 
 
 def test_what_was_asked_for_is_taken():

@@ -1,20 +1,12 @@
 """The command's words, exit codes and formats, where no mesh runs."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
-GOOD = """\
-mesh: shop
-trust_domain: shop.local
-services:
-  web: {protocol: http, port: 8080}
-"""
-BAD = GOOD.replace("8080", "80800").replace("http", "htp")
+from tests.cli.conftest import BAD, GOOD
 
 
 def legation(*words: str, home: Path) -> "subprocess.CompletedProcess[str]":
@@ -38,15 +30,6 @@ def test_all_faults_are_said_at_once_and_end_with_3(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert [line.split(": ")[0] for line in lines] == ["mesh.yaml:4:19", "mesh.yaml:4:30"]
     assert lines[1].endswith("services.web.port: 80800 is above the maximum 65535")
-
-
-@pytest.mark.parametrize("form", ["json", "yaml"])
-@pytest.mark.parametrize(("text", "code", "count"), [(GOOD, 0, 0), (BAD, 3, 2)])
-def test_programs_get_the_same_exit_code(tmp_path: Path, form: str, text: str, code: int, count: int) -> None:
-    (tmp_path / "mesh.yaml").write_text(text)
-    done = legation("validate", "-o", form, home=tmp_path)
-    said = json.loads(done.stdout) if form == "json" else YAML(typ="safe").load(done.stdout)
-    assert (done.returncode, said["schema"], len(said["violations"])) == (code, 1, count)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,8 @@ def test_a_signal_ends_it_and_nothing_is_left(tmp_path: Path, number: signal.Sig
         host = HostFile.read(tmp_path / "state" / "host.json")
         assert host is not None
         assert (host.mesh, host.pid) == ("shop", process.pid)
+        log = tmp_path / "state" / "logs" / "host.log"
+        wait_for("it logs", lambda: log.read_text() or None)
         process.send_signal(number)
         text = said(process)
     assert process.returncode == 0
@@ -63,8 +65,7 @@ def test_a_signal_ends_it_and_nothing_is_left(tmp_path: Path, number: signal.Sig
     assert text.endswith("shop is down\n")
     assert not answers(tmp_path)
     assert not (tmp_path / "state" / "host.json").exists()
-    log = (tmp_path / "state" / "logs" / "host.log").read_text().splitlines()
-    assert {json.loads(line)["service"] for line in log} == {"host"}
+    assert {json.loads(line)["service"] for line in log.read_text().splitlines()} == {"host"}
 
 
 def test_a_second_one_says_that_the_first_runs(tmp_path: Path) -> None:

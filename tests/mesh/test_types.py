@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from legation.mesh import names
 from legation.mesh.types import NAME_PATTERN, format_duration, parse_duration
-from legation.mesh.wording import among, dotted, either, shown
+from legation.mesh.wording import among, dotted, either, kind, shown
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,19 @@ def test_the_nearest_word_comes_first_and_many_are_cut():
 
 def test_odd_keys_are_quoted_in_paths():
     assert dotted(("services", "a b", "routes", 0, "x-y")) == "services['a b'].routes[0].x-y"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "empty"),
+        (True, "a boolean"),
+        (1, "a number"),
+        (1.5, "a number"),
+        ("1", "text"),
+        ([], "a list"),
+        ({}, "a mapping"),
+    ],
+)
+def test_kinds_of_values_are_named_as_people_name_them(value, said):
+    assert kind(value) == said

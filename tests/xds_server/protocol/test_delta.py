@@ -360,6 +360,13 @@ def test_51_what_a_wildcard_claims_to_hold_counts_like_names():
         client.request("e", ["+a"])
 
 
+@pytest.mark.parametrize("sign", ["+", "-"])
+def test_51_a_request_of_too_many_names_is_not_looked_at(sign):
+    client = Client.on("e:a", Limits(names=3))
+    with pytest.raises(LimitExceeded, match="4 resource names in one request; at most 3 are taken"):
+        client.request("e", [f"{sign}{name}" for name in "abcd"])
+
+
 def test_51_a_name_that_is_subscribed_to_and_held_counts_once():
     client = Client.on("e:a", Limits(names=4))
     assert client.ask("e", "+a", "+b", held={"a": version("e:a"), "b": version("e:b")}) == ["e -b"]
@@ -386,6 +393,7 @@ def test_51_a_long_error_is_kept_in_part():
 
 def test_synced_needs_a_question_and_a_snapshot():
     client = Client.on("c:a")
+    assert client.stream.snapshot == snapshot("c:a")
     client.read()
     assert (client.stream.synced, client.stream.acknowledged) == (False, False)
     client.ask("e")

@@ -1,0 +1,162 @@
+"""The command in this process, as somebody with an empty home, and a fake host that answers it."""
+
+import asyncio
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from msgspec.structs import replace
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from typer.testing import CliRunner
+
+import legation.cli.run
+import legation.cli.up
+from legation.cli.main import app
+from legation.host.layout import HostFile
+from legation.runtime.control.messages import (
+    ComponentStatus,
+    HostStatus,
+    InstanceStatus,
+    MeshDocument,
+    Pids,
+    ServiceStatus,
+)
+from legation.runtime.control.server import bind_unix, reply, serve
+from legation.runtime.state import StateFolder
+
+GOOD = """\
+mesh: shop
+trust_domain: shop.local
+services:
+  web: {protocol: http, port: 8080}
+"""
+BAD = GOOD.replace("8080", "80800").replace("http", "htp")
+UP = ComponentStatus(pid=1, control="/c", state="running")
+WEB = InstanceStatus(
+    id="web-v1-0",
+    version="v1",
+    inbound="127.64.0.1:15006",
+    admin="unix:/nowhere/admin.sock",
+    synced=True,
+    healthy=True,
+    state="ready",
+    spiffe_id="spiffe://shop.local/web",
+    certificate_serial="0a",
+    pids=Pids(run=1, envoy=2, app=3),
+)
+STATUS = HostStatus(
+    mesh="shop",
+    state="/state",
+    gateway=None,
+    isolation="none",
+    openbao=UP,
+    xds_server=UP,
+    certmgr=UP,
+    telemetry=UP,
+    services=(ServiceStatus(name="web", instances=(WEB,)),),
+)
+
+
+class FakeHost:
+    """What `legation up` answers, and the process that it is: `legation down` ends that."""
+
+    def __init__(self, state: StateFolder, name: str) -> None:
+        self.state = state
+        self.status = replace(STATUS, mesh=name)
+        self.process = subprocess.Popen(["/bin/sleep", "600"])
+        self.ends = True
+        state.make()
+        file = HostFile(mesh=name, file="mesh.yaml", pid=self.process.pid, block=3, gateway_ports={"web": 9000})
+        file.write(state.host_file)
+
+    def routes(self) -> list[Route]:
+        async def status(_: Request) -> Response:
+            return reply(self.status)
+
+        async def mesh(_: Request) -> Response:
+            return reply(MeshDocument(file="mesh.yaml", text=GOOD.replace("shop", self.status.mesh, 1)))
+
+        async def down(_: Request) -> Response:
+            if self.ends:
+                self.process.kill()
+                self.process.wait()
+            return Response(status_code=202)
+
+        return [Route("/status", status), Route("/mesh", mesh), Route("/down", down, methods=["POST"])]
+
+    @contextmanager
+    def answering(self) -> Iterator["FakeHost"]:
+        """Serve from a thread, as the command has this one."""
+        loop, up, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+
+        async def answer() -> None:
+            async with serve([bind_unix(self.state.control("host"))], self.routes()):
+                up.set()
+                await stop.wait()
+
+        thread = threading.Thread(target=loop.run_until_complete, args=(answer(),))
+        thread.start()
+        try:
+            assert up.wait(20)
+            yield self
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join()
+            loop.close()
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass
+class Home:
+    """Somebody's home: the working folder too."""
+
+    folder: Path
+    runner: CliRunner
+
+    def legation(self, *words: str) -> Result:
+        return self.runner.invoke(app, list(words))
+
+    def write(self, text: str = GOOD) -> None:
+        (self.folder / "mesh.yaml").write_text(text)
+
+    def state(self, name: str = "shop") -> StateFolder:
+        return StateFolder(self.folder / ".local" / "state" / "legation" / name)
+
+    def host(self, name: str = "shop") -> AbstractContextManager[FakeHost]:
+        return FakeHost(self.state(name), name).answering()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return Home(tmp_path, CliRunner())
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[str, dict[str, object]]]:
+    """What this process would have become: the module, and the content of the file that it is given."""
+    became: list[tuple[str, Path]] = []
+
+    def become(module: str, argument: Path) -> int:
+        became.append((module, argument))
+        return 0
+
+    for module in (legation.cli.run, legation.cli.up):
+        monkeypatch.setattr(module, "become", become)
+
+    def last() -> tuple[str, dict[str, object]]:
+        module, file = became[-1]
+        return module, json.loads(file.read_text())
+
+    return last

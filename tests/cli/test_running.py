@@ -1,0 +1,295 @@
+"""The commands about a mesh that runs: words, exit codes and formats, beside a fake host."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+from ruamel.yaml import YAML
+
+import legation.cli.up
+from legation.cli import main as command
+from legation.mesh import names
+from legation.runtime.control.messages import ServiceStatus
+from tests.cli.conftest import BAD, GOOD, STATUS, UP, WEB, Home
+from tests.support.programs import script
+
+Executed = Callable[[], tuple[str, dict[str, object]]]
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> object:
+    """The commands make files for this user alone."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.parametrize("form", ["table", "json", "yaml"])
+@pytest.mark.parametrize(("problems", "code"), [((), 0), (("no luck",), 3)])
+def test_status_in_every_format_has_the_same_exit_code(
+    home: Home, form: str, problems: tuple[str, ...], code: int
+) -> None:
+    with home.host() as host:
+        host.status = replace(host.status, problems=problems)
+        done = home.legation("status", "-o", form)
+    assert done.exit_code == code, done.output
+    if form == "table":
+        assert "web-v1-0" in done.stdout
+        assert ("! no luck" in done.stdout) is bool(problems)
+    else:
+        said = json.loads(done.stdout) if form == "json" else YAML(typ="safe").load(done.stdout)
+        assert (said["schema"], said["mesh"], tuple(said["problems"])) == (1, "shop", problems)
+        assert said["services"][0]["instances"][0]["pids"]["app"] == 3
+
+
+def test_a_mesh_is_named_by_its_file_or_its_folder(home: Home) -> None:
+    home.write()
+    with home.host():
+        assert home.legation("status", "-f", "mesh.yaml").exit_code == 0
+        assert home.legation("status", "--state", str(home.state().root)).exit_code == 0
+    done = home.legation("status", "--state", str(home.folder / "other"))
+    assert done.exit_code == 4
+    assert "start it with legation up -f mesh.yaml" in done.stderr
+
+
+def test_of_several_meshes_one_is_to_be_chosen(home: Home) -> None:
+    with home.host(), home.host("tour"):
+        done = home.legation("status")
+        assert done.exit_code == 2
+        assert done.stderr == "several meshes run here (shop, tour): choose one with -f mesh.yaml or --state DIR\n"
+    assert home.legation("status").exit_code == 4, "what has died is none of them"
+
+
+def test_down_waits_for_the_end(home: Home) -> None:
+    with home.host() as host:
+        done = home.legation("down")
+        assert host.process.poll() is not None
+    assert done.exit_code == 0
+    assert done.stderr.endswith("shop is down\n")
+    again = home.legation("down", "--state", str(home.state().root))
+    assert (again.exit_code, again.stderr) == (0, f"no mesh runs from {home.state().root}\n")
+
+
+def test_down_says_what_still_runs(home: Home) -> None:
+    with home.host() as host:
+        host.ends = False
+        done = home.legation("down", "--wait", "0.2")
+        assert done.exit_code == 5
+        assert f"pid {host.process.pid} still runs; logs are in {home.state().logs}" in done.stderr
+
+
+def test_down_of_a_host_that_does_not_answer_says_how_to_end_it(home: Home) -> None:
+    with home.host() as host:
+        home.state().control("host").unlink()
+        done = home.legation("down")
+        assert done.exit_code == 4
+        assert f"kill {host.process.pid}" in done.stderr
+
+
+def test_up_hands_over_what_it_has_read(home: Home, executed: Executed) -> None:
+    home.write()
+    done = home.legation("up", "--gateway-port", "0")
+    assert done.exit_code == 0, done.output
+    module, given = executed()
+    assert module == "legation.host"
+    assert (given["text"], given["gateway_port"], given["root"]) == (GOOD, 0, str(home.state().root))
+    assert given["file"] == str(home.folder / "mesh.yaml")
+
+
+def test_up_of_a_bad_file_says_all_violations(home: Home) -> None:
+    home.write(BAD)
+    done = home.legation("up")
+    assert done.exit_code == 3
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_up_of_what_is_up_says_where(home: Home) -> None:
+    home.write()
+    with home.host() as host:
+        done = home.legation("up")
+        assert (done.exit_code, done.stderr) == (0, "shop is up: no service is exposed\n")
+        host.status = replace(host.status, gateway="http://127.0.0.1:8080/")
+        done = home.legation("up", "-d")
+        assert (done.exit_code, done.stderr) == (0, "shop is up: http://127.0.0.1:8080/\n")
+
+
+def test_up_and_wait_says_what_is_missing(home: Home) -> None:
+    home.write()
+    with home.host() as host:
+        assert home.legation("up", "-d", "--wait", "5").exit_code == 0
+        ill = replace(WEB, healthy=False, state="restarting")
+        host.status = replace(STATUS, services=(ServiceStatus(name="web", instances=(ill,)),))
+        done = home.legation("up", "--wait", "0.5")
+        assert done.exit_code == 5
+        assert "waiting: web-v1-0 is restarting, not healthy" in done.stderr
+        assert "not up after 0 s:\n  web-v1-0 is restarting, not healthy\n" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of somebody else's")
+def test_up_in_a_folder_of_another_user_is_a_finding(home: Home) -> None:
+    home.write()
+    home.state().logs.mkdir(parents=True)
+    os.chown(home.state().logs, 12345, 12345)
+    done = home.legation("up")
+    assert done.exit_code == 3
+    assert "belongs to another user" in done.stderr
+
+
+@pytest.mark.parametrize(("code", "left"), [(3, 3), (77, 1)])
+def test_a_start_behind_that_fails_says_why(home: Home, monkeypatch: pytest.MonkeyPatch, code: int, left: int) -> None:
+    monkeypatch.setattr(sys, "executable", str(script(home.folder / "python", f"echo no luck; exit {code}")))
+    home.write()
+    done = home.legation("up", "-d")
+    assert done.exit_code == left
+    assert "shop is starting" in done.stderr
+    assert "no luck" in done.stderr
+
+
+def test_a_start_behind_returns_once_it_answers(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = home.folder / "words"
+    monkeypatch.setattr(sys, "executable", str(script(home.folder / "python", f'echo "$@" > {words}; exec sleep 60')))
+    home.write()
+    asked: list[int] = []
+
+    async def ask(_: object) -> object:
+        asked.append(1)
+        return STATUS if len(asked) > 1 else None
+
+    monkeypatch.setattr(legation.cli.up, "_ask", ask)
+    done = home.legation("up", "-d", "--gateway-port", "9000")
+    assert done.exit_code == 0, done.output
+    assert "shop is up: no service is exposed" in done.stderr
+    os.kill(int(done.stderr.partition("(pid ")[2].partition(")")[0]), signal.SIGKILL)
+    assert words.read_text().split()[2:4] == ["up", "-f"]
+    assert words.read_text().endswith("--gateway-port 9000\n")
+
+
+def test_run_becomes_one_instance_of_the_mesh_that_runs(home: Home, executed: Executed) -> None:
+    with home.host():
+        done = home.legation(
+            "run", "--service", "web", "--zone", "a", "--folder", "/srv", "--", "node", "web.js", "--x"
+        )
+    assert done.exit_code == 0, done.output
+    module, given = executed()
+    assert module == "legation.sidecar"
+    spec = given["spec"]
+    assert isinstance(spec, dict)
+    assert (spec["id"], spec["zone"], spec["version"]) == (f"web-v1-{os.getpid()}", "a", "v1")
+    assert given["command"][1:] == ["web.js", "--x"]  # type: ignore[index]
+    assert (given["folder"], given["xds_host"]) == ("/srv", names.loopback_address(3, 255))
+    assert given["addresses"][0] == names.loopback_address(3, 254), "the host gives its own slots from below"  # type: ignore[index]
+    assert given["supervised"] is False
+
+
+def test_run_takes_ports_of_a_gateway_and_an_address(home: Home, executed: Executed) -> None:
+    words = ("--instance", "mine", "--address", "127.9.9.9", "--listen", "web=9001", "--concurrency", "2")
+    with home.host():
+        done = home.legation("run", "--service", names.GATEWAY, *words)
+    assert done.exit_code == 0, done.output
+    _, given = executed()
+    assert given["addresses"] == ["127.9.9.9"]
+    assert given["concurrency"] == 2
+    assert given["spec"]["outbound_ports"] == {"web": 9001}  # type: ignore[index]
+
+
+def test_run_without_a_mesh_in_the_folder_that_is_named(home: Home) -> None:
+    done = home.legation("run", "--service", "web", "--state", str(home.folder / "other"))
+    assert done.exit_code == 4
+    assert "start it with legation up -f mesh.yaml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--service", "../web"), "--service '../web': lower-case letters"),
+        (("--service", "web", "--version", "V 1"), "--version 'V 1'"),
+        (("--service", "web\n"), "--service"),
+    ],
+)
+def test_run_takes_no_name_that_could_be_a_path(home: Home, words: tuple[str, ...], said: str) -> None:
+    done = home.legation("run", *words)
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_files_are_rendered_for_the_mesh_that_runs(home: Home) -> None:
+    with home.host():
+        for what in ("prometheus", "grafana"):
+            assert home.legation("render", what, "out").exit_code == 0
+    assert f"http://{names.loopback_address(3, 255)}:" in (home.folder / "out" / "prometheus.yaml").read_text()
+
+
+def test_files_are_rendered_for_a_file_with_where_they_would_be_by_default(home: Home) -> None:
+    home.write()
+    done = home.legation("render", "prometheus", "out", "-f", "mesh.yaml")
+    assert done.exit_code == 0
+    assert "does not run here: discovery_url in prometheus.yaml is where it would by default" in done.stderr
+
+
+def test_nothing_is_rendered_for_a_mesh_that_does_not_answer(home: Home) -> None:
+    done = home.legation("render", "grafana", "out", "--state", str(home.folder / "other"))
+    assert done.exit_code == 4
+    assert "no mesh runs from" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "json", "yaml"])
+@pytest.mark.parametrize(("text", "code"), [(GOOD, 0), (BAD, 3)])
+def test_validate_in_every_format_has_the_same_exit_code(home: Home, form: str, text: str, code: int) -> None:
+    home.write(text)
+    done = home.legation("validate", "-o", form)
+    assert done.exit_code == code
+    if form == "table":
+        assert "good: mesh shop, 1 services, 0 calls" in done.stderr if code == 0 else "80800 is above" in done.stdout
+    else:
+        said = json.loads(done.stdout) if form == "json" else YAML(typ="safe").load(done.stdout)
+        assert len(said["violations"]) == (2 if code else 0)
+
+
+@pytest.mark.parametrize(("make", "reason"), [(None, "No such file"), (b"\xff", "it is no UTF-8 text")])
+def test_a_file_that_cannot_be_read_is_a_usage_error(home: Home, make: bytes | None, reason: str) -> None:
+    if make is not None:
+        (home.folder / "mesh.yaml").write_bytes(make)
+    done = home.legation("validate")
+    assert done.exit_code == 2
+    assert reason in done.stderr
+    assert "name a mesh file with -f FILE" in done.stderr
+
+
+def test_a_reader_that_goes_away_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> None:
+        raise BrokenPipeError
+
+    read, write = os.pipe()
+    monkeypatch.setattr(command, "app", gone)
+    with os.fdopen(write, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with pytest.raises(SystemExit) as ended:
+            command.main()
+        assert ended.value.code == 0
+    os.close(read)
+
+
+def test_no_color_and_no_terminal_are_plain(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    with home.host() as host:
+        host.status = replace(host.status, telemetry=replace(UP, restarts=1))
+        done = home.legation("status")
+    assert "\x1b" not in done.stdout
+    assert "telemetry (restarted 1x)" in done.stdout
+
+
+def test_what_is_starting_is_said(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answered a moment ago, and does not now."""
+    monkeypatch.setattr(legation.cli.up, "_is_up", lambda *_: True)
+    home.write()
+    done = home.legation("up")
+    assert done.exit_code == 0
+    assert "look again in a moment" in done.stderr
+
+
+def test_without_words_the_help_is_shown(home: Home) -> None:
+    assert "Usage" in home.legation().output
