@@ -8,14 +8,15 @@ import structlog
 from legation.runtime.supervisor import Program, Supervisor
 from legation.runtime.tasks import pause
 from legation.sidecar import exposure
-from legation.sidecar.sockets import inodes_of, listening_rows
+from legation.sidecar.exposure import Listening
+from legation.sidecar.sockets import all_listening, exposed_listening, inodes_of
 
 log = structlog.get_logger()
 
 _LOOK_FIRST, _LOOK_LAST = 0.02, 0.8
 """Seconds between looks at the listening sockets: an app that is open to all is stopped within a second of its bind.
 
-There is no event for it; a look is one read of a page, compared with the one before."""
+The kernel has no event for it; it answers a look by itself, with nothing where nothing is open to all."""
 _LOOK_GROWTH = 1.1
 
 
@@ -78,20 +79,19 @@ class AppProcess:
             await self._watch_one(self._supervisor.pid)
 
     async def _watch_one(self, pid: int | None) -> None:
-        seen: tuple[bytes, ...] = ()
+        seen: frozenset[Listening] = frozenset()
         listens, wait = False, _LOOK_FIRST
         while pid is not None and self._supervisor.pid == pid:
-            rows = listening_rows()
-            if rows != seen:
-                self._reject_exposed(pid, frozenset(exposure.listening(rows)) - frozenset(exposure.listening(seen)))
-                seen = rows
-                if not listens and any(s.port == self._port for s in exposure.listening(rows)):
-                    listens, self.problem = True, None
-                    self._changed(True)
+            found = exposed_listening() if listens else all_listening()
+            self._reject_exposed(pid, found - seen)
+            seen = found
+            if not listens and any(s.port == self._port for s in found):
+                listens, self.problem = True, None
+                self._changed(True)
             await pause(wait)
             wait = min(_LOOK_LAST, wait * _LOOK_GROWTH)
 
-    def _reject_exposed(self, pid: int, sockets: frozenset[exposure.Listening]) -> None:
+    def _reject_exposed(self, pid: int, sockets: frozenset[Listening]) -> None:
         """Raise Exposed when one of these sockets is the app's and open to more than loopback."""
         suspects = [s for s in sockets if s.exposed]
         own = inodes_of(pid) if suspects else {}

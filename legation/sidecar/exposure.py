@@ -1,7 +1,7 @@
-"""Which sockets of an app other hosts could reach past its sidecar: read from /proc/net/tcp{,6} (proc(5))."""
+"""Which sockets of an app other hosts could reach past its sidecar."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 _LISTEN = b"0A"
@@ -9,11 +9,12 @@ _LISTEN = b"0A"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Listening:
-    """A listening TCP socket."""
+    """A listening TCP socket. `waiting`: how many connections it has not accepted yet."""
 
     inode: int
     address: str
     port: int
+    waiting: int = field(default=0, compare=False)
 
     @property
     def exposed(self) -> bool:
@@ -24,7 +25,7 @@ class Listening:
 
 
 def listening(rows: Iterable[bytes]) -> Iterator[Listening]:
-    """Yield the listening sockets of a table's rows; stops at the first that does not listen.
+    """Yield the listening sockets of the rows of /proc/net/tcp{,6} (proc(5)); stops at the first that does not listen.
 
     The kernel lists listening sockets first, so that a table of thousands of connections costs nothing.
     """
@@ -35,7 +36,8 @@ def listening(rows: Iterable[bytes]) -> Iterator[Listening]:
         if fields[3] != _LISTEN:
             return
         address, _, port = fields[1].partition(b":")
-        yield Listening(int(fields[9]), _address(address.decode()), int(port, 16))
+        waiting = int(fields[4].rpartition(b":")[2], 16)
+        yield Listening(int(fields[9]), _address(address.decode()), int(port, 16), waiting)
 
 
 def _address(text: str) -> str:

@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 
-from legation.sidecar.sockets import inodes_of, listening_queues
+from legation.sidecar.sockets import all_listening, inodes_of
 
 _SYS_PIDFD_GETFD = 438
 _SO_ATTACH_FILTER = 26
@@ -22,7 +22,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def listening_sockets(pid: int, but: int) -> dict[int, socket.socket]:
     """Return a process's listening sockets but one port's, by inode; OSError where the kernel does not let us."""
     descriptors = inodes_of(pid)
-    inodes = {inode for inode, (port, _) in listening_queues().items() if port != but} & descriptors.keys()
+    inodes = {s.inode for s in all_listening() if s.port != but} & descriptors.keys()
     pidfd = os.pidfd_open(pid)
     try:
         return {inode: _duplicate(pidfd, descriptors[inode]) for inode in inodes}
@@ -39,7 +39,7 @@ def refuse_new(sock: socket.socket) -> None:
 
 def waiting(sockets: dict[int, socket.socket]) -> int:
     """Return how many connections wait to be accepted on these sockets."""
-    return sum(queue for inode, (_, queue) in listening_queues().items() if inode in sockets)
+    return sum(s.waiting for s in all_listening() if s.inode in sockets)
 
 
 def _duplicate(pidfd: int, descriptor: int) -> socket.socket:

@@ -1,31 +1,34 @@
-"""Which listening sockets a process and its descendants hold, from /proc (proc(5))."""
+"""Which TCP sockets listen on this host, and which of them a process and its descendants hold (proc(5))."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from legation.sidecar import sock_diag
 from legation.sidecar.exposure import Listening, listening
 
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
-def listening_rows() -> tuple[bytes, ...]:
-    """Return the rows of all listening TCP sockets of this network namespace, as the kernel writes them.
-
-    The kernel lists them first: one page is read, and more only where that is full of them.
-    """
-    return tuple(row for table in _TABLES for row in _rows(table))
-
-
 def all_listening() -> frozenset[Listening]:
     """Return all listening TCP sockets of this network namespace."""
-    return frozenset(listening(listening_rows()))
+    try:
+        return sock_diag.ask()
+    except OSError:
+        return _tables()
 
 
-def listening_queues() -> dict[int, tuple[int, int]]:
-    """Return each listening socket's port and how many connections wait on it, by inode."""
-    fields = [row.split() for row in listening_rows()]
-    return {int(f[9]): (int(f[1].rpartition(b":")[2], 16), int(f[4].rpartition(b":")[2], 16)) for f in fields}
+def exposed_listening() -> frozenset[Listening]:
+    """Return those that listen on more than loopback."""
+    try:
+        return sock_diag.ask(sock_diag.BEYOND_LOOPBACK)
+    except OSError:
+        return frozenset(s for s in _tables() if s.exposed)
+
+
+def _tables() -> frozenset[Listening]:
+    """Read what the kernel writes for people, where it has no sock_diag: a sandbox, a filter of address families."""
+    return frozenset(s for table in _TABLES for s in listening(_rows(table)))
 
 
 def _rows(table: str) -> Iterator[bytes]:
@@ -34,11 +37,7 @@ def _rows(table: str) -> Iterator[bytes]:
     except FileNotFoundError:
         return
     with file:
-        next(file, None)
-        for row in file:
-            if row.split(None, 4)[3] != b"0A":
-                return
-            yield row
+        yield from file
 
 
 def inodes_of(pid: int) -> dict[int, int]:

@@ -70,7 +70,12 @@ def bind_tcp(address: str) -> socket.socket:
 async def serve(sockets: Sequence[socket.socket], routes: Sequence[BaseRoute]) -> AsyncIterator[None]:
     """Serve routes on sockets (unix or TCP) while the block runs."""
     config = uvicorn.Config(
-        Starlette(routes=list(routes)), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+        Starlette(routes=list(routes)),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        date_header=False,
+        timeout_graceful_shutdown=1,
     )
     server = _Server(config)
     stopping = asyncio.Event()
@@ -81,24 +86,29 @@ async def serve(sockets: Sequence[socket.socket], routes: Sequence[BaseRoute]) -
         yield
     finally:
         stopping.set()
-        server.should_exit = True
+        server.ended.set()
         await asyncio.wait([task], timeout=5)
         for sock in sockets:
             sock.close()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers (the service has its own), and with word of when it has started."""
+    """uvicorn without its signal handlers (the service has its own), with word of when it has started, idle at rest."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         """Prepare the server."""
         super().__init__(config)
-        self.up = asyncio.Event()
+        self.up, self.ended = asyncio.Event(), asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the process's signals alone."""
         yield
+
+    async def main_loop(self) -> None:
+        """Wait for the end. uvicorn's own loop looks for a flag, and at the date, ten times a second."""
+        await self.on_tick(0)
+        await self.ended.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""

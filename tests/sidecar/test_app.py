@@ -1,0 +1,78 @@
+"""An app under its sidecar's eyes: when it listens, and what it may not listen on."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from legation.runtime import locks
+from legation.runtime.supervisor import Program
+from legation.runtime.tasks import until
+from legation.sidecar.app import AppProcess, Exposed
+
+APP = """
+import os, signal, socket, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+own = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
+signal.sigwait([signal.SIGUSR1])
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+late = socket.create_server((sys.argv[1], 0), family=family)
+print("open", flush=True)
+signal.pause()
+"""
+
+
+class Life:
+    """An app that listens on its port, and on one more address from SIGUSR1 on."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        port, lock = locks.app_port()
+        lock.close()
+        self.log, self.said = folder / "app.log", list[bool]()
+        argv = [sys.executable, "-c", APP, address]
+        program = Program("orders", lambda: argv, self.log, env={"PORT": str(port)})
+        self.app = AppProcess("orders", program, port, self.said.append)
+
+    async def begin(self) -> "asyncio.Future[None]":
+        """Start it; it listens when this returns, and has been told to open the other address."""
+        kept = asyncio.ensure_future(self.app.keep())
+
+        async def listens() -> bool:
+            return self.said[-1:] == [True]
+
+        assert await until(listens, 10)
+        assert self.app.pid is not None
+        os.kill(self.app.pid, signal.SIGUSR1)
+        return kept
+
+    async def is_open(self) -> bool:
+        return "open" in self.log.read_text()
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
+def test_an_app_that_opens_itself_to_all_later_on_is_stopped(tmp_path: Path, address: str) -> None:
+    async def run() -> None:
+        life = Life(tmp_path, address)
+        kept = await life.begin()
+        with pytest.raises(Exposed, match="orders: the app listens on"):
+            await asyncio.wait_for(kept, 5)
+        assert life.app.pid is None
+
+    asyncio.run(run())
+
+
+def test_more_of_loopback_is_the_apps_own_matter(tmp_path: Path) -> None:
+    """Seen open by two looks, and left alone."""
+
+    async def run() -> None:
+        life = Life(tmp_path, "127.0.0.2")
+        kept = await life.begin()
+        assert await until(life.is_open, 10)
+        assert not (await asyncio.wait({kept}, timeout=0.5))[0]
+        await life.app.stop(5)
+        await kept
+
+    asyncio.run(run())
