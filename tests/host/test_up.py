@@ -51,8 +51,10 @@ def answers(folder: Path) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_and_nothing_is_left(tmp_path: Path, number: signal.Signals) -> None:
+    log = tmp_path / "state" / "logs" / "host.log"
     with up(tmp_path) as process:
         wait_for("it answers", lambda: answers(tmp_path))
+        wait_for("it starts instances", log.read_text)
         host = HostFile.read(tmp_path / "state" / "host.json")
         assert host is not None
         assert (host.mesh, host.pid) == ("shop", process.pid)
