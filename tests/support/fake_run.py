@@ -60,10 +60,12 @@ async def main() -> None:
     body = json.dumps(request).encode()
 
     async def planned() -> bool:
-        return tiny_http.post(STATE.control("xds_server"), "/sidecars", body) == 200
+        return stop.is_set() or tiny_http.post(STATE.control("xds_server"), "/sidecars", body) == 200
 
     if not await until(planned, limit=60):
         sys.exit("xds_server has no plan for us")
+    if stop.is_set():
+        return
     if mode != "never":
         say("ready")
     await stop.wait()
