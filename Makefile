@@ -2,16 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help sync up test cover check bench golden picture lock clean
+.PHONY: help python sync runtime up test cover check bench golden picture lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-sync: ## set up .venv and the shop's packages from the lock files (the others do it first)
+python:
 	@command -v $(PYTHON) >/dev/null || { echo "legation: no $(PYTHON) here: install python3 and python3-venv, 3.11 to 3.13" >&2; exit 1; }
+
+sync: python ## set up .venv and the shop's packages from the lock files, for development (the others do it first)
 	@$(PYTHON) requirements/sync.py
 
-up: sync ## run the shop's mesh on this host, until Ctrl-C
+runtime: python ## set up no more than running needs (up does it first)
+	@$(PYTHON) requirements/sync.py runtime
+
+up: runtime ## run the shop's mesh on this host, until Ctrl-C
 	@exec $(BIN)/legation up -f examples/shop/mesh.yaml
 
 test: sync ## run all tests, on the real components (some of them: make test ARGS="-k retry")
@@ -36,12 +41,13 @@ golden: sync ## write what the generators now make into tests/golden
 picture: sync ## make docs/up.svg from the running program
 	$(BIN)/python docs/picture.py
 
-LOCK = "$$uv" pip compile -q --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml
-lock: sync ## write the lock files anew from pyproject.toml and package.json (needs uv; UPGRADE=--upgrade for newer versions)
-	@uv=$$(command -v $(BIN)/uv || command -v uv) || { echo "legation: make lock needs uv: pip install uv" >&2; exit 1; }; \
-	set -ex; $(LOCK) $(UPGRADE) -o requirements/runtime.txt; \
-	$(LOCK) $(UPGRADE) --group dev -c requirements/runtime.txt -o requirements/dev.txt
+LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header $(UPGRADE)
+lock: sync ## write the lock files anew from pyproject.toml and package.json (UPGRADE=--upgrade for newer versions)
+	@test -x $(BIN)/uv || { echo "legation: make lock needs uv, which your package index lacks: .venv/bin/uv" >&2; exit 1; }
+	$(LOCK) --group pyproject.toml:uv -o requirements/uv.txt
+	$(LOCK) pyproject.toml --group build -o requirements/runtime.txt
+	$(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	$(BIN)/python -c "import subprocess; from legation.runtime import binaries as b; \
 	subprocess.run([b.node(), b.npm(), 'install', '--package-lock-only'], cwd='examples/shop', check=True)"
 
