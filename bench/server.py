@@ -22,8 +22,8 @@ from xds_server.admission import Admission
 from xds_server.control_plane import ControlPlane
 from xds_server.metrics import Metrics
 from xds_server.registry.store import SqliteStore
+from xds_server.serve.info import StreamInfo
 from xds_server.serve.server import serve
-from xds_server.serve.session import StreamInfo
 from xds_server.serve.stream import Admitted
 
 LIMIT = 60.0
@@ -47,8 +47,8 @@ async def main(services: int, folder: Path | None) -> None:
         await _populate(plane, services)
         admission = Plaintext(plane) if folder is None else Admission(plane)
         identity = None if folder is None else Latest(tls.identity(folder))
-        async with serve(admission, address="127.0.0.1:0", identity=identity, health=admission) as address:
-            print(f"serving {address}", flush=True)
+        async with serve(admission, address="127.0.0.1:0", identity=identity, health=admission) as server:
+            print(f"serving {server.address}", flush=True)
             while line := await asyncio.to_thread(sys.stdin.readline):
                 await _change(plane, int(line.split()[1]))
                 print("acked", flush=True)

@@ -28,7 +28,7 @@ from certmgr.store import Store
 from legation.runtime.clock import Clock
 from legation.runtime.control.messages import Identity
 from legation.runtime.tasks import Latest, backoff, spawn
-from xds_server.serve.server import serve
+from xds_server import serve
 
 log = structlog.get_logger(__name__)
 

@@ -4,7 +4,6 @@ One socket an identity: whoever can open it gets that identity and no other (SDS
 choose by: both secrets have the same two names everywhere).
 """
 
-import asyncio
 from itertools import count
 
 import structlog
@@ -15,9 +14,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from certmgr.core.bundle import Bundle
 from legation.mesh import names
 from legation.runtime.tasks import Latest
-from xds_server.protocol.types import Effect, Nacked
-from xds_server.serve.stream import Admitted, StreamInfo
-from xds_server.snapshot import NOTHING, SECRET, Resource, Snapshot
+from xds_server import Admitted, Effect, Nacked, Snapshot, StreamInfo
 
 log = structlog.get_logger(__name__)
 
@@ -33,9 +30,7 @@ def snapshot(bundle: Bundle) -> Snapshot:
         Secret(name=names.MESH_CERT, tls_certificate=certificate),
         Secret(name=names.MESH_CA, validation_context=anchor),
     )
-    return Snapshot.of(
-        Resource.of(SECRET, secret.name, secret.SerializeToString(deterministic=True)) for secret in secrets
-    )
+    return Snapshot.of(secrets=secrets)
 
 
 class Secrets:
@@ -44,8 +39,7 @@ class Secrets:
     def __init__(self, name: str) -> None:
         """Start without an identity."""
         self._name = name
-        self._snapshots = Latest(NOTHING)
-        self._present = asyncio.Event()
+        self._snapshots: Latest[Snapshot | None] = Latest(None)
         self._numbers = count()
         self.streams = 0
         self.refused: str | None = None
@@ -54,11 +48,9 @@ class Secrets:
         """Give an identity to everyone who asks, now and later."""
         self.refused = None
         self._snapshots.set(snapshot(bundle))
-        self._present.set()
 
     async def admit(self, info: StreamInfo) -> Admitted:  # noqa: ARG002 - who may open the socket may ask
-        """Take a stream, once there is something to say."""
-        await self._present.wait()
+        """Take a stream, whether or not there is something to say yet."""
         self.streams += 1
         return Admitted(next(self._numbers), self._snapshots)
 

@@ -6,13 +6,11 @@ import structlog
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
+from xds_server import Admitted, Effect, Nacked, Rejected, StreamInfo
 from xds_server.control_plane import ControlPlane
 from xds_server.identify import BadNode, instance_of, rejection
-from xds_server.protocol.types import Effect, Nacked
 from xds_server.registry.registry import ForeignId, StaleBoot
 from xds_server.serve.hds import AdmittedHealth
-from xds_server.serve.session import Rejected, StreamInfo
-from xds_server.serve.stream import Admitted
 
 log = structlog.get_logger()
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from legation.mesh.errors import Position
 from legation.mesh.instance import InstanceSpec
 from legation.runtime.tasks import Latest
 from xds_server.protocol.types import Acknowledged, Effect, Nacked
@@ -18,7 +17,7 @@ class Stream:
     snapshots: Latest[Snapshot]
     acknowledged: Snapshot | None = None
     nacks: Mapping[str, str] = field(default_factory=dict)
-    sources: dict[str, tuple[Position, ...]] = field(default_factory=dict)
+    sources: dict[str, tuple[object, ...]] = field(default_factory=dict)
     """Where in mesh.yaml the newest NACKed response of each type came from."""
 
     @property

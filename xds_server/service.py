@@ -10,12 +10,12 @@ from legation.runtime.clock import Clock, WallClock
 from legation.runtime.control import server as wire
 from legation.runtime.identity import Identity, follow
 from legation.runtime.tasks import Latest, pause, spawn
+from xds_server import serve
 from xds_server.admission import Admission
 from xds_server.control import Control, metrics_routes
 from xds_server.control_plane import ControlPlane
 from xds_server.metrics import Metrics
 from xds_server.registry.store import SqliteStore
-from xds_server.serve.server import serve
 from xds_server.settings import Settings
 
 log = structlog.get_logger()
@@ -59,8 +59,8 @@ async def _discovery(plane: ControlPlane, settings: Settings, identity: Latest[I
         identity=identity,
         health=admission,
         connection_age=life * _AGE_PER_LIFE,
-    ) as address:
-        log.info("serving", address=address)
+    ) as server:
+        log.info("serving", address=server.address)
         await asyncio.Event().wait()
 
 

@@ -18,12 +18,10 @@ from xds_server.compile.pack import serialize
 from xds_server.compile.rbac import callers
 from xds_server.compile.unavailable import Outage
 from xds_server.endpoint import Endpoint
-from xds_server.snapshot import Resource, Snapshot
+from xds_server.snapshot import NO_RESOURCES, Resource, Resources, Snapshot
 
 _CONNECTIONS_PER_LIFE = 4
 """A connection lives a quarter of a certificate's life: it never outlives the certificate by much."""
-
-Resources = Mapping[str, Resource]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class Group:
     routes: Resources
 
 
-_NO_GROUP = Group({}, {})
+_NO_GROUP = Group(NO_RESOURCES, NO_RESOURCES)
 
 
 class Compiler:
@@ -122,14 +120,16 @@ class Compiler:
         kept = self._kept.get(node.id)
         if kept is None or kept[0] != node:
             own = self._own.resources(node, self._called(node.service))
-            clusters = {**self._shared_clusters(node.service), **own.of_type(kinds.CLUSTER)}
+            clusters = Resources({**self._shared_clusters(node.service), **own.of_type(kinds.CLUSTER)})
             kept = self._kept[node.id] = node, Snapshot({**own.by_type, kinds.CLUSTER: clusters})
         return kept[1]
 
     def _shared_clusters(self, service: str) -> Resources:
         if service not in self._clusters:
             called = self._called(service)
-            self._clusters[service] = {c.name: c for callee in called for c in self._callees.clusters(callee)}
+            self._clusters[service] = Resources(
+                (c.name, c) for callee in called for c in self._callees.clusters(callee)
+            )
         return self._clusters[service]
 
 
@@ -137,4 +137,4 @@ def _same(kept: Resources, fresh: dict[str, Resource]) -> Resources:
     """Return the kept mapping where the fresh one holds the same objects: what is the same is not compared again."""
     if len(kept) == len(fresh) and all(kept.get(n) is r for n, r in fresh.items()):
         return kept
-    return fresh
+    return Resources(fresh)

@@ -27,12 +27,23 @@ class PendingAcks:
     """The responses of one type on one stream that wait for an ACK, and those that were NACKed."""
 
     pending: dict[str, Send] = field(default_factory=dict)
-    """Responses without an answer, by nonce."""
+    """Responses without an answer, by nonce, oldest first."""
+    newest: str = ""
+    """Nonce of the response that was sent last."""
     nacks: list[Nack] = field(default_factory=list)
 
     def sent(self, send: Send) -> None:
         """Note a response that goes out."""
         self.pending[send.nonce] = send
+        self.newest = send.nonce
+
+    def supersede(self, nonce: str) -> None:
+        """Wait no more for answers to what was sent before a response that is answered now."""
+        if nonce in self.pending:
+            for older in list(self.pending):
+                if older == nonce:
+                    return
+                del self.pending[older]
 
     def take(self, type_url: str, nonce: str, error: str | None) -> Acked | Nacked | Stale | None:
         """Take what a request says of a response; None when it speaks of none.

@@ -12,7 +12,7 @@ LEGACY_WILDCARD_TYPES = frozenset({CLUSTER, LISTENER})
 class Subscription:
     """The names that a client subscribes to; delta and state-of-the-world requests both change it."""
 
-    __slots__ = ("characters", "names", "wildcard")
+    __slots__ = ("characters", "legacy", "names", "wildcard")
 
     def __init__(self) -> None:
         """Start with nothing."""
@@ -20,12 +20,15 @@ class Subscription:
         self.characters = 0
         """Characters in all names."""
         self.wildcard = False
+        self.legacy = False
+        """Whether the wildcard is the legacy one: said by an empty list, and by none but empty lists so far."""
 
     def open(self, type_url: str, names: Iterable[str]) -> None:
         """Take the first request of a type: without names it is the legacy wildcard of clusters and listeners."""
         names = frozenset(names)
         self.change(names, ())
-        self.wildcard = self.wildcard or (not names and type_url in LEGACY_WILDCARD_TYPES)
+        self.legacy = not names and type_url in LEGACY_WILDCARD_TYPES
+        self.wildcard = self.wildcard or self.legacy
 
     def change(self, subscribe: Iterable[str], unsubscribe: Iterable[str]) -> None:
         """Add names, then drop names. Emptied by this, it stays empty: the legacy wildcard never comes back."""
@@ -36,6 +39,18 @@ class Subscription:
         dropped &= self.names
         self.names -= dropped
         self.characters += sum(map(len, added)) - sum(map(len, dropped))
+
+    def restate(self, names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return what to subscribe to and unsubscribe from for these to be all names that the client wants.
+
+        An empty list means all for as long as the client has said nothing else; after that it means nothing.
+        """
+        wanted = frozenset(names)
+        if not wanted and self.legacy:
+            return (), ()
+        self.legacy = False
+        held = self.names | {WILDCARD} if self.wildcard else self.names
+        return tuple(sorted(wanted - held)), tuple(sorted(held - wanted))
 
     def wants(self, name: str) -> bool:
         """Say whether a resource of this name is for the client."""

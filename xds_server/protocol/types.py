@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from legation.mesh.errors import Position
 from xds_server.snapshot import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, TYPE_PREFIX, Resource, Snapshot
 
 _CORE = f"{TYPE_PREFIX}envoy.config"
@@ -33,6 +32,17 @@ class LimitExceeded(Exception):
     """A client asks for more than one stream may hold."""
 
 
+class TooLarge(LimitExceeded):
+    """All resources of a type together are larger than a response may be, and this variant cannot split them."""
+
+    def __init__(self, type_url: str, size: int, limit: int) -> None:
+        """Say what can be done."""
+        super().__init__(
+            f"all resources of {type_url} take {size} bytes, which state-of-the-world xDS has to send in one response "
+            f"of at most {limit}: use the delta variant (api_type: DELTA_GRPC), which splits"
+        )
+
+
 class UnknownType(Exception):
     """A client asks for a type that is not served; the text shows the beginning of its URL."""
 
@@ -60,6 +70,8 @@ class Limits:
     """Responses of one type without an ACK or NACK; later changes wait, and coalesce."""
     response_bytes: int = 3 << 20
     """Size above which a response is split: below the 4 MiB that gRPC clients take by default."""
+    whole_bytes: int = 4 << 20
+    """Size that a response which cannot be split may have, or its stream ends: what gRPC clients take by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +87,32 @@ class DeltaRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class SotwRequest:
+    """One (state-of-the-world) DiscoveryRequest without its node: all names that the client wants.
+
+    `version` is that of the last response that it accepted. `error` is None when there is no error_detail at all.
+    """
+
+    type_url: str
+    names: tuple[str, ...] = ()
+    version: str = ""
+    nonce: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Send:
-    """One response to write. Both tuples empty: "there is nothing", said aloud."""
+    """One response to write. Both tuples empty: "there is nothing", said aloud.
+
+    `version` names the state of the type. A `heartbeat` only renews the TTL of its resources.
+    """
 
     type_url: str
     resources: tuple[Resource, ...]
     removed: tuple[str, ...]
     nonce: str
+    version: str = ""
+    heartbeat: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,14 +133,14 @@ class Acked:
 class Nacked:
     """The client NACKed a response, in whole or in part: nothing says which of `names` it applied.
 
-    `sources` are the places in mesh.yaml that the response came from.
+    `sources` are those of the response's resources: where they come from, as whoever made them has noted.
     """
 
     type_url: str
     nonce: str
     names: tuple[str, ...]
     error: str
-    sources: tuple[Position, ...] = ()
+    sources: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,48 +1,59 @@
 """One type on one stream: what the client wants, what it was told, and so what is due."""
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Collection, Iterable, Mapping
 
 from xds_server.protocol.acks import PendingAcks
 from xds_server.protocol.difference import Differences
+from xds_server.protocol.manner import Manner
 from xds_server.protocol.subscription import Subscription
 from xds_server.protocol.types import WILDCARD, DeltaRequest, Send, Subscribed
-from xds_server.snapshot import Resource
-
-_NOTHING: Mapping[str, Resource] = MappingProxyType({})
+from xds_server.snapshot import NO_RESOURCES, Resource, Resources
 
 
 class Watch:
-    """The delta state of one type. Names that may be due are kept in sets, so a quiet type costs nothing."""
+    """The state of one type. Names that may be due are kept in sets, so a quiet type costs nothing."""
 
     __slots__ = (
         "_apart",
+        "_claim",
         "_differences",
+        "_manner",
         "_must",
         "_opened",
         "_resources",
+        "_said",
         "_told",
         "acks",
         "claimed",
         "due",
         "explicit_answer",
+        "renew",
         "subscription",
         "type_url",
+        "whole",
     )
 
-    def __init__(self, type_url: str, differences: Differences) -> None:
+    def __init__(self, type_url: str, differences: Differences, manner: Manner) -> None:
         """Start before the type's first request."""
-        self.type_url, self._differences = type_url, differences
+        self.type_url, self._differences, self._manner = type_url, differences, manner
+        self.whole = type_url in manner.whole
+        """Whether each response holds all that the client should have."""
         self.subscription = Subscription()
         self.acks = PendingAcks()
         self.due: set[str] = set()
         """Names to look at: the client may not hold what it should."""
         self.explicit_answer = False
         """Whether a wildcard waits to be answered, even by nothing (silence costs the client 15 s)."""
+        self.renew = False
+        """Whether TTLs are to be renewed."""
         self.claimed: tuple[int, int] = (0, 0)
         """How many names the client said that it holds, and characters of those names and their versions."""
         self._opened = False
-        self._resources = _NOTHING
+        self._claim = ""
+        """The version of all resources that the client says it holds."""
+        self._resources = NO_RESOURCES
+        self._said: dict[str, Resource] = {}
+        """What the last response held, where each holds everything."""
         self._told: dict[str, str | None] = {}
         """The version of each name that was sent last, or reported as held; None: told that there is none."""
         self._must: set[str] = set()
@@ -60,11 +71,20 @@ class Watch:
             return None
         wildcard = self.subscription.wildcard
         held = self._change(request)
-        self._answer(name for name in request.subscribe if name not in held)
+        self._answer(name for name in request.subscribe if name not in held and self._asks(name))
         if self.subscription.wildcard != wildcard:
             self._turn_wildcard(answered=bool(held))
         self._let_go(request.unsubscribe)
         return Subscribed(self.type_url, request.subscribe, request.unsubscribe, self.subscription.wildcard)
+
+    def _asks(self, name: str) -> bool:
+        """Say whether naming a name asks for it: where it does so once, one that the wildcard has brought is there."""
+        return self._manner.asks_again or self._told.get(name) is None
+
+    def hold(self, version: str) -> None:
+        """Take that the client says, in its first request, which version of everything it holds."""
+        if self.whole and self.subscription.wildcard and not self.subscription.names:
+            self._claim = version
 
     def _change(self, request: DeltaRequest) -> Mapping[str, str | None]:
         """Change the subscription; return what the client says, in its first request, that it still holds.
@@ -117,23 +137,28 @@ class Watch:
         as the wildcard may still want it.
         """
         gone = set(names) - {WILDCARD} - self.subscription.names
-        if self.subscription.wildcard:
+        if self.subscription.wildcard and self._manner.asks_again:
             self._answer(gone & (self._told.keys() | self._resources.keys() | self._must))
-        elif gone:
+        elif not self.subscription.wildcard:
             self._forget(gone)
 
     def _forget(self, names: set[str]) -> None:
         for name in names:
             self._told.pop(name, None)
+            self._said.pop(name, None)
         self.due -= names
         self._must -= names
         self._apart -= names
         self.acks.forget(names)
 
-    def look(self, resources: Mapping[str, Resource]) -> None:
+    def look(self, resources: Resources) -> None:
         """Note what differs between what there was and what there is now."""
-        if resources is self._resources:
-            return
+        if resources is not self._resources:
+            self._compare(resources)
+        if self._claim:
+            self._take_claim()
+
+    def _compare(self, resources: Resources) -> None:
         changed = self._differences.between(self._resources, resources)
         self._resources = resources
         if not self.subscription.wildcard:
@@ -143,6 +168,19 @@ class Watch:
             self._apart |= self.acks.retry({name: r.version for name, r in resources.items()})
             self._must |= self._apart
             self.due |= self._apart
+
+    def _take_claim(self) -> None:
+        """Count everything as sent where the client holds this very state from another stream.
+
+        xDS protocol, "Resource type instance version": allowed for a wildcard of types that come whole, as whoever
+        is asked for names has to answer for warming to end.
+        """
+        if self._claim == self._resources.version:
+            self._said = dict(self._resources)
+            self._told = {name: resource.version for name, resource in self._resources.items()}
+            self.due.clear()
+            self.explicit_answer = False
+        self._claim = ""
 
     def upserts(self) -> tuple[list[Resource], list[Resource], list[str]]:
         """Return what to send at once, what to send in a response apart, and asked names that do not exist.
@@ -167,19 +205,51 @@ class Watch:
         """Return what the client holds and should not (xDS protocol, "Deleting Resources": said by name in delta)."""
         return sorted(name for name in self.due if name not in self._resources and self._told.get(name) is not None)
 
+    @property
+    def version(self) -> str:
+        """What names the state of the type."""
+        return self._resources.version
+
+    def everything(self, without: Collection[str]) -> tuple[Resource, ...]:
+        """Return all that the client should have; what it has to keep until its removal, too, but for `without`."""
+        wants, now = self.subscription.wants, self._resources
+        leaving = [r for name, r in self._said.items() if name not in now and name not in without]
+        return tuple(sorted([*leaving, *(r for name, r in now.items() if wants(name))], key=lambda r: r.name))
+
+    def absent(self, resources: Iterable[Resource]) -> tuple[str, ...]:
+        """Return the names of which a response with everything says, by their absence, that there is none."""
+        known = self.subscription.names | self._said.keys()
+        return tuple(sorted(known.difference(resource.name for resource in resources)))
+
+    def lasting(self) -> tuple[Resource, ...]:
+        """Return what the client was sent and forgets after its TTL."""
+        held = (self._resources.get(name) for name, version in self._told.items() if version is not None)
+        return tuple(r for r in held if r is not None and r.ttl is not None and self._told[r.name] == r.version)
+
     def sent(self, send: Send) -> None:
         """Note what the client will now have been told."""
         self.acks.sent(send)
+        if send.heartbeat:
+            return
         self.explicit_answer = False
+        if self.whole:
+            self._said = {resource.name: resource for resource in send.resources}
         for resource in send.resources:
             self._told[resource.name] = resource.version
-        for name in send.removed:
+        self.know_gone(send.removed)
+        for pending in (self.due, self._must, self._apart):
+            pending.difference_update(send.names)
+        self.due.update(name for name in self._said if name not in self._resources)  # to be removed later
+
+    def know_gone(self, names: Iterable[str]) -> None:
+        """Note that the client knows, or can not be told, that there is no resource of these names."""
+        for name in names:
             if name in self.subscription.names:
                 self._told[name] = None
             else:
                 self._told.pop(name, None)
-        for pending in (self.due, self._must, self._apart):
-            pending.difference_update(send.names)
+            for pending in (self.due, self._must, self._apart):
+                pending.discard(name)
 
 
 def _characters(versions: Mapping[str, str]) -> int:

@@ -1,60 +1,142 @@
 """Bytes on the wire to protocol values, and back."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol, TypeVar
 
 from envoy.config.core.v3 import base_pb2
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
-from xds_server.protocol.types import SHOWN, DeltaRequest, Send
+from xds_server.protocol.types import SHOWN, DeltaRequest, Send, SotwRequest
+from xds_server.snapshot import Resource
+
+R_co = TypeVar("R_co", covariant=True)
+M = TypeVar("M", bound=Message)
 
 NODE_BYTES = 64 << 10
 """Size of a node's id, metadata and the rest: what is kept of each client."""
+
+RESOURCE_IN_SOTW = "xds.config.resource-in-sotw"
+"""The feature of clients that take wrapped resources in a DiscoveryResponse (Envoy, "Well Known Client Features")."""
 
 
 class Malformed(Exception):
     """A client sent what no client may send."""
 
 
-def decode(data: bytes, implied_type: str = "") -> tuple[DeltaRequest, base_pb2.Node]:
-    """Return a delta request and its node (empty in all but the first of a stream).
+class Codec(Protocol[R_co]):
+    """How one variant of the protocol is written on the wire."""
 
-    `implied_type` is the type of a single-type stream; "" is ADS, where the request must name it.
-    Malformed on garbage, a missing or wrong type URL, or resource locators.
-    """
+    def decode(self, data: bytes, implied_type: str = "") -> tuple[R_co, base_pb2.Node]:
+        """Return a request and its node (empty in all but the first of a stream).
+
+        `implied_type` is the type of a single-type stream; "" is ADS, where the request must name it.
+        Malformed on garbage, a missing or wrong type URL, or resource locators.
+        """
+        ...
+
+    def encode(self, send: Send, features: Collection[str]) -> bytes:
+        """Return a response: a few bytes of its own, and the resources' shared ones.
+
+        `features` are those that the client's node names. A repeated field may be split over
+        concatenated messages (Protocol Buffers, "Last One Wins").
+        """
+        ...
+
+
+class DeltaCodec:
+    """Delta: DeltaDiscoveryRequest and DeltaDiscoveryResponse."""
+
+    def decode(self, data: bytes, implied_type: str = "") -> tuple[DeltaRequest, base_pb2.Node]:
+        """Return what a DeltaDiscoveryRequest says."""
+        message = _parsed(DeltaDiscoveryRequest, data)
+        if message.resource_locators_subscribe or message.resource_locators_unsubscribe:
+            raise Malformed("resource locators are not served: use resource_names_subscribe")
+        request = DeltaRequest(
+            _type_url(message.type_url, implied_type),
+            tuple(message.resource_names_subscribe),
+            tuple(message.resource_names_unsubscribe),
+            dict(message.initial_resource_versions),
+            message.response_nonce,
+            message.error_detail.message if message.HasField("error_detail") else None,
+        )
+        return request, _bounded(message.node)
+
+    def encode(self, send: Send, features: Collection[str]) -> bytes:  # noqa: ARG002 - all clients know all of this
+        """Return a DeltaDiscoveryResponse."""
+        head = DeltaDiscoveryResponse(
+            type_url=send.type_url,
+            nonce=send.nonce,
+            removed_resources=send.removed,
+            system_version_info=send.version,
+        )
+        resources = (resource.heartbeat if send.heartbeat else resource.wire for resource in send.resources)
+        return b"".join((head.SerializeToString(), *resources))
+
+
+class SotwCodec:
+    """State of the world: DiscoveryRequest and DiscoveryResponse."""
+
+    def decode(self, data: bytes, implied_type: str = "") -> tuple[SotwRequest, base_pb2.Node]:
+        """Return what a DiscoveryRequest says."""
+        message = _parsed(DiscoveryRequest, data)
+        if message.resource_locators:
+            raise Malformed("resource locators are not served: use resource_names")
+        request = SotwRequest(
+            _type_url(message.type_url, implied_type),
+            tuple(message.resource_names),
+            message.version_info,
+            message.response_nonce,
+            message.error_detail.message if message.HasField("error_detail") else None,
+        )
+        return request, _bounded(message.node)
+
+    def encode(self, send: Send, features: Collection[str]) -> bytes:
+        """Return a DiscoveryResponse. A TTL is only for clients that take resources in a wrapper of their own.
+
+        xDS protocol, "TTL".
+        """
+        head = DiscoveryResponse(type_url=send.type_url, nonce=send.nonce, version_info=send.version)
+        wraps = RESOURCE_IN_SOTW in features
+        resources = (_wrapped(r, send) if wraps and r.ttl is not None else r.any for r in send.resources)
+        return b"".join((head.SerializeToString(), *resources))
+
+
+def _wrapped(resource: Resource, send: Send) -> bytes:
+    """Return a resource with its TTL as an element of a DiscoveryResponse."""
+    element = resource.heartbeat if send.heartbeat else resource.wire
+    (inner,) = DeltaDiscoveryResponse.FromString(element).resources
+    wrapped = DiscoveryResponse()
+    wrapped.resources.add().Pack(inner, deterministic=True)
+    data: bytes = wrapped.SerializeToString()
+    return data
+
+
+def _parsed(kind: type[M], data: bytes) -> M:
     try:
-        message = DeltaDiscoveryRequest.FromString(data)
+        return kind.FromString(data)
     except DecodeError as error:
-        raise Malformed("the request is not a DeltaDiscoveryRequest") from error
-    type_url = message.type_url or implied_type
-    if not type_url:
+        raise Malformed(f"the request is not a {kind.DESCRIPTOR.name}") from error
+
+
+def _type_url(asked: str, implied: str) -> str:
+    if not asked and not implied:
         raise Malformed("type_url is empty: an aggregated stream needs it in every request")
-    if implied_type and type_url != implied_type:
-        raise Malformed(f"type_url {type_url[:SHOWN]} is not served on this stream, only {implied_type}")
-    if message.resource_locators_subscribe or message.resource_locators_unsubscribe:
-        raise Malformed("resource locators are not served: use resource_names_subscribe")
-    if message.node.ByteSize() > NODE_BYTES:
-        raise Malformed(f"the node has {message.node.ByteSize()} bytes; at most {NODE_BYTES} are taken")
-    request = DeltaRequest(
-        type_url,
-        tuple(message.resource_names_subscribe),
-        tuple(message.resource_names_unsubscribe),
-        dict(message.initial_resource_versions),
-        message.response_nonce,
-        message.error_detail.message if message.HasField("error_detail") else None,
-    )
-    return request, message.node
+    if asked and implied and asked != implied:
+        raise Malformed(f"type_url {asked[:SHOWN]} is not served on this stream, only {implied}")
+    return asked or implied
 
 
-def encode(send: Send) -> bytes:
-    """Return a DeltaDiscoveryResponse: a few bytes of its own, and the resources' shared ones.
-
-    A repeated field may be split over concatenated messages (Protocol Buffers, "Last One Wins").
-    """
-    head = DeltaDiscoveryResponse(type_url=send.type_url, nonce=send.nonce, removed_resources=send.removed)
-    return b"".join((head.SerializeToString(), *(resource.wire for resource in send.resources)))
+def _bounded(node: base_pb2.Node) -> base_pb2.Node:
+    if node.ByteSize() > NODE_BYTES:
+        raise Malformed(f"the node has {node.ByteSize()} bytes; at most {NODE_BYTES} are taken")
+    return node
 
 
 def metadata(node: base_pb2.Node) -> Mapping[str, Any]:

@@ -11,8 +11,9 @@ from google.protobuf.message import DecodeError
 
 from legation.runtime.tasks import Latest
 from xds_server.serve.codec import Malformed
+from xds_server.serve.info import StreamInfo
 from xds_server.serve.servicers import service
-from xds_server.serve.session import Context, StreamInfo, Streams, first, handler, read, run, stream_info
+from xds_server.serve.session import Context, Streams, first, handler, read, run, stream_info
 
 HDS = "envoy.service.health.v3.HealthDiscoveryService"
 

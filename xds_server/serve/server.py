@@ -12,7 +12,9 @@ from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest
 from xds_server.protocol.types import Limits
 from xds_server.serve.credentials import server_credentials
+from xds_server.serve.followers import Laggard
 from xds_server.serve.hds import HealthSource, health_discovery
+from xds_server.serve.report import OnAck, OnNack, Reporting
 from xds_server.serve.servicers import discovery
 from xds_server.serve.session import Streams
 from xds_server.serve.stream import Source
@@ -39,18 +41,42 @@ CLEAN_UP_LIMIT = 5.0
 _DEFAULT_LIMITS = Limits()
 
 
+class Server:
+    """A server while it serves."""
+
+    def __init__(self, address: str, streams: Streams) -> None:
+        """Speak for the streams that are served at an address."""
+        self.address = address
+        """`host:port` with the real port, or `unix:PATH`: what a client dials."""
+        self._streams = streams
+
+    async def converged(self, timeout: float) -> None:  # noqa: ASYNC109 - who waits has to say how long
+        """Wait until each connected client has what it should, ACKed.
+
+        NotConverged names those that have not, and why: after `timeout` seconds, or as soon as all have
+        answered and some of that is a NACK. Clients that are not connected are not waited for.
+        """
+        await self._streams.followers.converged(timeout)
+
+    def laggards(self) -> tuple[Laggard, ...]:
+        """Return the streams whose clients do not have what they should, and why."""
+        return self._streams.followers.laggards()
+
+
 @asynccontextmanager
 async def serve(
     source: Source,
-    *,
     address: str | Path,
+    *,
+    on_ack: OnAck | None = None,
+    on_nack: OnNack | None = None,
     identity: Latest[Identity | None] | None = None,
     health: HealthSource | None = None,
     limits: Limits = _DEFAULT_LIMITS,
     connection_age: float | None = None,
     grace: float = 2.0,
-) -> AsyncIterator[str]:
-    """Serve discovery while the block runs; yields the address, `host:port` with the real port or `unix:PATH`.
+) -> AsyncIterator[Server]:
+    """Serve discovery while the block runs: ADS and the services of one type, state of the world and delta.
 
     `address` is `host:port`, or the path of a unix socket, which only its owner can open. Without
     an identity it is plaintext: on a unix socket, or on loopback for benchmarks. `connection_age`
@@ -60,15 +86,17 @@ async def serve(
     """
     age = [] if connection_age is None else _age(connection_age)
     server = grpc.aio.server(options=[*OPTIONS, *age])
+    if on_ack is not None or on_nack is not None:
+        source = Reporting(source, on_ack, on_nack)
     streams = Streams()
-    server.add_generic_rpc_handlers(discovery(source, streams, limits))
+    server.add_generic_rpc_handlers(tuple(discovery(source, streams, limits)))
     if health is not None:
         server.add_generic_rpc_handlers((health_discovery(health, streams),))
     credentials = None if identity is None else server_credentials(identity)
     bound = _listen_unix(server, address) if isinstance(address, Path) else _listen_tcp(server, address, credentials)
     await server.start()
     try:
-        yield bound
+        yield Server(bound, streams)
     finally:
         streams.stop(grace * 0.8)
         await server.stop(grace)

@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -16,6 +15,8 @@ from xds_server.protocol.difference import Differences
 from xds_server.protocol.types import LimitExceeded, UnknownType
 from xds_server.serve.codec import Malformed, metadata
 from xds_server.serve.credentials import peer_serial, peer_spiffe_id
+from xds_server.serve.followers import Followers
+from xds_server.serve.info import StreamInfo
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Handler = Callable[[Any, Context], Awaitable[None]]
@@ -24,20 +25,6 @@ FIRST_REQUEST_LIMIT = 10.0
 """Seconds in which a new stream has to say who it is."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class StreamInfo:
-    """Who opens a stream: its first request's node, and what TLS proved (None on a plaintext socket).
-
-    `service` is `ads`, `sds` or `hds`. `serial` is the client certificate's, lower-case hex.
-    """
-
-    service: str
-    node_id: str
-    metadata: Mapping[str, object]
-    peer: str | None
-    serial: str | None
 
 
 class Rejected(Exception):
@@ -59,6 +46,7 @@ class Streams:
     def __init__(self) -> None:
         """Start as a server that goes on, without a stream."""
         self.differences = Differences()
+        self.followers = Followers()
         self._stopping = asyncio.Event()
         self._spread = 0.0
         self._open = 0
@@ -131,7 +119,15 @@ def stream_info(context: Context, service: str, node: base_pb2.Node) -> StreamIn
     if not node.id:
         raise Malformed("node.id is empty: the first request of a stream needs it")
     proven = context.auth_context()
-    return StreamInfo(service, node.id, metadata(node), peer_spiffe_id(proven), peer_serial(proven))
+    return StreamInfo(
+        service,
+        node.id,
+        metadata(node),
+        peer_spiffe_id(proven),
+        peer_serial(proven),
+        node.cluster,
+        frozenset(node.client_features),
+    )
 
 
 async def run(streams: Streams, **works: Coroutine[Any, Any, None]) -> None:
@@ -159,7 +155,8 @@ def _end(error: Exception) -> End:
         return error
     if isinstance(error, grpc.aio.BaseError):  # the connection is gone, and with it whoever could be told
         return End(grpc.StatusCode.OK)
-    if type(error) in _CODES:
-        return End(_CODES[type(error)], str(error))
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            return End(code, str(error))
     log.error("stream broke", exc_info=error)
     return End(grpc.StatusCode.INTERNAL, "internal error")

@@ -1,24 +1,35 @@
 """The only loop around the protocol core: one stream from its first request to its end."""
 
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from legation.runtime.tasks import Latest
+from legation.runtime.tasks import Latest, pause, spawn
 from xds_server.protocol.delta import DeltaStream
-from xds_server.protocol.types import Acknowledged, DeltaRequest, Effect, Limits
-from xds_server.serve.codec import decode, encode
-from xds_server.serve.session import Context, Rejected, StreamInfo, Streams, first, read, run, stream_info
+from xds_server.protocol.difference import Differences
+from xds_server.protocol.sotw import SotwStream
+from xds_server.protocol.types import Acknowledged, Effect, Limits
+from xds_server.serve.codec import Codec, DeltaCodec, SotwCodec
+from xds_server.serve.info import StreamInfo
+from xds_server.serve.session import Context, Rejected, Streams, first, read, run, stream_info
 from xds_server.snapshot import Snapshot
 
-__all__ = ["Admitted", "Rejected", "Source", "StreamInfo", "serve_delta"]
+__all__ = ["DELTA", "SOTW", "Admitted", "Rejected", "Source", "StreamInfo", "Variant", "serve_stream"]
+
+BEATS_PER_TTL = 3
+"""How often a resource is renewed in its TTL: one renewal may be late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A stream that the consumer took: a key of the consumer's choice, and what the node should have."""
+    """A stream that the consumer took: a key of the consumer's choice, and what the node should have.
+
+    None is "not known yet": the client waits.
+    """
 
     key: int
-    snapshots: Latest[Snapshot]
+    snapshots: Latest[Snapshot] | Latest[Snapshot | None]
 
 
 class Source(Protocol):
@@ -27,8 +38,7 @@ class Source(Protocol):
     async def admit(self, info: StreamInfo) -> Admitted:
         """Take a stream, or raise Rejected with the reason.
 
-        Return only when `snapshots` holds what the node should have: an empty one takes from a
-        reconnecting client all that it holds.
+        An empty snapshot takes from a reconnecting client all that it holds: give none before it is known.
         """
         ...
 
@@ -41,17 +51,40 @@ class Source(Protocol):
         ...
 
 
-async def serve_delta(
-    context: Context, source: Source, streams: Streams, limits: Limits, *, service: str, implied_type: str = ""
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One variant of the protocol: how it is written, and its core. What the one decodes the other receives."""
+
+    codec: Codec[Any]
+    core: Callable[[Limits, Differences], DeltaStream | SotwStream]
+
+
+DELTA = Variant(DeltaCodec(), DeltaStream)
+SOTW = Variant(SotwCodec(), SotwStream)
+
+
+async def serve_stream(
+    context: Context,
+    source: Source,
+    streams: Streams,
+    limits: Limits,
+    variant: Variant,
+    *,
+    service: str,
+    implied_type: str = "",
 ) -> None:
-    """Serve one delta stream: `implied_type` for the service of one type, "" for ADS."""
-    request, node = decode(await first(context), implied_type)
+    """Serve one stream: `implied_type` for the service of one type, "" for ADS."""
+    request, node = variant.codec.decode(await first(context), implied_type)
     with streams.one():
-        stream = await source.admit(stream_info(context, service, node))
+        info = stream_info(context, service, node)
+        stream = await source.admit(info)
         try:
-            session = StreamSession(context, source, stream, DeltaStream(limits, streams.differences), implied_type)
+            core = variant.core(limits, streams.differences)
+            session = StreamSession(context, source, stream, core, variant.codec, info, implied_type)
             session.receive(request)
-            await run(streams, read=session.read(), push=session.push())
+            session.on_acknowledged = streams.followers.moved
+            with streams.followers.one(session):
+                await run(streams, read=session.read(), push=session.push())
         finally:
             source.closed(stream)
 
@@ -64,7 +97,14 @@ class StreamSession:
     """
 
     def __init__(
-        self, context: Context, source: Source, stream: Admitted, core: DeltaStream, implied_type: str
+        self,
+        context: Context,
+        source: Source,
+        stream: Admitted,
+        core: DeltaStream | SotwStream,
+        codec: Codec[Any],
+        info: StreamInfo,
+        implied_type: str,
     ) -> None:
         """Prepare for a stream that was admitted."""
         self._context = context
@@ -72,10 +112,13 @@ class StreamSession:
         self._stream = stream
         self._implied_type = implied_type
         self._core = core
+        self._codec = codec
         self._writing = False
         self._observed: Acknowledged | None = None
+        self.info = info
+        self.on_acknowledged: Callable[[], None] = lambda: None
 
-    def receive(self, request: DeltaRequest) -> None:
+    def receive(self, request: Any) -> None:
         """Feed a request to the core."""
         for effect in self._core.receive(request):
             self._source.observe(self._stream, effect)
@@ -83,18 +126,31 @@ class StreamSession:
     async def read(self) -> None:
         """Feed each request; while its answer waits for a slow client, the next one is not read."""
         while True:
-            request, _ = decode(await read(self._context), self._implied_type)
+            request, _ = self._codec.decode(await read(self._context), self._implied_type)
             self.receive(request)
             await self._write()
 
     async def push(self) -> None:
         """Feed each newer snapshot."""
-        async for snapshot in self._stream.snapshots.watch():
-            self._core.update(snapshot)
+        async with asyncio.TaskGroup() as group:
+            beating: asyncio.Task[None] | None = None
+            async for snapshot in self._stream.snapshots.watch():
+                if snapshot is None:
+                    continue
+                self._core.update(snapshot)
+                await self._write()
+                if snapshot.ttl is not None and (beating is None or beating.done()):
+                    beating = spawn(group, "beat", self._beat())
+
+    async def _beat(self) -> None:
+        """Renew in time what the client would forget, for as long as there is such."""
+        while (snapshot := self._core.snapshot) is not None and snapshot.ttl is not None:
+            await pause(snapshot.ttl / BEATS_PER_TTL)
+            self._core.beat()
             await self._write()
 
     async def _write(self) -> None:
-        """Write all that is due; what the other task adds meanwhile is taken along by whoever writes already."""
+        """Write all that is due; what the other tasks add meanwhile is taken along by whoever writes already."""
         if self._writing:
             return
         self._writing = True
@@ -102,7 +158,7 @@ class StreamSession:
             while sends := self._core.flush():
                 for send in sends:
                     self._source.observe(self._stream, send)
-                    await self._context.write(encode(send))
+                    await self._context.write(self._codec.encode(send, self.info.features))
         finally:
             self._writing = False
         self._tell_acknowledged()
@@ -115,3 +171,25 @@ class StreamSession:
         if self._observed is None or self._observed.snapshot is not snapshot or self._observed.nacks != nacks:
             self._observed = Acknowledged(snapshot, nacks)
             self._source.observe(self._stream, self._observed)
+            self.on_acknowledged()
+
+    @property
+    def answered(self) -> bool:
+        """Whether the client has answered all of the newest snapshot."""
+        newest = self._stream.snapshots.value
+        return newest is not None and self._core.snapshot is newest and self._core.acknowledged
+
+    @property
+    def nacks(self) -> Mapping[str, str]:
+        """The newest error of each type of which the client NACKs something."""
+        return self._core.nacks
+
+    @property
+    def reason(self) -> str:
+        """Why the client does not have the newest snapshot; empty when it has."""
+        if self._stream.snapshots.value is None:
+            return "nothing is set for it"
+        if self.nacks:
+            return "; ".join(f"NACKs {url.rpartition('.')[2]}: {error}" for url, error in self.nacks.items())
+        waiting = ", ".join(url.rpartition(".")[2] for url in self._core.unanswered)
+        return "" if self.answered else f"has not answered {waiting or 'yet'}"

@@ -71,8 +71,8 @@ def talk(tmp_path, script):
     async def main():
         consumer = Consumer(Latest(snapshot()), Latest(b"specifier"))
         async with (
-            serve(consumer, address=tmp_path / "s", health=consumer, grace=0.2) as address,
-            dial(address) as channel,
+            serve(consumer, address=tmp_path / "s", health=consumer, grace=0.2) as server,
+            dial(server.address) as channel,
             asyncio.timeout(10),
         ):
             await script(consumer, Call(channel, f"/{HDS}/StreamHealthCheck").call)

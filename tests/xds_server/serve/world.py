@@ -12,7 +12,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
 
 from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest, until
@@ -79,9 +84,10 @@ class Call:
     def __init__(self, channel: grpc.aio.Channel, method: str = f"/{ADS}/DeltaAggregatedResources") -> None:
         self.call = channel.stream_stream(method)()
 
-    async def send(self, node: str = "", **fields) -> None:
+    async def send(self, node: str = "", features: tuple[str, ...] = (), **fields) -> None:
         request = DeltaDiscoveryRequest(**fields)
         request.node.id = node
+        request.node.client_features.extend(features)
         await self.call.write(request.SerializeToString())
 
     async def read(self) -> DeltaDiscoveryResponse:
@@ -149,3 +155,22 @@ class Authority:
 
 def client_credentials(identity: Identity) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(identity.trust_bundle, identity.private_key, identity.certificate_chain)
+
+
+class SotwCall(Call):
+    """One state-of-the-world stream."""
+
+    def __init__(self, channel: grpc.aio.Channel, method: str = f"/{ADS}/StreamAggregatedResources") -> None:
+        super().__init__(channel, method)
+
+    async def send(self, node: str = "", features: tuple[str, ...] = (), **fields) -> None:
+        request = DiscoveryRequest(**fields)
+        request.node.id = node
+        request.node.client_features.extend(features)
+        await self.call.write(request.SerializeToString())
+
+    async def read(self) -> DiscoveryResponse:
+        async with asyncio.timeout(10):
+            data = await self.call.read()
+        assert isinstance(data, bytes), f"the stream ended: {await self.call.code()} {await self.call.details()}"
+        return DiscoveryResponse.FromString(data)

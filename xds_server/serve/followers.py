@@ -1,0 +1,105 @@
+"""Who has followed the newest snapshot, and who has not: convergence of one server's streams."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from legation.runtime.tasks import pause
+from xds_server.serve.info import StreamInfo
+
+_LOOK_EVERY = 0.005
+"""Seconds between looks at who has answered: with thousands of streams each look is worth some."""
+_NAMED = 10
+"""Laggards that a message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Laggard:
+    """One stream whose client does not have what it should, and why."""
+
+    node: str
+    service: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return a line."""
+        return f"{self.node} ({self.service}) {self.reason}"
+
+
+class NotConverged(TimeoutError):
+    """Some clients have not followed: in time, or at all."""
+
+    def __init__(self, laggards: tuple[Laggard, ...]) -> None:
+        """Keep all of them, name the first."""
+        self.laggards = laggards
+        more = f", and {len(laggards) - _NAMED} more" if len(laggards) > _NAMED else ""
+        super().__init__("; ".join(map(str, laggards[:_NAMED])) + more)
+
+
+class Follower(Protocol):
+    """What is asked of a stream."""
+
+    info: StreamInfo
+
+    @property
+    def answered(self) -> bool:
+        """Whether the client has answered all of the newest snapshot."""
+        ...
+
+    @property
+    def nacks(self) -> Mapping[str, str]:
+        """What it NACKs."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why it has not followed; empty when it has."""
+        ...
+
+
+class Followers:
+    """The streams of a server."""
+
+    def __init__(self) -> None:
+        """Start without one."""
+        self._all: dict[Follower, None] = {}
+        self._waiting: set[asyncio.Event] = set()
+
+    @contextmanager
+    def one(self, follower: Follower) -> Iterator[None]:
+        """Count a stream while the block runs."""
+        self._all[follower] = None
+        try:
+            yield
+        finally:
+            del self._all[follower]
+            self.moved()
+
+    def moved(self) -> None:
+        """Take that a stream has answered all of its snapshot, or has ended."""
+        for waiting in self._waiting:
+            waiting.set()
+
+    def laggards(self) -> tuple[Laggard, ...]:
+        """Return the streams whose clients do not have the newest snapshot."""
+        behind = [f for f in self._all if f.nacks or not f.answered]
+        return tuple(Laggard(f.info.node_id, f.info.service, f.reason) for f in behind)
+
+    async def converged(self, limit: float) -> None:
+        """Wait until all have; NotConverged after `limit` seconds, or once all have answered and some refuse."""
+        moved = asyncio.Event()
+        self._waiting.add(moved)
+        try:
+            async with asyncio.timeout(limit):
+                while not all(follower.answered for follower in self._all):
+                    await moved.wait()
+                    moved.clear()
+                    await pause(_LOOK_EVERY)
+        except TimeoutError:
+            raise NotConverged(self.laggards()) from None
+        finally:
+            self._waiting.discard(moved)
+        if laggards := self.laggards():
+            raise NotConverged(laggards)

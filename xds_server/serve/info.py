@@ -1,0 +1,21 @@
+"""Who opens a stream."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """Who opens a stream: its first request's node, and what TLS proved (None on a plaintext socket).
+
+    `service` is `ads`, `cds`, `eds`, `lds`, `rds`, `sds` or `hds`. `serial` is the client
+    certificate's, lower-case hex. `features` are the client features that the node names.
+    """
+
+    service: str
+    node_id: str
+    metadata: Mapping[str, object]
+    peer: str | None
+    serial: str | None
+    cluster: str = ""
+    features: frozenset[str] = frozenset()
