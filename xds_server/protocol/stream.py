@@ -3,12 +3,12 @@
 What this file does not hold is per type, in `watch`; what a request says is its variant's, in `delta` and `sotw`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from xds_server.protocol.difference import Differences
 from xds_server.protocol.manner import Manner
 from xds_server.protocol.order import DEPENDENCIES, DEPENDENTS, REMOVALS, UPSERTS, in_order, split
-from xds_server.protocol.types import DeltaRequest, Effect, LimitExceeded, Limits, Send, TooLarge, UnknownType
+from xds_server.protocol.types import DeltaRequest, Effect, LimitExceeded, Limits, Nacked, Send, TooLarge, UnknownType
 from xds_server.protocol.watch import Watch
 from xds_server.snapshot import CLUSTER, ENDPOINT, Resource, Snapshot, version_of
 
@@ -39,6 +39,8 @@ class XdsStream:
         watch = self._watches.get(request.type_url) or self._watch(request.type_url)
         answer = watch.acks.take(request.type_url, request.nonce, self._shortened(request.error))
         change = watch.ask(request)
+        if isinstance(answer, Nacked):
+            watch.forget_unwanted(answer.names)
         return tuple(effect for effect in (answer, change) if effect is not None)
 
     def _watch(self, type_url: str) -> Watch:
@@ -174,7 +176,7 @@ class XdsStream:
         watch = self._watches.get(type_url)
         return watch is not None and watch.acks.applying
 
-    def _sends(self, watch: Watch, resources: Iterable[Resource], removed: Iterable[str]) -> list[Send]:
+    def _sends(self, watch: Watch, resources: Iterable[Resource], removed: Collection[str]) -> list[Send]:
         if not self._manner.says_removals:
             watch.know_gone(removed)
             removed = ()

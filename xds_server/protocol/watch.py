@@ -151,6 +151,11 @@ class Watch:
         self._apart -= names
         self.acks.forget(names)
 
+    def forget_unwanted(self, names: Iterable[str]) -> None:
+        """Keep no NACK of what the client has let go of since it was sent: nothing would ever clear it."""
+        if unwanted := [name for name in names if not self.subscription.wants(name)]:
+            self.acks.forget(unwanted)
+
     def look(self, resources: Resources) -> None:
         """Note what differs between what there was and what there is now."""
         if resources is not self._resources:
@@ -233,23 +238,32 @@ class Watch:
             return
         self.explicit_answer = False
         if self.whole:
-            self._said = {resource.name: resource for resource in send.resources}
+            self._sent_everything(send)
         for resource in send.resources:
             self._told[resource.name] = resource.version
         self.know_gone(send.removed)
-        for pending in (self.due, self._must, self._apart):
-            pending.difference_update(send.names)
-        self.due.update(name for name in self._said if name not in self._resources)  # to be removed later
+        self._settle(send.names)
 
-    def know_gone(self, names: Iterable[str]) -> None:
+    def _sent_everything(self, send: Send) -> None:
+        """Note that nothing is left to say, but what was kept in and is to be removed later."""
+        self._told.clear()
+        self._said = {resource.name: resource for resource in send.resources}
+        self._settle(tuple(self.due | self._must))
+
+    def know_gone(self, names: Collection[str]) -> None:
         """Note that the client knows, or can not be told, that there is no resource of these names."""
         for name in names:
             if name in self.subscription.names:
                 self._told[name] = None
             else:
                 self._told.pop(name, None)
-            for pending in (self.due, self._must, self._apart):
-                pending.discard(name)
+        self._settle(names)
+
+    def _settle(self, names: Collection[str]) -> None:
+        """Have nothing more to say of names; of what the last response kept in, its removal."""
+        for pending in (self.due, self._must, self._apart):
+            pending.difference_update(names)
+        self.due.update(name for name in self._said if name not in self._resources)
 
 
 def _characters(versions: Mapping[str, str]) -> int:

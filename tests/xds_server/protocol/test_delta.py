@@ -170,6 +170,16 @@ def test_a_refused_removal_is_not_repeated():
     assert client.stream.synced
 
 
+def test_8_a_nack_of_what_is_not_wanted_any_more_is_no_error():
+    client = Client.on("c:a=bad")
+    client.ask("c")
+    client.request("c", ["-*"])
+    assert client.nack() == (Nacked(CLUSTER, "1", ("a",), "no"),)
+    assert client.stream.nacks == {}
+    client.read()
+    assert client.stream.synced
+
+
 def test_9_a_nack_that_changes_names_is_honoured():
     client = Client.on("e:a e:b")
     client.ask("e", "+a")

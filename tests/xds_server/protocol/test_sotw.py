@@ -206,6 +206,13 @@ def test_17_a_name_beside_the_wildcard_that_does_not_exist_is_answered():
     assert client.publish("c:a c:nobody") == ["c a=1 nobody=1"]
 
 
+def test_a_name_that_gives_way_to_the_wildcard_is_not_answered_for_ever():
+    client = SotwClient.on()
+    client.request("c", ("nobody",))
+    assert client.ask("c", "*") == ["c"]
+    assert client.read() == []
+
+
 def test_the_wildcard_after_names_brings_all():
     client = started("c:a c:b", "c+a")
     assert client.ask("c", "*") == ["c a=1 b=1"]

@@ -29,6 +29,8 @@ class Conversation(RuleBasedStateMachine):
         self.connect()
 
     def connect(self):
+        """Open a new stream; a version is claimed only of what was never narrowed: it names all that was sent."""
+        self.versions = {url: version for url, version in self.versions.items() if self.legacy.get(url)}
         self.stream = SotwStream(Limits(unanswered=3, response_bytes=400))
         self.open: set[str] = set()
         self.inbox: list[Send] = []
