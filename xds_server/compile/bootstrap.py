@@ -5,7 +5,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
 
-from envoy.config.bootstrap.v3.bootstrap_pb2 import Admin, Bootstrap
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Admin, Bootstrap, LayeredRuntime, RuntimeLayer
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.address_pb2 import Address
 from envoy.config.core.v3.base_pb2 import Locality
@@ -30,6 +30,13 @@ from xds_server.compile.pack import duration, pack
 
 MAX_CONNECTIONS = 50_000
 """Downstream connections of one Envoy; above them it refuses new ones instead of running out of files and memory."""
+
+_RESETS = "overload.premature_reset_total_stream_count"
+_GATEWAY_RESETS, _PEER_RESETS = 200, 10_000
+"""Requests of one HTTP/2 connection of which most are taken back at once: it is closed (CVE-2023-44487).
+
+A gateway passes its clients' resets on to the connection that all of them share, so peers bear more.
+"""
 
 _OWNER_ONLY = 0o600
 
@@ -65,6 +72,7 @@ def bootstrap(given: BootstrapInput) -> str:
         # Histograms reach a scrape only with a flush: 5 s by default, a whole scrape late.
         stats_flush_interval=duration(timedelta(seconds=1)),
         overload_manager=_overload_manager(),
+        layered_runtime=_runtime(node),
     )
     return MessageToJson(proto, preserving_proto_field_name=True, sort_keys=True, indent=2) + "\n"
 
@@ -145,6 +153,12 @@ def _is_ip(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _runtime(node: InstanceSpec) -> LayeredRuntime:
+    layer = Struct()
+    layer.update({_RESETS: _GATEWAY_RESETS if node.service == names.GATEWAY else _PEER_RESETS})
+    return LayeredRuntime(layers=[RuntimeLayer(name="legation", static_layer=layer)])
 
 
 def _overload_manager() -> OverloadManager:

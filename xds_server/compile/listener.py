@@ -14,6 +14,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 from xds_server.compile.address import tcp
 from xds_server.compile.cluster import BUFFER_LIMIT
 from xds_server.compile.http import network_filter
+from xds_server.compile.http1_lines import http1_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,9 @@ class Chain:
 def chain(manager: HttpConnectionManager, transport_socket: TransportSocket | None = None) -> Chain:
     """Return the chain of a connection manager; plain text without a transport socket.
 
-    The statistics are under the manager's own prefix, equal on every host.
+    Strict about the lines of HTTP/1. The statistics are under the manager's own prefix, equal on every host.
     """
-    filters = FilterChain(filters=[network_filter(manager)], transport_socket=transport_socket)
+    filters = FilterChain(filters=[http1_lines(), network_filter(manager)], transport_socket=transport_socket)
     return Chain(filters, manager.stat_prefix)
 
 

@@ -1,6 +1,7 @@
 """The listener that Prometheus reads: two paths of the admin interface, and nothing else of it."""
 
 from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.metrics.v3.stats_pb2 import HistogramBucketSettings, StatsConfig
 from envoy.config.route.v3 import route_components_pb2 as components
@@ -11,8 +12,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from legation.mesh import names
-from xds_server.compile.http import SERVER_NAME, router
-from xds_server.compile.listener import chain, listener
+from xds_server.compile.http import SERVER_NAME, network_filter, router
+from xds_server.compile.listener import Chain, listener
 
 METRICS = "metrics"
 PATHS = ("/ready", "/stats/prometheus")
@@ -31,7 +32,8 @@ def metrics_listener(address: str, port: int) -> Listener:
         http_filters=[router()],
         server_name=SERVER_NAME,
     )
-    return listener(METRICS, (address, port), "INBOUND", chain(manager))
+    plain = Chain(FilterChain(filters=[network_filter(manager)]), METRICS)
+    return listener(METRICS, (address, port), "INBOUND", plain)
 
 
 def stats_config() -> StatsConfig:

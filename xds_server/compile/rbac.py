@@ -6,14 +6,20 @@ from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy, Principal
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
 from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC as RbacFilter  # noqa: N811 - Envoy has two RBACs
 from envoy.type.matcher.v3.path_pb2 import PathMatcher
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from legation.mesh import names
 from legation.mesh.model.call import Allow
 from legation.mesh.model.mesh import Mesh
+from xds_server.compile.strict import UNCLEAR_PATH
 
 Callers = Mapping[str, tuple[Allow, ...]]
 """The callers of one service and what each may do; an empty tuple is everything."""
+
+_CLEAR = Permission(
+    not_rule=Permission(url_path=PathMatcher(path=StringMatcher(safe_regex=RegexMatcher(regex=UNCLEAR_PATH))))
+)
 
 
 def callers(mesh: Mesh) -> Mapping[str, Callers]:
@@ -52,7 +58,7 @@ def _permission(allow: Allow) -> Permission:
     methods = _any_of(
         Permission(header=HeaderMatcher(name=":method", string_match=StringMatcher(exact=m))) for m in allow.methods
     )
-    paths = _any_of(Permission(url_path=PathMatcher(path=_path(p))) for p in allow.paths)
+    paths = _any_of(_path(p) for p in allow.paths)
     parts = [*methods, *paths]
     return Permission(and_rules=Permission.Set(rules=parts)) if parts else Permission(any=True)
 
@@ -62,6 +68,11 @@ def _any_of(rules: Iterable[Permission]) -> list[Permission]:
     return [Permission(or_rules=Permission.Set(rules=found))] if found else []
 
 
-def _path(path: str) -> StringMatcher:
-    """Match an exact path, or those below one that ends in `/*`."""
-    return StringMatcher(prefix=path[:-1]) if path.endswith("/*") else StringMatcher(exact=path)
+def _path(path: str) -> Permission:
+    """Permit an exact path, or those that are clearly below one that ends in `/*`."""
+    if not path.endswith("/*"):
+        return Permission(url_path=PathMatcher(path=StringMatcher(exact=path)))
+    if path == "/*":
+        return Permission(any=True)
+    below = Permission(url_path=PathMatcher(path=StringMatcher(prefix=path[:-1])))
+    return Permission(and_rules=Permission.Set(rules=[below, _CLEAR]))

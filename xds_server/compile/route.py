@@ -14,6 +14,7 @@ from legation.mesh.model.route import Route, RouteMatch
 from legation.mesh.model.service import Service
 from xds_server.compile.pack import duration
 from xds_server.compile.retry import RETRY_HEADER, RetryRule, retry_rules
+from xds_server.compile.strict import refusals
 from xds_server.compile.unavailable import HEADER, Outage, route_metadata
 
 
@@ -54,7 +55,7 @@ def targets(service: Service) -> tuple[str | None, ...]:
 
 
 def _configuration(name: str, routes: list[components.Route]) -> RouteConfiguration:
-    host = components.VirtualHost(name=name, domains=["*"], routes=routes)
+    host = components.VirtualHost(name=name, domains=["*"], routes=[*refusals(), *routes])
     return RouteConfiguration(name=name, virtual_hosts=[host], response_headers_to_remove=[RETRY_HEADER, HEADER])
 
 

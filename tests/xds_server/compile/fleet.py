@@ -75,6 +75,8 @@ class App:
 
             def answer(self) -> None:
                 self.rfile.read(int(self.headers.get("content-length", 0)))
+                if self.headers.get("transfer-encoding"):
+                    self.skip_chunks()
                 app.seen.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
                 body = app.name.encode()
                 self.send_response(app.status)
@@ -82,6 +84,11 @@ class App:
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
+
+            def skip_chunks(self) -> None:
+                while size := int(self.rfile.readline() or b"0", 16):
+                    self.rfile.read(size + 2)
+                self.rfile.readline()
 
             do_GET = do_POST = do_PUT = answer  # noqa: N815
 

@@ -1,0 +1,155 @@
+"""http1_lines.wat, run by itself: which bytes it takes for the end of a line, however the requests are cut."""
+
+import pytest
+import wasmtime
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.xds_server.compile.assemble import MODULE, assembled
+from xds_server.compile.http1_wasm import WASM
+
+OK, DOWNSTREAM = 0, 2
+
+
+class Machine:
+    """The filter as Envoy hosts it; `passed` is what goes on to the codec."""
+
+    def __init__(self) -> None:
+        engine = wasmtime.Engine()
+        self.store, self.buffer = wasmtime.Store(engine), b""
+        i32 = wasmtime.ValType.i32()
+        kind = wasmtime.FuncType([i32] * 5, [i32])
+        imports = [wasmtime.Func(self.store, kind, host) for host in (self._get, self._set)]
+        self._exports = wasmtime.Instance(self.store, wasmtime.Module(engine, WASM), imports).exports(self.store)
+
+    def call(self, name: str, *args: int) -> int:
+        return self._exports[name](self.store, *args)
+
+    def passed(self, context: int, data: bytes) -> bytes:
+        self.buffer = data
+        self.call("proxy_on_downstream_data", context, len(data), 0)
+        return self.buffer
+
+    def answered(self, context: int, data: bytes) -> None:
+        self.buffer = data
+        self.call("proxy_on_upstream_data", context, len(data), 0)
+
+    def _get(self, _: int, start: int, most: int, where: int, size: int) -> int:
+        data = self.buffer[start : start + most]
+        at = self.call("proxy_on_memory_allocate", len(data))
+        memory = self._exports["memory"]
+        memory.write(self.store, data, at)
+        memory.write(self.store, at.to_bytes(4, "little"), where)
+        memory.write(self.store, len(data).to_bytes(4, "little"), size)
+        return OK
+
+    def _set(self, _: int, start: int, size: int, at: int, length: int) -> int:
+        assert (start, size) == (0, len(self.buffer)), "Envoy replaces a buffer as a whole"
+        self.buffer = bytes(self._exports["memory"].read(self.store, at, at + length))
+        return OK
+
+
+HEAD = b"GET /a HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST /a HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = POST + b"TE: trailers\r\nTransfer-Encoding: chunked\r\n"
+GOOD = {
+    "a request": HEAD + b"\r\n",
+    "an empty line before it": b"\r\n" + HEAD + b"\r\n",
+    "one after the other": HEAD + b"\r\n" + HEAD + b"X-A: b\r\n\r\n",
+    "a body that looks like anything": POST + b"Content-Length: 9\r\n\r\na\n b\rc\r\nd" + HEAD + b"\r\n",
+    "a length in odd letters": POST + b"cOnTENT-lEnGTH:  3 \r\n\r\n\n\n\n" + HEAD + b"\r\n",
+    "a header that begins like a length": POST + b"Content-Lengths: 3\r\nContent: 3\r\n\r\n" + HEAD + b"\r\n",
+    "chunks": POST + b"Transfer-Encoding: chunked\r\n\r\nB;x=y\r\n\n\r\n 345678\n\r\n0\r\n\r\n" + HEAD + b"\r\n",
+    "trailers": CHUNKED + b"\r\n1\r\n\n\r\n0\r\nContent-Length: 5\r\n\r\n" + HEAD + b"\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\n\r\n \n",
+}
+BAD = {
+    "a bare LF in a header": (HEAD + b"X-A: b", b"\nX-B: c\r\n\r\n"),
+    "a bare CR in a header": (HEAD + b"X-A: b\r", b"X-B: c\r\n\r\n"),
+    "a bare LF after the request line": (b"GET / HTTP/1.1", b"\nHost: a\r\n\r\n"),
+    "a bare CR in the request line": (b"GET /\r", b" HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "a folded line": (HEAD + b"X-A: b\r\n", b" c\r\n\r\n"),
+    "a line folded by a tab": (HEAD + b"X-A: b\r\n", b"\tc\r\n\r\n"),
+    "a folded first line": (b"GET / HTTP/1.1\r\n", b" Host: a\r\n\r\n"),
+    "an empty line that is bare": (HEAD, b"\n"),
+    "an empty line of CRs": (HEAD + b"\r", b"\r\n"),
+    "in the second request": (HEAD + b"\r\n" + HEAD + b"X", b"\n: a\r\n\r\n"),
+    "behind a body": (POST + b"Content-Length: 2\r\n\r\n\n\n" + HEAD + b"X", b"\n: a\r\n\r\n"),
+    "behind chunks": (POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n\n\n\r\n0\r\n\r\n" + HEAD, b"\n"),
+    "in a trailer": (POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nA: b", b"\nC: d\r\n\r\n"),
+    "before a request": (b"", b"\n" + HEAD),
+    "in a long body's headers": (HEAD + b"Content-Length: 999999999999\r\nA: b", b"\n\r\n"),
+}
+PLACES = st.lists(st.integers(0, 200), max_size=6)
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    ends = sorted({min(place, len(data)) for place in places} | {len(data)})
+    return [part for a, b in zip([0, *ends], ends, strict=False) if (part := data[a:b])]
+
+
+@pytest.fixture(scope="module")
+def machine() -> Machine:
+    return Machine()
+
+
+def through(machine: Machine, data: bytes, places: list[int], context: int = 7) -> bytes:
+    machine.call("proxy_on_new_connection", context)
+    try:
+        return b"".join(machine.passed(context, part) for part in cut(data, places))
+    finally:
+        machine.call("proxy_on_delete", context)
+
+
+def test_the_module_is_what_its_source_says():
+    assert MODULE.read_text() == assembled(), "run python -m tests.xds_server.compile.assemble"
+
+
+@pytest.mark.parametrize("name", GOOD)
+@given(places=PLACES)
+def test_what_is_right_passes_unchanged(machine, name, places):
+    if name == "HTTP/2":
+        places = [place for place in places if place >= 12]
+    assert through(machine, GOOD[name], places) == GOOD[name]
+
+
+@pytest.mark.parametrize("name", BAD)
+@given(places=PLACES)
+def test_the_first_wrong_byte_becomes_nul(machine, name, places):
+    before, after = BAD[name]
+    assert through(machine, before + after, places) == before + b"\0" + after[1:]
+
+
+def test_what_follows_an_upgrade_is_another_protocol(machine):
+    machine.call("proxy_on_new_connection", 7)
+    asked = HEAD + b"Upgrade: websocket\r\n\r\n"
+    assert machine.passed(7, asked) == asked
+    machine.answered(7, b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    assert machine.passed(7, b"\x81\n\n\r\r") == b"\x81\n\n\r\r"
+    machine.call("proxy_on_delete", 7)
+
+
+def test_an_upgrade_that_was_refused_changes_nothing(machine):
+    machine.call("proxy_on_new_connection", 7)
+    machine.passed(7, HEAD + b"Upgrade: websocket\r\n\r\n")
+    machine.answered(7, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    assert machine.passed(7, b"GET / HTTP/1.1\n") == b"GET / HTTP/1.1\0"
+    machine.call("proxy_on_delete", 7)
+
+
+def test_connections_do_not_meet(machine):
+    """Their ids go up for ever; two that are 65,536 apart share a place in the table."""
+    contexts = [7, 7 + 65536, 8, 7 + 2 * 65536]
+    for context in contexts:
+        machine.call("proxy_on_new_connection", context)
+        machine.passed(context, HEAD + b"X-A: b" + (b"\r" if context == 7 else b""))
+    assert [machine.passed(c, b"\n")[0] for c in contexts] == [10, 0, 0, 0]
+    for context in contexts:
+        machine.call("proxy_on_delete", context)
+    machine.call("proxy_on_delete", 99)
+
+
+def test_a_large_piece_is_looked_at_whole(machine):
+    """More than the memory that the module begins with."""
+    data = HEAD + b"X-A: " + b"x" * 300_000 + b"\n"
+    assert through(machine, data, []) == data[:-1] + b"\0"

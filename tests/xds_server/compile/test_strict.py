@@ -1,0 +1,235 @@
+"""What a proxy must not pass on: sent raw to the gateway, to an app's own sidecar and to the sidecar of another app."""
+
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from contextlib import closing, suppress
+
+import pytest
+
+from legation.mesh import names
+from tests.xds_server.compile.fleet import App, Fleet, address
+
+GATEWAY_SLOT = 100
+MESH = f"""
+mesh: strict
+trust_domain: strict.local
+services:
+  web:
+    protocol: http
+    port: 8080
+    calls: [{{service: orders, allow: [{{paths: [/entries/*, /health]}}]}}]
+    expose: {{port: 18080, address: {address(GATEWAY_SLOT)}}}
+  desk: {{protocol: http, port: 8080, calls: [orders]}}
+  orders: {{protocol: http, port: 8080}}
+"""
+GET = b"GET /entries/1 HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST /entries/1 HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n"
+REFUSED = {
+    "two hosts": (GET + b"Host: b\r\nConnection: close\r\n\r\n", 400),
+    "the same host twice": (GET + b"Host: a\r\nConnection: close\r\n\r\n", 400),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "a host with a user": (b"GET /entries/1 HTTP/1.1\r\nConnection: close\r\nHost: a@b\r\n\r\n", 400),
+    "a host with a path": (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+    "a bare CR in a value": (GET + b"X-A: a\rb\r\n\r\n", 400),
+    "a header behind a bare CR": (GET + b"X-A: a\rX-B: b\r\n\r\n", 400),
+    "a header behind a bare LF": (GET + b"X-A: a\nX-B: b\r\n\r\n", 400),
+    "lines that end in LF": (b"GET / HTTP/1.1\nHost: a\n\n", 400),
+    "an LF behind the request line": (b"GET / HTTP/1.1\nHost: a\r\n\r\n", 400),
+    "a bare CR in the request line": (b"GET /\r HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "a folded header": (GET + b"X-A: a\r\n b\r\n\r\n", 400),
+    "a header folded by a tab": (GET + b"X-A: a\r\n\tb\r\n\r\n", 400),
+    "a folded first header": (b"GET / HTTP/1.1\r\n Host: a\r\nHost: b\r\n\r\n", 400),
+    "a blank before a colon": (GET + b"X-A : a\r\n\r\n", 400),
+    "a header without a colon": (GET + b"X-A\r\n\r\n", 400),
+    "a NUL": (GET + b"X-A: a\0b\r\n\r\n", 400),
+    "TRACE": (b"TRACE /entries/1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 405),
+    "CL.TE": (POST + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG", 400),
+    "TE.CL": (CHUNKED + b"Content-Length: 3\r\n\r\n8\r\nSMUGGLED\r\n0\r\n\r\n", 400),
+    "TE.TE": (CHUNKED + b"Transfer-Encoding: identity\r\n\r\n0\r\n\r\n", 501),
+    "TE twice in one": (POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 501),
+    "TE of nobody": (POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501),
+    "TE behind a blank": (POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
+    "TE behind a tab": (POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n", 400),
+    "two lengths": (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
+    "a length twice": (POST + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\na", 400),
+    "a list of lengths": (POST + b"Content-Length: 1, 1\r\n\r\na", 400),
+    "a length with a plus": (POST + b"Content-Length: +1\r\n\r\na", 400),
+    "a negative length": (POST + b"Content-Length: -1\r\n\r\na", 400),
+    "a hexadecimal length": (POST + b"Content-Length: 0x1\r\n\r\na", 400),
+    "a negative chunk": (CHUNKED + b"\r\n-1\r\na\r\n0\r\n\r\n", 400),
+    "a hexadecimal prefix of a chunk": (CHUNKED + b"\r\n0x1\r\na\r\n0\r\n\r\n", 400),
+    "a chunk that ends in LF": (CHUNKED + b"\r\n1\na\n0\n\n", 400),
+    "a bare LF in an extension": (CHUNKED + b"\r\n1;a\nb\r\na\r\n0\r\n\r\n", 400),
+    "the second request alone": (GET + b"\r\n" + GET + b"X-A: a\nX-B: b\r\n\r\n", 400),
+}
+
+
+class World:
+    """Three ways in, and the apps behind them."""
+
+    def __init__(self, fleet: Fleet, apps: dict[str, App]) -> None:
+        self.fleet, self.apps = fleet, apps
+        self.ways: dict[str, Callable[[], socket.socket]] = {
+            "gateway": lambda: _connect(address(GATEWAY_SLOT), 18080),
+            "outbound": lambda: _connect(*fleet.outbound("web-v1", "orders").split(":")),
+            "inbound": self._inbound,
+        }
+
+    def _inbound(self) -> socket.socket:
+        node = self.fleet.nodes["orders-v1"]
+        folder = self.fleet.authority.issue("spiffe://strict.local/web", self.fleet.folder / "client")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+        return context.wrap_socket(_connect(node.address, node.port))
+
+    def statuses(self, way: str, data: bytes) -> list[int]:
+        """Send bytes; return the status of each answer until the proxy closes, or says no more."""
+        with closing(self.ways[way]()) as connection:
+            connection.sendall(data)
+            got = _all(connection)
+        return [int(part[:3]) for part in got.split(b"HTTP/1.1 ")[1:]]
+
+    def get(self, way: str, path: str) -> int:
+        """Return the status of a GET of exactly this path."""
+        request = f"GET {path} HTTP/1.1\r\nHost: orders:8080\r\nConnection: close\r\n\r\n"
+        return self.statuses(way, request.encode())[0]
+
+
+def _connect(host: str, port: int | str) -> socket.socket:
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def _all(connection: socket.socket) -> bytes:
+    got = b""
+    try:
+        while part := connection.recv(65536):
+            got += part
+    except (ConnectionError, ssl.SSLEOFError):
+        pass
+    return got
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    fleet = Fleet(MESH, tmp_path_factory.mktemp("fleet"))
+    nodes = [fleet.add("web"), fleet.add("orders"), fleet.add("desk"), fleet.add(names.GATEWAY)]
+    apps = {node.id: App(node.address, node.id) for node in nodes if node.service in ("web", "orders")}
+    with fleet.running():
+        yield World(fleet, apps)
+    for app in apps.values():
+        app.stop()
+
+
+@pytest.fixture
+def world(running):
+    for app in running.apps.values():
+        app.reset()
+    return running
+
+
+@pytest.mark.parametrize("way", ["gateway", "outbound", "inbound"])
+@pytest.mark.parametrize("case", REFUSED)
+def test_no_proxy_passes_it_on(world, way, case):
+    data, status = REFUSED[case]
+    before = data.count(GET + b"\r\n")
+    assert world.statuses(way, data) == [200] * before + [status]
+    asked = [(method, headers) for app in world.apps.values() for method, _, headers in app.seen]
+    begun = CHUNKED + b"\r\n" in data  # the head is passed on before the body is seen
+    assert len(asked) <= before + begun
+
+
+@pytest.mark.parametrize("way", ["gateway", "outbound", "inbound"])
+def test_what_is_well_formed_goes_through(world, way):
+    """A body may hold whatever looks wrong in a header."""
+    chunks = CHUNKED + b"\r\n4\r\n\n \r\n\r\n0\r\n\r\n"
+    last = GET + b"Connection: close\r\n\r\n"
+    assert world.statuses(way, b"\r\n" + GET + b"\r\n" + chunks + last) == [200] * 3
+
+
+@pytest.mark.parametrize("way", ["gateway", "outbound", "inbound"])
+@pytest.mark.parametrize("forged", ["x-legation-retry", "x-envoy-max-retries", "x-forwarded-client-cert"])
+def test_headers_that_only_the_mesh_may_set_are_dropped(world, way, forged):
+    request = GET + f"{forged.title()}: forged\r\nConnection: close\r\n\r\n".encode()
+    assert world.statuses(way, request) == [200]
+    seen = [headers for app in world.apps.values() for *_, headers in app.seen]
+    assert [h for headers in seen for h, value in headers.items() if "forged" in value] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/entries/1", 200), ("/entries/%41", 200), ("/health", 200), ("/%68ealth", 200), ("/health?a=//..%2f", 200),
+        ("/secret", 403), ("/entries", 403), ("/entries/../secret", 403), ("/entries/./../secret", 403),
+        ("/entries/%2e%2e/secret", 403), ("/entries/%2E./secret", 403), ("/entries\\..\\secret", 403),
+        ("/entries/..%2fsecret", 400), ("/entries/..%2Fsecret", 400), ("/entries/..%5csecret", 400),
+        ("/entries/..%252fsecret", 403), ("/entries/%252e%252e/secret", 403), ("/entries/..%c0%afsecret", 403),
+        ("/entries/..;/secret", 403), ("/entries/..;a=b/secret", 403), ("/entries/1;/../../secret", 403),
+        ("/entries/..%3b/secret", 403), ("/entries//../../secret", 403), ("//entries/1", 403),
+        ("/entries//1", 403), ("/entries/.../secret", 403), ("/entries/..%00/secret", 400),
+        ("/ENTRIES/1", 403), ("/Health", 403), ("/health/", 403), ("/health.", 403), ("/health;a", 403),
+        ("/health/.", 403), ("/health%20", 403), ("/health#/entries/1", 400),
+        ("http://orders/secret", 403), ("http://orders/entries/../secret", 403),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("way", ["outbound", "inbound"])
+def test_no_spelling_of_a_path_leads_past_allow(world, way, path, status):
+    """web may ask for /entries/* and /health; its app, or whoever has its certificate, wants more."""
+    assert world.get(way, path) == status
+    assert len(world.apps["orders-v1"].seen) == (1 if status == 200 else 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "arrives"),
+    [("/a//b", "/a/b"), ("/a/../b", "/b"), ("/a/%2e%2e/b", "/b"), ("/a\\b", "/a/b"), ("/./a", "/a"), ("/A", "/A")],
+)
+def test_the_gateway_passes_on_one_spelling_of_a_path(world, path, arrives):
+    assert world.get("gateway", path) == 200
+    assert [path for _, path, _ in world.apps["web-v1"].seen] == [arrives]
+
+
+def test_the_gateway_sends_escaped_slashes_to_their_plain_spelling(world):
+    """The second try is matched as what it is."""
+    assert world.get("gateway", "/a%2fb") == 307
+    assert world.apps["web-v1"].seen == []
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+REQUEST = bytes.fromhex("828684" + "4101" + "61")  # GET http / of authority a, by HPACK's static table
+SETTINGS, HEADERS, RESET, PING, DATA = 4, 1, 3, 6, 0
+END_STREAM, END_HEADERS = 1, 4
+
+
+def frame(kind: int, payload: bytes, flags: int = 0, stream: int = 0) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def resets(count: int) -> bytes:
+    """CVE-2023-44487: requests that are taken back at once."""
+    cancel = struct.pack(">I", 8)
+    return b"".join(
+        frame(HEADERS, REQUEST, END_STREAM | END_HEADERS, 2 * n + 1) + frame(RESET, cancel, 0, 2 * n + 1)
+        for n in range(count)
+    )
+
+
+FLOODS = {
+    "rapid reset": resets(12_000),
+    "settings": frame(SETTINGS, b"") * 30_000,
+    "pings": frame(PING, b"12345678") * 30_000,
+    "empty frames": frame(HEADERS, REQUEST, END_HEADERS, 1) + frame(DATA, b"", 0, 1) * 1000,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+@pytest.mark.parametrize("way", ["gateway", "outbound"])
+def test_a_flood_of_http2_frames_ends_its_connection(world, way, flood):
+    """Read to its end, which a connection that stays open does not have in time."""
+    with closing(world.ways[way]()) as connection:
+        with suppress(ConnectionError):
+            connection.sendall(PREFACE + frame(SETTINGS, b"") + FLOODS[flood])
+        _all(connection)
+    assert world.get(way, "/entries/1") == 200
