@@ -8,14 +8,15 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """The ratio of ours to the peer's that a case must not be above."""
+    """What the ratio of ours to the peer's must not be above; if `absolute`, what ours itself must not be above."""
 
     most: float
     text: str
+    absolute: bool = False
 
-    def met(self, ratio: float) -> bool:
-        """Say whether a ratio, as it is (not rounded), reaches the goal."""
-        return ratio <= self.most
+    def met(self, value: float) -> bool:
+        """Say whether a value, as it is (not rounded), reaches the goal."""
+        return value <= self.most
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,15 @@ class Figure:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the goal is met; None where there is none, or no ratio."""
-        return None if self.goal is None or self.ratio is None else self.goal.met(self.ratio)
+        """Whether the goal is met; None where there is none, or not what it is about."""
+        if self.goal is None:
+            return None
+        value = self._median if self.goal.absolute else self.ratio
+        return None if value is None else self.goal.met(value)
+
+    @property
+    def _median(self) -> float | None:
+        return median(self.ours) if self.ours else None
 
     def line(self) -> str:
         """Return the figure as one line of JSON."""

@@ -1,4 +1,4 @@
-"""`python -m bench.run [fanout]`: runs benches; each case is one line of JSON on stdout, all else is on stderr."""
+"""`python -m bench.run [NAME]`: runs one bench, or all; each case is one line of JSON on stdout, all else on stderr."""
 
 import argparse
 import asyncio
@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from bench import compile_change, fanout, handover
+from bench import compile_change, fanout, footprint, handover
 from bench.program import Broken
 from bench.report import Figure
 
 STREAMS, FULL_STREAMS = 100, 1_000
 SECONDS, FULL_SECONDS = 15.0, 60.0
-"""How long a case of fanout measures, at most about."""
+"""How long a case of fanout measures, at most about; footprint looks at what rests for twice as long."""
 
 
 async def _fanout(streams: int, seconds: float) -> AsyncIterator[Figure]:
@@ -27,7 +27,16 @@ async def _handover(_: int, seconds: float) -> AsyncIterator[Figure]:
         yield figure
 
 
-BENCHES: Mapping[str, Callable[[int, float], AsyncIterator[Figure]]] = {"fanout": _fanout, "handover": _handover}
+async def _footprint(_: int, seconds: float) -> AsyncIterator[Figure]:
+    async for figure in footprint.figures(2 * seconds, 3 if seconds < FULL_SECONDS else 10):
+        yield figure
+
+
+BENCHES: Mapping[str, Callable[[int, float], AsyncIterator[Figure]]] = {
+    "fanout": _fanout,
+    "handover": _handover,
+    "footprint": _footprint,
+}
 
 
 async def run(only: str, streams: int, seconds: float) -> None:

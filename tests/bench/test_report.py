@@ -63,6 +63,13 @@ def test_without_a_goal_there_is_a_ratio_and_no_verdict() -> None:
     assert (told["ratio"], told["goal"], told["holds"]) == (0.5, None, None)
 
 
+@pytest.mark.parametrize(("ours", "holds"), [([29.0, 30.0, 31.0], True), ([30.01], False), ([], None)])
+def test_an_absolute_goal_is_about_ours_alone(ours: list[float], holds: bool | None) -> None:
+    goal = Goal(30, "<= 30 MB", absolute=True)
+    assert figure(ours, [], goal).holds is holds
+    assert figure(ours, [1.0], goal).holds is holds
+
+
 @pytest.mark.parametrize(
     ("said", "version"),
     [("go1.26.8\n", (1, 26)), ("go1.9", (1, 9)), ("go2.0", (2, 0)), ("devel +abc", (0, 0)), ("", (0, 0))],
