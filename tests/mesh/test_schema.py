@@ -13,7 +13,7 @@ from legation.mesh.types import PHRASES
 KEPT = Path(__file__).parents[2] / "docs" / "mesh.schema.json"
 
 
-def test_the_kept_schema_is_the_model_s(request):
+def test_the_kept_schema_is_the_model_s(request, golden):
     if request.config.getoption("--update-golden"):
         KEPT.write_text(json_schema())
     assert KEPT.read_text() == json_schema(), "docs/mesh.schema.json differs: look, then run make golden"
