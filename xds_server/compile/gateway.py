@@ -6,7 +6,6 @@ from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFla
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions, HttpProtocolOptions
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
-from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
     LocalReplyConfig,
@@ -26,8 +25,8 @@ _STREAM_WINDOW = 64 * 1024
 _CONNECTION_WINDOW = 1024 * 1024
 
 
-def gateway_listener(service: str, expose: Expose, port: int) -> Listener:
-    """Return the listener of an exposed service. Its routes are the service's own, as its callers have them.
+def gateway_listener(service: str, expose: Expose, port: int) -> bytes:
+    """Return the serialised listener of an exposed service. Its routes are the service's own, as its callers have them.
 
     `port` is where the gateway listens on its host: `expose.port`, or what the host gave it instead.
     Several gateways share it, so that a dead one's clients are served by the others at once.
@@ -36,9 +35,8 @@ def gateway_listener(service: str, expose: Expose, port: int) -> Listener:
     manager.MergeFrom(_edge_options(service))
     # What an app is built with is nobody's business out there.
     manager.server_header_transformation = HttpConnectionManager.ServerHeaderTransformation.OVERWRITE
-    return listener(
-        names.gateway_listener(port), (str(expose.address), port), "INBOUND", chain(manager), reuse_port=True
-    )
+    shared = chain(manager, "INBOUND", reuse_port=True)
+    return listener(names.gateway_listener(port), (str(expose.address), port), shared)
 
 
 def _edge_options(service: str) -> HttpConnectionManager:

@@ -5,7 +5,6 @@ from datetime import timedelta
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
-from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
     HttpFilter,
@@ -33,12 +32,12 @@ def inbound_chain(service: str, trust_domain: str, allowed: Callers, connection_
     if restricts_paths(allowed):
         # An app may read %2F as a slash after we have matched the path without doing so.
         manager.path_with_escaped_slashes_action = HttpConnectionManager.PathWithEscapedSlashesAction.REJECT_REQUEST
-    return chain(manager, tls.downstream())
+    return chain(manager, "INBOUND", tls.downstream())
 
 
-def inbound_listener(node: InstanceSpec, shared: Chain) -> Listener:
-    """Return the one listener through which peers reach this instance."""
-    return listener(names.INBOUND, (node.address, node.port), "INBOUND", shared)
+def inbound_listener(node: InstanceSpec, shared: Chain) -> bytes:
+    """Return the one listener, serialised, through which peers reach this instance."""
+    return listener(names.INBOUND, (node.address, node.port), shared)
 
 
 def _peer_options(connection_life: timedelta) -> HttpConnectionManager:

@@ -15,44 +15,53 @@ from xds_server.compile.address import tcp
 from xds_server.compile.cluster import BUFFER_LIMIT
 from xds_server.compile.http import network_filter
 from xds_server.compile.http1_lines import http1_lines
+from xds_server.compile.pack import serialize
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A listener but for its name and address: costly to build, equal for all nodes of a service."""
+    """A serialised listener but for its name and address: costly to build, equal for all nodes of a service."""
 
-    filters: FilterChain
-    stat_prefix: str
+    body: bytes
 
 
-def chain(manager: HttpConnectionManager, transport_socket: TransportSocket | None = None) -> Chain:
+def chain(
+    manager: HttpConnectionManager,
+    direction: Literal["INBOUND", "OUTBOUND"],
+    transport_socket: TransportSocket | None = None,
+    *,
+    reuse_port: bool = False,
+) -> Chain:
     """Return the chain of a connection manager; plain text without a transport socket.
 
     Strict about the lines of HTTP/1. The statistics are under the manager's own prefix, equal on every host.
     """
     filters = FilterChain(filters=[http1_lines(), network_filter(manager)], transport_socket=transport_socket)
-    return Chain(filters, manager.stat_prefix)
+    return shared(filters, manager.stat_prefix, direction, reuse_port=reuse_port)
 
 
-def listener(
-    name: str,
-    at: tuple[str, int],
-    direction: Literal["INBOUND", "OUTBOUND"],
-    shared: Chain,
-    *,
-    reuse_port: bool = False,
-) -> Listener:
-    """Return a listener at (address, port).
+def shared(
+    filters: FilterChain, stat_prefix: str, direction: Literal["INBOUND", "OUTBOUND"], *, reuse_port: bool = False
+) -> Chain:
+    """Return what listeners with the same filters share.
 
     SO_REUSEPORT only where several Envoys are to share a port: elsewhere an orphan Envoy would
     silently take half of the connections.
     """
-    return Listener(
-        name=name,
-        address=tcp(*at),
-        stat_prefix=shared.stat_prefix,
-        filter_chains=[shared.filters],
+    proto = Listener(
+        stat_prefix=stat_prefix,
+        filter_chains=[filters],
         per_connection_buffer_limit_bytes=UInt32Value(value=BUFFER_LIMIT),
         traffic_direction=TrafficDirection.Value(direction),
         enable_reuse_port=BoolValue(value=reuse_port),
     )
+    return Chain(serialize(proto))
+
+
+def listener(name: str, at: tuple[str, int], given: Chain) -> bytes:
+    """Return a serialised listener at (address, port).
+
+    Two serialised messages in a row are both, merged (Protocol Buffers, "Encoding": last one wins), so what
+    nodes share is serialised once.
+    """
+    return serialize(Listener(name=name, address=tcp(*at))) + given.body

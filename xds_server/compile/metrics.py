@@ -13,7 +13,7 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from legation.mesh import names
 from xds_server.compile.http import SERVER_NAME, network_filter, router
-from xds_server.compile.listener import Chain, listener
+from xds_server.compile.listener import listener, shared
 
 METRICS = "metrics"
 PATHS = ("/ready", "/stats/prometheus")
@@ -32,8 +32,8 @@ def metrics_listener(address: str, port: int) -> Listener:
         http_filters=[router()],
         server_name=SERVER_NAME,
     )
-    plain = Chain(FilterChain(filters=[network_filter(manager)]), METRICS)
-    return listener(METRICS, (address, port), "INBOUND", plain)
+    plain = shared(FilterChain(filters=[network_filter(manager)]), METRICS, "INBOUND")
+    return Listener.FromString(listener(METRICS, (address, port), plain))
 
 
 def stats_config() -> StatsConfig:

@@ -1,7 +1,6 @@
 """The listeners through which an app reaches the services that it calls: plain HTTP/1 or HTTP/2, on loopback."""
 
 from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions
-from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import LocalReplyConfig
 
 from legation.mesh import names
@@ -17,9 +16,9 @@ def outbound_chain(callee: str, service: str) -> Chain:
     # nginx and ab still speak HTTP/1.0 to what is behind them.
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10=callee))
     manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=unavailable()))
-    return chain(manager)
+    return chain(manager, "OUTBOUND")
 
 
-def outbound_listener(node: InstanceSpec, callee: str, port: int, shared: Chain) -> Listener:
-    """Return a node's listener for one called service."""
-    return listener(names.outbound_listener(callee), (node.address, port), "OUTBOUND", shared)
+def outbound_listener(node: InstanceSpec, callee: str, port: int, shared: Chain) -> bytes:
+    """Return a node's serialised listener for one called service."""
+    return listener(names.outbound_listener(callee), (node.address, port), shared)

@@ -47,14 +47,14 @@ class Own:
         if service not in self._inbound:
             allowed = self._allowed[service]
             self._inbound[service] = inbound_chain(service, self._mesh.trust_domain, allowed, self._life)
-        proto = inbound_listener(node, self._inbound[service])
-        return resource(kinds.LISTENER, names.INBOUND, proto, self._source.position("services", service))
+        body = inbound_listener(node, self._inbound[service])
+        return Resource.of(kinds.LISTENER, names.INBOUND, body, self._source.position("services", service))
 
     def _out(self, node: InstanceSpec, called: Sequence[str]) -> list[Resource]:
         """Return the listeners through which the node's app calls others."""
         ports = names.outbound_ports(called, node.outbound_ports)
         return [
-            resource(
+            Resource.of(
                 kinds.LISTENER,
                 names.outbound_listener(callee),
                 outbound_listener(node, callee, ports[callee], self._chain(node.service, callee)),
@@ -74,5 +74,5 @@ class Own:
             raise AssertionError(f"{service} is not exposed")
         position = self._source.position("services", service, "expose")
         port = node.outbound_ports.get(service, expose.port)
-        proto = gateway_listener(service, expose, port)
-        return resource(kinds.LISTENER, names.gateway_listener(port), proto, position)
+        body = gateway_listener(service, expose, port)
+        return Resource.of(kinds.LISTENER, names.gateway_listener(port), body, position)
