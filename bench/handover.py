@@ -236,7 +236,8 @@ CASES = {"replace": (replace_shared, replace_hot), "kill": (kill_shared, kill_al
 async def figures(rounds: int) -> AsyncIterator[Figure]:
     """Yield the requests lost by each way, ours and hot restart's in turn."""
     for case, ways in CASES.items():
-        ours, peer = [], []
+        ours: list[tuple[int, int]] = []
+        peer: list[tuple[int, int]] = []
         for _ in range(rounds):
             for way, samples in zip(ways, (ours, peer), strict=True):
                 samples.append(await _lost(way))

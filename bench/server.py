@@ -17,6 +17,7 @@ from legation.mesh import names
 from legation.runtime import log
 from legation.runtime.clock import WallClock
 from legation.runtime.control.messages import MeshDocument
+from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest
 from xds_server.admission import Admission
 from xds_server.control_plane import ControlPlane
@@ -46,7 +47,7 @@ async def main(services: int, folder: Path | None) -> None:
         await plane.apply(MeshDocument(file="mesh.yaml", text=world.star(services)))
         await _populate(plane, services)
         admission = Plaintext(plane) if folder is None else Admission(plane)
-        identity = None if folder is None else Latest(tls.identity(folder))
+        identity: Latest[Identity | None] | None = None if folder is None else Latest(tls.identity(folder))
         async with serve(admission, address="127.0.0.1:0", identity=identity, health=admission) as server:
             print(f"serving {server.address}", flush=True)
             while line := await asyncio.to_thread(sys.stdin.readline):

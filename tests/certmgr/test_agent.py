@@ -8,7 +8,7 @@ from certmgr.core.bundle import parse
 from certmgr.issue.issuer import WrongAnswer
 from certmgr.issue.login import LoginRefused
 from certmgr.issue.vault import Unreachable
-from legation.runtime.identity import follow
+from legation.runtime.identity import Identity, follow
 from legation.runtime.tasks import Latest, until
 from tests.certmgr.authority import Authority
 from tests.certmgr.host import presented
@@ -200,7 +200,7 @@ def test_open_stream_sees_the_rotation_and_is_counted(tmp_path):
     async def main():
         async with world(tmp_path) as here:
             await here.ready()
-            latest = Latest(None)
+            latest: Latest[Identity | None] = Latest(None)
             task = asyncio.ensure_future(follow(tmp_path / "orders.sock", "node", latest))
             for _ in range(3):
 
@@ -228,7 +228,7 @@ def test_client_waits_until_there_is_an_identity(tmp_path):
         issuer = Issuer(clock)
         issuer.broken = Unreachable("down")
         async with world(tmp_path, clock=clock, issuer=issuer) as here:
-            latest = Latest(None)
+            latest: Latest[Identity | None] = Latest(None)
             task = asyncio.ensure_future(follow(tmp_path / "orders.sock", "node", latest))
 
             async def bound():

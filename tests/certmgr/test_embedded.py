@@ -128,8 +128,8 @@ def earlier(server: Bao, service: str) -> AppRole:
     write(f"auth/approle/role/{OLD_OPERATOR}/custom-secret-id", {"secret_id": "old-secret"})
     for path in ("auth/approle/role/legation-init", "sys/policies/acl/legation-init"):
         server.vault.call(token, "delete", path)
-    for path in server.folder.glob("init.*"):
-        path.unlink()
+    for file in server.folder.glob("init.*"):
+        file.unlink()
     operator = AppRole(OLD_OPERATOR, "old-secret")
     file = openbao.old_operator_file(server.folder)
     file.touch(mode=0o600)

@@ -161,10 +161,12 @@ def test_mesh_changes_are_followed(state):
 
             async def shortened():
                 found = {i.name: i for i in (await here.certmgr.status()).identities}
-                return all(i.not_after and i.not_after - i.not_before <= 362 for i in found.values())
+                return all(i.not_after and i.not_before and i.not_after - i.not_before <= 362 for i in found.values())
 
             assert await until(shortened, 20)
-            assert serials(await here.certmgr.status())["orders"] != first["orders"]
+            status = await here.certmgr.status()
+            assert status is not None
+            assert serials(status)["orders"] != first["orders"]
             assert await until(lambda: gone(here, "web"), 5)
             assert not (here.folder.certmgr / "identities" / "web.pem").exists()
             assert await until(lambda: enrolled(here, ("orders", "payments")), 5)
@@ -206,7 +208,7 @@ def test_lives_of_a_minute_are_renewed_at_half(state):
                 status = await here.certmgr.status()
                 return any(i.serial != old[i.name].serial for i in status.identities)
 
-            assert all(23 <= i.renew_at - (i.not_before + 60) <= 37 for i in old.values())
+            assert all(23 <= (i.renew_at or 0) - ((i.not_before or 0) + 60) <= 37 for i in old.values())
             assert await until(renewed, 40, every=0.2)
             assert (await here.certmgr.status()).ready
 

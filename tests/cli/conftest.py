@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import legation.cli.run
 import legation.cli.up

@@ -12,6 +12,7 @@ from legation.mesh.load import load
 from telemetry.rules import promql
 from telemetry.rules.promql import InvalidQuery
 from telemetry.rules.recording import recording_groups
+from telemetry.rules.rule import Recording
 
 TEXT = """
 mesh: shop
@@ -114,7 +115,9 @@ def test_variables_choose_a_prometheus_and_a_service_that_may_be_idle():
 
 
 def test_recorded_series_that_are_shown_are_recorded():
-    recorded = {rule.record for group in recording_groups("shop") for rule in group.rules}
+    recorded = {
+        rule.record for group in recording_groups("shop") for rule in group.rules if isinstance(rule, Recording)
+    }
     shown = {name for where, query in queries(SHOP) for name in promql.metrics(where, query) if ":" in name}
     assert shown
     assert shown <= recorded

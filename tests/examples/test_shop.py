@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -145,7 +146,7 @@ def test_payments_answers_the_grpc_health_check(shop, asked):
     # grpc.health.v1: the request is the service's name in field 1, SERVING is 1 in field 1
     request = bytes([10, len(asked)]) + asked.encode() if asked else b""
     with grpc.insecure_channel(shop["payments"].url.removeprefix("http://")) as channel:
-        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
         assert check(request, timeout=5) == b"\x08\x01"
 
 

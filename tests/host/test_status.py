@@ -193,7 +193,12 @@ def test_what_happens_is_shown_a_line_a_change(
         async with world.running(ALONE) as host, asyncio.TaskGroup() as group:
             shown = spawn(group, "show", show.show(host))
             said: list[str] = []
-            await eventually("it is up", lambda: said.append(capsys.readouterr().err) or "shop is up" in "".join(said))
+
+            def is_up() -> bool:
+                said.append(capsys.readouterr().err)
+                return "shop is up" in "".join(said)
+
+            await eventually("it is up", is_up)
             host.stopping.set()
             await shown
             text = "".join(said)

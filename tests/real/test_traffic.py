@@ -84,7 +84,7 @@ def test_header_match_goes_to_v2(shop: Mesh) -> None:
         assert "catalog-v1-0" in seen, other
 
 
-MATCHES = (
+MATCHES: tuple[tuple[str, str, dict[str, str], bool], ...] = (
     ("GET", "/whole", {}, True),
     ("GET", "/whole?and=a-query", {}, True),
     ("GET", "/whole/not", {}, False),
@@ -153,7 +153,8 @@ def test_no_request_can_change_its_retries(echo: Echo, headers: dict[str, str]) 
     assert hits(echo.mesh, "echo", asked_for) == 5
     echo.request("GET", f"/fail?code=503&key={none}", **headers)
     assert hits(echo.mesh, "echo", none) == 1
-    asked(1, f"{outbound(echo.mesh, 'web-v1-0')}/fail?code=503&key={own}", **headers)
+    url = f"{outbound(echo.mesh, 'web-v1-0')}/fail?code=503&key={own}"
+    asked(1, url, workers=1, **headers)
     assert hits(echo.mesh, "catalog", own) == 1
 
 

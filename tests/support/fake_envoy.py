@@ -28,7 +28,7 @@ class Envoy:
         return socket.create_server(("127.0.0.1", port), reuse_port=True)
 
     def answer(self, method: str, target: str, _: bytes) -> tuple[int, bytes]:
-        path, _, query = target.partition("?")
+        path, _sep, query = target.partition("?")
         if method == "POST":
             with Path(self.bootstrap["events"]).open("a") as events:
                 events.write(f"{target}\n")

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,8 @@ from legation.runtime.tasks import until
 from tests.support.load import Load, LoadEnded, Mixed, Request
 from tests.support.load_http import Connection
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
 Answerer = Callable[[int, Writer], Awaitable[None]]
 
 
@@ -64,7 +66,7 @@ async def fine(number: int, writer: Writer) -> None:
     writer.write(reply(extra=f"X-Instance: web-{name}\r\nx-orders-instance: orders-{name}\r\n"))
 
 
-def load_of(answer: Answerer, count: int, **options: object):
+def load_of(answer: Answerer, count: int, **options: Any):
     """Return the report of `count` requests at least, and the server that saw them."""
 
     async def main():

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
@@ -88,7 +89,16 @@ class Fleet:
         config = self.folder / f"{node.id}.json"
         given = BootstrapInput(node, self.mesh.trust_domain, "127.0.0.1", xds_port, str(sds), str(admin))
         config.write_text(bootstrap(given))
-        command = [binaries.envoy(), "-c", config, "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning"]
+        command: list[str | Path] = [
+            binaries.envoy(),
+            "-c",
+            config,
+            "--use-dynamic-base-id",
+            "--concurrency",
+            "1",
+            "-l",
+            "warning",
+        ]
         with (self.folder / f"{node.id}.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
         try:
@@ -122,7 +132,7 @@ async def _secrets(path: Path, identity: Identity) -> AsyncIterator[None]:
 
     handlers = {"StreamSecrets": state_of_the_world, "DeltaSecrets": delta}
     server = grpc.aio.server()
-    methods = {name: grpc.stream_stream_rpc_method_handler(handle) for name, handle in handlers.items()}
+    methods: dict[str, Any] = {name: grpc.stream_stream_rpc_method_handler(handle) for name, handle in handlers.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SDS, methods),))
     server.add_insecure_port(f"unix:{path}")
     await server.start()

@@ -27,7 +27,7 @@ from tests.telemetry.registry import Registry
 from tests.xds_server.compile.fleet import address
 from tests.xds_server.serve.envoy import app, free_port
 
-PROMETHEUS = shutil.which("prometheus")
+PROMETHEUS = shutil.which("prometheus") or ""
 LIMIT = 60.0
 GATEWAY, WEB, ORDERS = address(60), address(61), address(62)
 TEXT = f"""
@@ -43,7 +43,7 @@ workloads:
   - {{service: orders, version: v1, command: [node]}}
 """
 ORDERS_PORT = names.outbound_ports(["orders"], {})["orders"]
-pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="no prometheus on the PATH: apt-get install prometheus")
+pytestmark = pytest.mark.skipif(not PROMETHEUS, reason="no prometheus on the PATH: apt-get install prometheus")
 
 
 def node(service: str, at: str, app_port: int) -> InstanceSpec:

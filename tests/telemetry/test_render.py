@@ -13,11 +13,11 @@ from legation.mesh.load import load
 from telemetry.rules.render import Target, render_prometheus
 from tests.telemetry.registry import MESH
 
-PROMTOOL = shutil.which("promtool")
+PROMTOOL = shutil.which("promtool") or ""
 COMPONENTS = {"telemetry": "127.0.0.1:15080", "certmgr": "127.0.0.1:15012"}
 TARGET = Target("http://127.0.0.1:15080/sd", COMPONENTS)
 SOLO = "mesh: solo\ntrust_domain: solo.local\nservices: {only: {protocol: http, port: 80}}\ncertificates: {ttl: %s}\n"
-real = pytest.mark.skipif(PROMTOOL is None, reason="no promtool on the PATH: apt-get install prometheus")
+real = pytest.mark.skipif(not PROMTOOL, reason="no promtool on the PATH: apt-get install prometheus")
 
 
 def rendered(text: str = MESH, target: Target = TARGET) -> dict[str, str]:
@@ -31,7 +31,7 @@ def written(folder: Path, text: str, target: Target = TARGET) -> Path:
     return folder
 
 
-def promtool(*arguments: object) -> None:
+def promtool(*arguments: str | Path) -> None:
     done = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -106,7 +106,7 @@ def test_the_rendered_tests_find_a_broken_rule(tmp_path, file, written_so, broke
     text = rules.read_text()
     assert written_so in text
     rules.write_text(text.replace(written_so, broken))
-    command = [PROMTOOL, "test", "rules", folder / f"tests/shop.{file}.test.yaml"]
+    command = [PROMTOOL, "test", "rules", str(folder / f"tests/shop.{file}.test.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, "exp:" in done.stdout + done.stderr) == (1, True), done.stdout + done.stderr
 

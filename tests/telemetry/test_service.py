@@ -5,8 +5,9 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -51,7 +52,7 @@ class Client:
         families = text_string_to_metric_families((await self.get("/metrics")).text)
         return {tuple(s.labels.values()): s.value for f in families for s in f.samples if s.name == name}
 
-    async def metric_is(self, name: str, wanted: dict[tuple[str, ...], float]) -> bool:
+    async def metric_is(self, name: str, wanted: Mapping[Any, float]) -> bool:
         async def asked() -> bool:
             return await self.metric(name) == wanted
 

@@ -7,9 +7,11 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import httpx
 
@@ -64,7 +66,8 @@ class App:
         self.start()
 
     def reset(self, status: int = 200, headers: dict[str, str] | None = None) -> None:
-        self.status, self.headers, self.seen = status, headers or {}, []
+        self.status, self.headers = status, headers or {}
+        self.seen: list[Any] = []
 
     def start(self) -> None:
         app = self
@@ -152,7 +155,7 @@ class Fleet:
         try:
             started.extend(self._start(compiler, node) for node in self.nodes.values())
             for name in self.nodes:
-                wait_for(lambda name=name: self._is_live(name))
+                wait_for(partial(self._is_live, name))
             yield self
         finally:
             for envoy in started:
@@ -170,7 +173,7 @@ class Fleet:
         file.write_text(static_file(bootstrap(given), snapshot, self.secrets(node.service)))
         with (self.folder / f"{node.id}.log").open("w") as log:
             quick = ["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "50"]
-            command = [binaries.envoy(), "-c", file, "-l", "warning", *quick]
+            command: list[str | Path] = [binaries.envoy(), "-c", file, "-l", "warning", *quick]
             return subprocess.Popen(command, stdout=log, stderr=log)
 
     def _endpoints(self) -> dict[str, tuple[Endpoint, ...]]:

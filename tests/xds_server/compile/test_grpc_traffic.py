@@ -1,6 +1,7 @@
 """gRPC through two stock Envoys: plain HTTP/2 at both ends, mTLS between them."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import pytest
@@ -69,7 +70,8 @@ def start(fleet):
 
 def call(fleet: Fleet, method: str) -> bytes:
     with grpc.insecure_channel(fleet.outbound("web-v1", "payments")) as channel:
-        return channel.unary_unary(method)(b"", timeout=10)
+        ask: Any = channel.unary_unary(method)
+        return bytes(ask(b"", timeout=10))
 
 
 def test_a_call_goes_through(fleet, start):

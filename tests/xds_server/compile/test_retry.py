@@ -5,12 +5,13 @@ from datetime import timedelta
 import pytest
 
 from legation.mesh.model.retry import IDEMPOTENT_METHODS, RetryPolicy
+from legation.mesh.model.service import Protocol
 from xds_server.compile.retry import SAFE_CONDITIONS, retry_rules
 
 SAFE = frozenset(SAFE_CONDITIONS)
 
 
-def rules(retry: RetryPolicy | None, protocol: str = "http") -> list[tuple]:
+def rules(retry: RetryPolicy | None, protocol: Protocol = "http") -> list[tuple]:
     return [
         (rule.methods, rule.policy and (frozenset(rule.policy.retry_on.split(",")), rule.policy.num_retries.value))
         for rule in retry_rules(retry, protocol)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from legation.mesh.instance import InstanceSpec
+from legation.runtime.control.messages import InstanceState
 from xds_server.registry.registry import (
     GRACE,
     HOLD_LIMIT,
@@ -21,7 +22,7 @@ def node(instance: str = "orders-v1-0", service: str = "orders", version: str = 
     return InstanceSpec(instance, service, version, boot, "127.64.1.1", 15006)
 
 
-def up(registry: Registry, given: InstanceSpec, stream: int, state: str = "ready") -> None:
+def up(registry: Registry, given: InstanceSpec, stream: int, state: InstanceState = "ready") -> None:
     registry.connected(given, f"spiffe://shop.local/{given.service}", stream)
     registry.transition(given.id, given.boot, state)
 
@@ -205,7 +206,7 @@ class Machine(RuleBasedStateMachine):
             self.take(self.registry.disconnected(self.open.pop(stream).id, stream, self.now))
 
     @rule(instance=instances, state=st.sampled_from(["ready", "restarting", "draining"]))
-    def say(self, instance: str, state: str) -> None:
+    def say(self, instance: str, state: InstanceState) -> None:
         entry = self.registry.entries.get(instance)
         if entry is not None:
             self.take(self.registry.transition(instance, entry.node.boot, state))

@@ -82,7 +82,16 @@ async def running(folder: Path, *, hds: bool = False) -> AsyncIterator[Envoy]:
     """A started Envoy (not yet a ready one); its log is in folder/envoy.log."""
     config = folder / "envoy.json"
     config.write_text(json.dumps(bootstrap(folder, hds=hds)))
-    command = [binaries.envoy(), "-c", config, "--use-dynamic-base-id", "--concurrency", "1", "-l", "info"]
+    command: list[str | Path] = [
+        binaries.envoy(),
+        "-c",
+        config,
+        "--use-dynamic-base-id",
+        "--concurrency",
+        "1",
+        "-l",
+        "info",
+    ]
     with (folder / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
     try:

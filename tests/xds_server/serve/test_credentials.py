@@ -62,7 +62,7 @@ def test_an_identity_is_followed_through_rotation_refusal_and_restart(tmp_path):
     one, two, three = (authority.issue("spiffe://shop/legation/xds-server", n) for n in (1, 2, 3))
 
     async def main():
-        latest = Latest(None)
+        latest: Latest[Identity | None] = Latest(None)
         follower = asyncio.ensure_future(follow(path, "xds-server", latest))
         consumer = Consumer(Latest(Snapshot.of([])))
         async with serve(consumer, address=path, grace=0.2):

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
+from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest
 from tests.xds_server.protocol.client import snapshot
 from tests.xds_server.serve.world import Authority, Call, Consumer, client_credentials, dial, seen
@@ -324,7 +325,7 @@ def test_mtls_proves_the_peer_and_follows_a_rotated_identity():
     async def main():
         consumer = Consumer(Latest(snapshot("c:web")))
         first = authority.issue("spiffe://shop.local/legation/xds-server", 0x111)
-        identity = Latest(first)
+        identity: Latest[Identity | None] = Latest(first)
         web = client_credentials(authority.issue("spiffe://shop.local/web", 0xABC))
         async with serve(consumer, address="127.0.0.1:0", identity=identity, grace=0.1) as server:
             address = server.address

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 from cryptography import x509
@@ -82,7 +83,7 @@ class Call:
     """One delta stream of a client that does as it is told."""
 
     def __init__(self, channel: grpc.aio.Channel, method: str = f"/{ADS}/DeltaAggregatedResources") -> None:
-        self.call = channel.stream_stream(method)()
+        self.call: Any = channel.stream_stream(method)()
 
     async def send(self, node: str = "", features: tuple[str, ...] = (), **fields) -> None:
         request = DeltaDiscoveryRequest(**fields)
