@@ -73,11 +73,11 @@ class Fleet:
     async def running(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             identity = Latest[Identity | None](self._issue(names.XDS_SERVER))
-            at = await stack.enter_async_context(serve(self, address="127.0.0.1:0", identity=identity, grace=0.1))
+            server = await stack.enter_async_context(serve(self, address="127.0.0.1:0", identity=identity, grace=0.1))
             for node in self.nodes:
                 socket = self.folder / f"{node.id}.sds"
                 await stack.enter_async_context(_secrets(socket, self._issue(node.service)))
-                await stack.enter_async_context(self._envoy(node, int(at.rpartition(":")[2]), socket))
+                await stack.enter_async_context(self._envoy(node, int(server.address.rpartition(":")[2]), socket))
             yield
 
     def _issue(self, name: str) -> Identity:

@@ -17,7 +17,8 @@ from xds_server.metrics import Metrics
 from xds_server.protocol.types import Acknowledged, Nacked
 from xds_server.registry.registry import GRACE, UnknownInstance
 from xds_server.registry.store import SqliteStore, StoreFailed
-from xds_server.serve.session import Rejected, StreamInfo
+from xds_server.serve.info import StreamInfo
+from xds_server.serve.session import Rejected
 from xds_server.snapshot import ENDPOINT, ROUTE
 
 MESH = """

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -57,7 +58,7 @@ def test_the_example_of_the_documentation_runs(capsys):
     from contextlib import AsyncExitStack
 
     stack, calls = AsyncExitStack(), []
-    world = {"client_of": client_of}
+    world: dict[str, Any] = {"client_of": client_of}
     exec(text.replace(":18000", ":0"), world)
 
     async def run():

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
@@ -17,6 +18,10 @@ from xds_server.serve.servicers import ADS, SERVICES
 from xds_server.snapshot import CLUSTER, ENDPOINT, Resource, Snapshot
 
 SINGLE = [service for service in SERVICES if service[3]]
+
+
+def sent_more_than(consumer: Consumer, count: int) -> bool:
+    return len(consumer.of(Send)) > count
 
 
 def talk(tmp_path, script, specs="c:web e:web l:web r:web s:web", **options):
@@ -173,9 +178,9 @@ def test_48_a_slow_reader_gets_the_newest(tmp_path, kind):
         await seen(lambda: bool(consumer.of(Send)))
         for n in range(1, 40):
             consumer.snapshots.set(big(n))
-            before = len(consumer.of(Send))
-            await asyncio.wait([asyncio.ensure_future(seen(lambda b=before: len(consumer.of(Send)) > b))], timeout=0.02)
-        got = []
+            sent = partial(sent_more_than, consumer, len(consumer.of(Send)))
+            await asyncio.wait([asyncio.ensure_future(seen(sent))], timeout=0.02)
+        got: list[int] = []
         while got[-1:] != [39]:
             (item,) = (await slow.read()).resources
             got.append((item.resource if kind is Call else item).value[0])
