@@ -45,9 +45,7 @@ async def _shop(folder: Path, seconds: float, rounds: int) -> AsyncIterator[Figu
             if number == rounds - 1:
                 for figure in await _at_rest(state, seconds):
                     yield figure
-    note = (
-        f"the shop, 8 instances; from an empty state folder {cold:.1f} s; peer: an Envoy alone, to its first answer"
-    )
+    note = f"the shop, 8 instances; from an empty state folder {cold:.1f} s; peer: an Envoy alone, to its first answer"
     yield Figure("footprint", "up-warm", "s", ours, peer, None, note)
 
 

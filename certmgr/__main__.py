@@ -1,5 +1,7 @@
 """`python -m certmgr`: certmgr as a process of its own."""
 
+import legation.runtime.lean  # isort: skip  # noqa: F401 - first
+
 import os
 import resource
 import sys

@@ -1,5 +1,7 @@
 """`python -m telemetry`: the service as a process."""
 
+import legation.runtime.lean  # isort: skip  # noqa: F401 - first
+
 import os
 import sys
 

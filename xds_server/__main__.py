@@ -1,5 +1,7 @@
 """`python -m xds_server`."""
 
+import legation.runtime.lean  # isort: skip  # noqa: F401 - first
+
 import os
 import sys
 

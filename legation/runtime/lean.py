@@ -1,4 +1,4 @@
-"""Import this first in a process that there is one of for each instance: it keeps out what nobody there uses.
+"""Import this first in a process that runs for as long as the mesh does: it keeps out what nobody there uses.
 
 structlog loads rich and its syntax highlighting (6 MB) for tracebacks on a terminal, wherever rich is installed.
 """
