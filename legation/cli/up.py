@@ -13,6 +13,7 @@ from legation.cli.find import ask_status
 from legation.cli.output import Exit, chatter
 from legation.host import probe
 from legation.host.__main__ import RUNNING, UpSettings
+from legation.host.layout import HostFile
 from legation.host.show import welcome
 from legation.mesh.source import SourcedMesh
 from legation.mesh.summarize import summarize
@@ -33,28 +34,29 @@ def foreground(source: SourcedMesh, file: Path, state: StateFolder, gateway_port
         chatter(str(error))
         return Exit.FINDINGS
     settings = UpSettings(str(file), str(state.root), source.text, summarize(source), gateway_port)
+    if (status := _running(state)) is not None:
+        return already_up(status, state, source.mesh.mesh, file)
     given = state.root / RUNNING
     given.write_bytes(msgspec.json.encode(settings))
-    if _is_up(state, None):
-        return already_up(state)
     return become("legation.host", given)
 
 
-def _is_up(state: StateFolder, mesh: str | None) -> bool:
-    """Say whether a mesh (of that name) runs from a state folder and answers."""
+def _running(state: StateFolder) -> HostStatus | None:
+    """Return the state of the mesh that runs from a state folder, if one does and answers."""
     with contextlib.suppress(ControlError):
-        return ask_status(state, 2.0).mesh == (mesh or ask_status(state, 2.0).mesh)
-    return False
+        return ask_status(state, 2.0)
+    return None
 
 
-def already_up(state: StateFolder) -> Exit:
-    """Say that the mesh runs already, and where."""
-    try:
-        status = ask_status(state)
-    except ControlError:
-        chatter(f"a mesh is starting or ending from {state.root}; look again in a moment")
-        return Exit.OK
-    chatter(f"{status.mesh} is up: {status.gateway or 'no service is exposed'}")
+def already_up(status: HostStatus, state: StateFolder, mesh: str, file: Path) -> Exit:
+    """Say what runs already from a state folder; FINDINGS where that is not the mesh that was asked for."""
+    host, end = HostFile.read(state.host_file), f"legation down --state {state.root}"
+    if status.mesh != mesh or (host is not None and Path(host.file) != file):
+        by = f", by {host.file}" if host is not None else ""
+        chatter(f"mesh {status.mesh} runs from {state.root}{by}: end it first ({end}), or choose another --state DIR")
+        return Exit.FINDINGS
+    url = status.gateway or "no service is exposed"
+    chatter(f"{mesh} is up already: {url}; edit {file.name} to change it, {end} ends it")
     return Exit.OK
 
 
@@ -62,9 +64,9 @@ def behind(source: SourcedMesh, file: Path, state: StateFolder, gateway_port: in
     """Start a mesh that outlives this command; with a limit, wait until a request has passed through every service."""
     os.umask(0o077)
     state.make()
-    if _is_up(state, source.mesh.mesh):
-        already_up(state)
-        return _wait(state, None, limit) if limit is not None else Exit.OK
+    if (status := _running(state)) is not None:
+        said = already_up(status, state, source.mesh.mesh, file)
+        return _wait(state, None, limit) if limit is not None and said is Exit.OK else said
     argv = [sys.executable, "-m", "legation.cli.main", "up", "-f", str(file), "--state", str(state.root)]
     argv += ["--gateway-port", str(gateway_port)] if gateway_port is not None else []
     with (state.logs / "up.log").open("wb") as output:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from legation.runtime.control.messages import ComponentStatus, HostStatus, InstanceStatus
 
+_TITLES = {"openbao": "OpenBao"}
 _STYLES = {True: "green", False: "yellow"}
 
 
@@ -22,16 +23,17 @@ def picture(status: HostStatus, now: datetime) -> RenderableType:
     for row in _rows(status, now):
         table.add_row(*row)
     title = Text.assemble((status.mesh, "bold"), "   ", status.gateway or "no service is exposed")
-    return Group(title, _components(status), Text(), table, *_problems(status))
+    shown = (Text(), table) if table.row_count else ()
+    return Group(title, _components(status), *shown, *_problems(status))
 
 
 def _components(status: HostStatus) -> Text:
     """Return one line about our own processes."""
-    components = {"OpenBao": status.openbao, "xds_server": status.xds_server}
-    components |= {"certmgr": status.certmgr, "telemetry": status.telemetry}
     line = Text()
-    for name, component in components.items():
-        line.append("● ", _STYLES[component.state == "running"]).append(f"{name}{_restarts(component)}   ")
+    for name, component in status.components.items():
+        runs = component.state == "running"
+        line.append("● " if runs else "○ ", _STYLES[runs]).append(_TITLES.get(name, name))
+        line.append("" if runs else f" {component.state}", _STYLES[runs]).append(f"{_restarts(component)}   ")
     return line
 
 
@@ -48,13 +50,10 @@ def _rows(status: HostStatus, now: datetime) -> Iterator[tuple[str | Text, ...]]
 
 
 def _row(service: str, instance: InstanceStatus, now: datetime) -> tuple[str | Text, ...]:
-    state = "healthy" if instance.healthy else instance.state
-    if state == "ready":
-        state = "unhealthy"
     return (
         service,
         instance.id.removeprefix("legation-"),
-        Text(state, _STYLES[instance.healthy]),
+        Text(instance.condition, _STYLES[instance.healthy]),
         Text("synced" if instance.synced else "-", _STYLES[instance.synced]),
         _certificate(instance, now),
         _requests(instance),

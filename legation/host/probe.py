@@ -17,22 +17,18 @@ def missing(status: HostStatus) -> tuple[str, ...]:
 
 def _missing(status: HostStatus) -> Iterator[str]:
     yield from status.problems
-    for name in ("openbao", "xds_server", "certmgr", "telemetry"):
-        if getattr(status, name).state != "running":
-            yield f"{name} is {getattr(status, name).state}"
-    for instance in _all(status):
+    for name, component in status.components.items():
+        if component.state != "running":
+            yield f"{name} is {component.state}"
+    for instance in status.instances:
         if instance.certificate_serial is None:
             yield f"{instance.id} has no certificate yet"
         elif not instance.synced:
             yield f"{instance.id} does not have its configuration yet"
+        elif instance.condition == "unhealthy":
+            yield f"{instance.id} does not pass its health check yet"
         elif not instance.healthy:
-            yield f"{instance.id} is {instance.state}, not healthy"
-
-
-def _all(status: HostStatus) -> Iterator[InstanceStatus]:
-    yield from status.gateways
-    for service in status.services:
-        yield from service.instances
+            yield f"{instance.id} is {instance.condition}"
 
 
 async def unreached(status: HostStatus) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What `legation up` shows while it runs: a live table on a terminal, else a line a change."""
 
+import asyncio
 import contextlib
 import os
 import sys
@@ -12,7 +13,8 @@ from shutil import which
 import structlog
 
 from legation.host import probe
-from legation.host.host import COMPONENTS, Host
+from legation.host.host import Host
+from legation.host.lines import Lines
 from legation.host.status import collect
 from legation.runtime.console import chatter
 from legation.runtime.control.messages import HostStatus, InstanceStatus
@@ -54,26 +56,12 @@ async def _show_table(host: Host) -> None:
 
 
 async def _show_lines(host: Host) -> None:
-    said: dict[str, str] = {}
+    lines = Lines()
     async for status, is_up in _statuses(host, _REFRESH_LINES):
-        lines = _lines(status)
-        for name, text in lines.items():
-            if said.get(name) != text:
-                chatter(f"{name}: {text}" if text else name)
-        said = lines
+        for line in lines.news(status, asyncio.get_running_loop().time()):
+            chatter(line)
         if is_up:
             chatter(welcome(status))
-
-
-def _lines(status: HostStatus) -> dict[str, str]:
-    """Return one line for each thing that can change; a problem is a line of its own."""
-    components = {name: getattr(status, name).state for name in COMPONENTS}
-    instances = [*status.gateways, *(i for s in status.services for i in s.instances)]
-    return {
-        **components,
-        **{i.id: "healthy" if i.healthy else i.state for i in instances},
-        **dict.fromkeys((f"problem: {problem}" for problem in status.problems), ""),
-    }
 
 
 async def _statuses(host: Host, refresh: float) -> AsyncIterator[tuple[HostStatus, bool]]:

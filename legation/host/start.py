@@ -10,8 +10,8 @@ from pathlib import Path
 from legation.host.desired import gateway_ports
 from legation.host.layout import HostFile
 from legation.mesh.desired import DesiredMesh, Exposed
-from legation.runtime import binaries, locks
-from legation.runtime.state import StateFolder
+from legation.runtime import binaries, locks, process
+from legation.runtime.state import StateFolder, default_root
 
 _BLOCKS = range(191)
 
@@ -108,7 +108,11 @@ def _port(expose: Exposed, chosen: int | None) -> int:
 
 
 def _by_whom(port: int) -> str:
-    """Return ` by <program> (pid n)` where that may be seen."""
+    """Return who has a port, where that may be seen: a mesh of ours, or ` by <program> (pid n)`."""
+    for file in default_root(os.environ).glob("*/host.json"):
+        other = HostFile.read(file)
+        if other is not None and port in other.gateway_ports.values() and process.runs(other.pid):
+            return f" by mesh {other.mesh} (legation down --state {file.parent} ends it)"
     import psutil  # noqa: PLC0415 - for this message alone
 
     try:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 class MissingComponent(Exception):
-    """A component that is not installed; says what installs it."""
+    """A component that is not installed, or not whole; says what installs it."""
 
     def __init__(self, package: str) -> None:
         """Keep the package's name."""
         self.package = package
-        super().__init__(f"{package} is not installed: run make sync (it installs from the lock file)")
+        super().__init__(f"{package} is not installed, or not whole: run make clean, then make up")
 
 
 def find(package: str, ending: str) -> Path:

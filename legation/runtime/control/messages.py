@@ -220,6 +220,13 @@ class InstanceStatus(Message, frozen=True, kw_only=True):
     restarts: int = 0
     problem: Annotated[str | None, Meta(description="what is wrong and how to mend it")] = None
 
+    @property
+    def condition(self) -> str:
+        """One word for how it is: healthy, or why not."""
+        if self.healthy:
+            return "healthy"
+        return "unhealthy" if self.state == "ready" else self.state
+
 
 class ServiceStatus(Message, frozen=True, kw_only=True):
     """A service and its instances on this host."""
@@ -243,3 +250,13 @@ class HostStatus(Message, frozen=True, kw_only=True):
     gateways: tuple[InstanceStatus, ...] = ()
     services: tuple[ServiceStatus, ...]
     problems: tuple[str, ...] = ()
+
+    @property
+    def components(self) -> dict[str, ComponentStatus]:
+        """Our own processes, by name."""
+        return {name: getattr(self, name) for name in ("openbao", "xds_server", "certmgr", "telemetry")}
+
+    @property
+    def instances(self) -> tuple[InstanceStatus, ...]:
+        """All instances on this host, the gateways first."""
+        return (*self.gateways, *(instance for service in self.services for instance in service.instances))
