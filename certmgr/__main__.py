@@ -21,6 +21,10 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every key
     settings.folder.make()
     try:
+        settings.method(Store(settings.folder.certmgr))
+    except ValueError as error:
+        sys.exit(f"certmgr: {error}")
+    try:
         with Store(settings.folder.certmgr).lock():
             lifecycle.main("certmgr", lambda: run(settings, WallClock()))
     except Locked as error:

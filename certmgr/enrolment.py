@@ -10,10 +10,12 @@ import structlog
 from certmgr.core.bundle import Damaged
 from certmgr.core.plan import Wanted
 from certmgr.embedded import Embedded
+from certmgr.issue.auth import Intercepted
 from certmgr.issue.issuer import IssueError
 from certmgr.issue.login import Login
 from certmgr.issue.setup import Authority, CannotSetUp, Enroller, root_of
 from certmgr.issue.vault import Token, Vault, VaultError
+from certmgr.metrics import Metrics
 from certmgr.store import Store
 from legation.runtime.clock import Clock
 
@@ -35,16 +37,23 @@ class Enrolment:
     """Enrols the identities of the mesh. Without a login of the host (None) others put the credentials in place."""
 
     def __init__(
-        self, vault: Vault, store: Store, clock: Clock, login: Login | None, embedded: Embedded | None = None
+        self,
+        vault: Vault,
+        store: Store,
+        clock: Clock,
+        metrics: Metrics,
+        login: Login | None,
+        embedded: Embedded | None = None,
     ) -> None:
         """Prepare; an embedded OpenBao is set up first, once."""
-        self._vault, self._store, self._clock = vault, store, clock
+        self._vault, self._store, self._clock, self._metrics = vault, store, clock, metrics
         self._login, self._embedded = login, embedded
         self._asked = asyncio.Event()
         self._refused: set[str] = set()
         self._delivered: dict[str, float] = {}
         self._retrying = False
         self.problem: str | None = None
+        self._alarmed: str | None = None
         self._authority: Authority | None = None
         self._wanted: tuple[Wanted, ...] = ()
 
@@ -98,6 +107,8 @@ class Enrolment:
             changes = await asyncio.to_thread(self._enrol, authority, wanted)
         except (VaultError, IssueError, CannotSetUp, Damaged, OSError) as error:
             self.problem = str(error)
+            if isinstance(error, Intercepted):
+                self._alarm(error)
             if attempt % 10 == _PATIENCE:
                 log.warning("identities are not enrolled", reason=self.problem, attempts=attempt + 1)
             return None
@@ -105,6 +116,13 @@ class Enrolment:
         if changes:
             log.info("identities enrolled", changes=changes)
         return changes
+
+    def _alarm(self, error: Intercepted) -> None:
+        """Say once that somebody may have this host's credential."""
+        if self._alarmed != str(error):
+            self._alarmed = str(error)
+            self._metrics.alarms.labels("wrapped_secret_id").inc()
+            log.error("ALARM: SecretID may be intercepted", reason=str(error))
 
     def _enrol(self, authority: Authority, wanted: Sequence[Wanted]) -> list[str]:
         """Do it all, in order: whoever dies in between leaves a state that the next run completes."""
@@ -139,6 +157,12 @@ class Enrolment:
     def _trust(self) -> list[str]:
         """Pin the first root that is seen; refuse another one."""
         root, pinned = root_of(self._vault), self._store.root()
+        called = root.subject.rfc4514_string()
+        if self._embedded is None and "DEV" in called:
+            raise RootChanged(
+                f"the root of {self._vault.address} is {called}, which is for trying things out: "
+                "set up another with legation certs init"
+            )
         if pinned is None:
             self._store.pin(root)
             return ["trusted root"]

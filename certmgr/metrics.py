@@ -25,6 +25,10 @@ class Metrics:
         )
         self.streams = Gauge("certmgr_sds_streams", "Open SDS streams of an identity", ["identity"], registry=registry)
         self.vault_up = Gauge("certmgr_vault_up", "1 when Vault answers and is unsealed", registry=registry)
+        self.logins = Counter("certmgr_vault_logins", "Logins of this host to Vault", ["outcome"], registry=registry)
+        self.alarms = Counter(
+            "certmgr_alarms", "Signs of an attack, which somebody should look at", ["kind"], registry=registry
+        )
         self.seconds_to_outage = Gauge(
             "certmgr_seconds_to_outage",
             "Seconds until the first certificate in use expires; NaN when there is none",

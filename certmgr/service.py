@@ -12,6 +12,7 @@ from certmgr.control import metrics_route, routes
 from certmgr.core.plan import plan
 from certmgr.embedded import Embedded
 from certmgr.enrolment import Enrolment
+from certmgr.issue.auth import enter
 from certmgr.issue.issuer import Issuer
 from certmgr.issue.login import Login
 from certmgr.issue.setup import Authority
@@ -19,7 +20,7 @@ from certmgr.issue.vault import Vault, VaultState
 from certmgr.metrics import Metrics
 from certmgr.settings import Settings
 from certmgr.source import follow, remembered
-from certmgr.store import Store, host_credentials
+from certmgr.store import Store
 from legation.mesh.model.mesh import Mesh
 from legation.runtime.clock import Clock
 from legation.runtime.control import server
@@ -59,7 +60,7 @@ class _Service:
         embedded = None
         if not settings.vault_address:
             embedded = Embedded(self._vault, self._folder.openbao, self._store.host_file)
-        self.enrolment = Enrolment(self._vault, self._store, clock, self._login(clock), embedded)
+        self.enrolment = Enrolment(self._vault, self._store, clock, self._metrics, self._login(clock), embedded)
         self.agent = Agent(
             Issuer(self._vault, self._store, clock, lambda: self.enrolment.problem),
             self._store,
@@ -72,8 +73,11 @@ class _Service:
 
     def _login(self, clock: Clock) -> Login | None:
         """Return the host's way in; None where others put the credentials of each identity in place."""
-        file = self._settings.host_credentials(self._store)
-        return None if file is None else Login(lambda: self._vault.login(host_credentials(file)), clock)
+        method = self._settings.method(self._store)
+        if method is None:
+            return None
+        entering = enter(self._vault, method, self._store.host_file)
+        return Login(entering, clock, lambda outcome: self._metrics.logins.labels(outcome).inc())
 
     def recall(self) -> None:
         """Take in the last mesh, so that what is on disk is served before anybody answers."""

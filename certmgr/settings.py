@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from certmgr.issue.auth import Method
 from certmgr.issue.vault import Address
 from certmgr.store import Store
 from legation.runtime.state import StateFolder
@@ -16,13 +17,18 @@ class Settings:
     xds_control: str = field(default="", metadata={"help": "xds_server's control socket; default: the state folder's"})
     vault_address: str = field(default="", metadata={"help": "https URL of your Vault; default: the embedded OpenBao"})
     vault_ca: str = field(default="", metadata={"help": "file with the CA that Vault's own certificate is checked by"})
+    vault_auth: str = field(
+        default="approle", metadata={"help": "how this host logs in: approle, token, jwt, kubernetes or cert"}
+    )
     vault_credentials: str = field(
         default="",
         metadata={
-            "help": "JSON file with role_id and secret_id of this host's AppRole (legation certs init writes it); "
-            "default: the embedded OpenBao's, or with --vault-address none: others enrol the identities"
+            "help": "file with what this host logs in with (docs/vault.md); default: the embedded OpenBao's, "
+            "or with --vault-address none: then others put each identity's credentials in place"
         },
     )
+    vault_auth_mount: str = field(default="", metadata={"help": "mount of that method; default: its name"})
+    vault_auth_role: str = field(default="", metadata={"help": "role that this host logs in as; default: mesh-enrol"})
     retry_limit: float = field(default=300.0, metadata={"help": "longest back-off after a failure, in seconds"})
     metrics_address: str = field(default="", metadata={"help": "host:port for GET /metrics beside the control socket"})
 
@@ -43,8 +49,10 @@ class Settings:
             return Address(url=self.vault_address, ca=self.vault_ca)
         return Address(socket=str(self.folder.bao_socket))
 
-    def host_credentials(self, store: Store) -> Path | None:
-        """Return the file with the host's AppRole; None when others enrol the identities."""
-        if self.vault_credentials:
-            return Path(self.vault_credentials)
-        return None if self.vault_address else store.host_file
+    def method(self, store: Store) -> Method | None:
+        """Return how this host logs in; None when others enrol its identities. ValueError when that makes no sense."""
+        if not self.vault_address:
+            return Method("approle", store.host_file, "approle")
+        if not self.vault_credentials and self.vault_auth == "approle":
+            return None
+        return Method.of(self.vault_auth, self.vault_credentials, self.vault_auth_mount, self.vault_auth_role)

@@ -5,7 +5,7 @@ root.pem                 the root that this host trusts, pinned when it was firs
 mesh.yaml                the last mesh, so that certmgr can start alone
 identities/<name>.pem    key, leaf, intermediate and root of one identity, together: never a mixed pair
 approle/<name>.json      what the identity's signer logs in with
-enrol.json               what the host logs in with, where the embedded OpenBao made it
+enrol.json               what the host logs in with: made in the embedded OpenBao, or unwrapped
 """
 
 import fcntl
@@ -137,14 +137,6 @@ def app_role(path: Path) -> AppRole | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         # without the cause: it could quote the file
         raise Damaged(f"{path} does not hold a role_id and a secret_id, as JSON") from None
-
-
-def host_credentials(path: Path) -> AppRole:
-    """Return the host's AppRole, read anew for each login; Damaged without it."""
-    found = app_role(path)
-    if found is None:
-        raise Damaged(f"{path} is not there: it holds the AppRole that this host enrols its identities with")
-    return found
 
 
 def read(path: Path) -> bytes | None:

@@ -85,6 +85,7 @@ def _init() -> Iterable[Rule]:
     yield from (Rule(f"sys/auth/{auth}", "create read update sudo") for auth in auths)
     yield Rule("sys/audit", "read sudo")
     yield Rule("sys/policies/acl", "list")
+    yield Rule("sys/policies/acl/+", "read")
     yield from (Rule(f"sys/policies/acl/{policy}", write) for policy in policies)
     yield from (Rule(f"auth/{auth}/role", "list") for auth in auths)
     yield from (Rule(f"auth/approle/role/{role}", write) for role in (f"{ENROL}*", "mesh-sign-*", "legation-*"))
@@ -104,4 +105,4 @@ POLICIES: Mapping[str, str] = {
 """Every policy of the mesh, by name."""
 
 INIT_POLICY = text(_init())
-"""What `legation certs init` needs. It writes policies: whoever has it can have the whole Vault. Never on a host."""
+"""What `legation certs init` and `doctor` need. It writes policies: who has it can have the whole Vault. On no host."""

@@ -188,6 +188,7 @@ def _new_root(authority: Authority) -> Mapping[str, Any]:
         "key_bits": 256,
         "ttl": f"{ROOT_HOURS - 1}h",
         "max_path_length": 1,
+        "permitted_uri_domains": authority.trust_domain,
     }
 
 

@@ -2,12 +2,17 @@
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from certmgr.issue.vault import Denied, Rejected, Token
+from certmgr.issue.vault import Denied, Rejected, Token, VaultError
 from legation.runtime.clock import Clock
 
 T = TypeVar("T")
+
+Outcome = Literal["ok", "refused", "failed"]
+
+_RETRY = 10.0
+"""Seconds until a login is tried again while the token from before is still good."""
 
 
 class LoginRefused(Rejected):
@@ -17,17 +22,20 @@ class LoginRefused(Rejected):
 class Login:
     """Gives calls a token.
 
-    Tokens are short-lived batch tokens: nothing to renew (a renewal near its end succeeds with a
-    shrinking lease and then fails), nothing for Vault to store, a login is one cheap call. The
-    credentials are read again for every login, so a replaced file takes effect (vault#18562).
+    A new one is got at half of the old one's life, so that there is no gap: a renewal near the end
+    succeeds with a shrinking lease and then fails. When that does not work, the old one serves on
+    to its end. The credentials are read again for every login, so a replaced file takes effect
+    (vault#18562).
     """
 
-    def __init__(self, enter: Callable[[], Token], clock: Clock) -> None:
-        """Prepare; `enter` logs in, and reads its credentials anew each time. Nothing is asked yet."""
-        self._enter, self._clock = enter, clock
+    def __init__(
+        self, enter: Callable[[], Token], clock: Clock, told: Callable[[Outcome], None] = lambda _: None
+    ) -> None:
+        """Prepare; `enter` logs in, and reads its credentials anew each time. `told` hears how each login went."""
+        self._enter, self._clock, self._told = enter, clock, told
         self._lock = threading.Lock()
         self._token: Token | None = None
-        self._good_until = 0.0
+        self._good_until = self._ends = 0.0
 
     def call(self, work: Callable[[Token], T]) -> T:
         """Do something with a token; once more with a fresh one when it is denied. Blocks, from any thread."""
@@ -47,11 +55,30 @@ class Login:
             if self._token is not None and now < self._good_until:
                 return self._token, False
             try:
-                self._token = self._enter()
-            except Rejected as error:
-                raise LoginRefused(str(error)) from None
-            self._good_until = now + self._token.lease / 2
-            return self._token, True
+                token = self._login()
+            except VaultError:
+                if self._token is None or now >= self._ends:
+                    raise
+                self._good_until = min(self._ends, now + _RETRY)
+                return self._token, False
+            self._token = token
+            self._good_until, self._ends = now + token.lease / 2, now + token.lease
+            return token, True
+
+    def _login(self) -> Token:
+        try:
+            token = self._enter()
+        except LoginRefused:
+            self._told("refused")
+            raise
+        except Rejected as error:
+            self._told("refused")
+            raise LoginRefused(str(error)) from None
+        except Exception:
+            self._told("failed")
+            raise
+        self._told("ok")
+        return token
 
     def _drop(self, token: Token) -> None:
         """Forget a token that was refused."""

@@ -15,10 +15,14 @@ from certmgr.core.layout import INT_MOUNT
 from certmgr.core.setup import INTERMEDIATE_HOURS, Authority, CannotSetUp, Seen, Step, observed, plan
 from certmgr.core.verify import intermediate_faults
 from certmgr.issue import csr
-from certmgr.issue.vault import AppRole, Broken, Missing, Token, Vault, VaultError, pick
+from certmgr.issue.vault import AppRole, Broken, Denied, Missing, Token, Vault, VaultError, pick
 
 _ROUNDS = 6
 """Plans that are made one after the other; three are needed."""
+
+
+_FOLDERS = (f"{INT_MOUNT}/roles", "sys/policies/acl")
+"""Where others may have put what reaches our names."""
 
 
 class Setup:
@@ -64,6 +68,30 @@ class Setup:
     def host_credentials(self, wrap_ttl: int = layout.WRAP_TTL) -> tuple[str, str]:
         """Return the role id of what runs all the time, and a token that its secret id is wrapped in."""
         return _wrapped(self._vault, self._token, layout.ENROLLER_PATH, wrap_ttl)
+
+    def examine(self, authority: Authority) -> tuple[Seen, tuple[str, ...]]:
+        """Return what is there, also what is not ours, and the paths that the token may not read."""
+        at: dict[str, Mapping[str, Any]] = {}
+        refused: list[str] = []
+
+        def look(path: str) -> None:
+            try:
+                found = self._look(path)
+            except Denied:
+                refused.append(path.removesuffix("/"))
+                return
+            if found is not None:
+                at[path.removesuffix("/")] = found
+
+        for path in (*observed(authority), "sys/audit"):
+            look(path)
+        folders = (*dict.fromkeys((f"{authority.root_mount}/issuers", f"{INT_MOUNT}/issuers")), *_FOLDERS)
+        for folder in folders:
+            for key in Seen(at).keys(folder):
+                path = f"{folder.removesuffix('s') if folder.endswith('issuers') else folder}/{key}"
+                if path not in at:
+                    look(path)
+        return Seen(at), tuple(refused)
 
     def _look(self, path: str) -> Mapping[str, Any] | None:
         """Return what is at a path; None when nothing is, or when not even its mount is there yet."""

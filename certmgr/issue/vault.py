@@ -17,7 +17,8 @@ and `/` in names through into the URL; it blocks, and its session is not to be s
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import hvac
@@ -93,11 +94,19 @@ _BY_KIND: Mapping[type[hvac.exceptions.VaultError], type[VaultError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where Vault is: a URL, or a unix socket's path. `ca` is the file that its certificate is checked against."""
+    """Where Vault is: a URL, or a unix socket's path. `ca` is the file that its certificate is checked against.
+
+    `shown` is a file with a client certificate and its key, for the one login that shows it.
+    """
 
     url: str = ""
     socket: str = ""
     ca: str = ""
+    shown: str = ""
+
+    def showing(self, file: Path) -> "Address":
+        """Return the same place, to which a certificate is shown."""
+        return replace(self, shown=str(file))
 
     def __str__(self) -> str:
         """Return what people call it."""
@@ -137,6 +146,16 @@ class Vault:
             return "unreachable"
         status = answer.status_code if isinstance(answer, requests.Response) else 200
         return "ok" if status in {200, 429, 473} else "sealed"
+
+    def version(self) -> str:
+        """Return the server's version, which it tells anybody; Unreachable when nobody is there."""
+        client = self._client("")
+        try:
+            answer = client.sys.read_health_status(method="GET")
+        except requests.RequestException as error:
+            raise Unreachable(f"{self.address} does not answer ({type(error).__name__}{_why(error)})") from None
+        found = answer.json() if isinstance(answer, requests.Response) else answer
+        return str(pick(found, "version"))
 
     def login(self, credentials: AppRole) -> Token:
         """Return a token for an AppRole; Rejected when its secret id is not (or no longer) good."""
@@ -203,9 +222,9 @@ class Vault:
         """Do a call and say in our own words what went wrong."""
         try:
             answer = work()
-        except requests.RequestException as error:
+        except OSError as error:  # a RequestException is one, and so is a certificate's file that is not there
             # the cause is cut off: its text and its request object hold what was sent
-            raise Unreachable(f"{self.address} does not answer ({type(error).__name__})") from None
+            raise Unreachable(f"{self.address} does not answer ({type(error).__name__}{_why(error)})") from None
         except hvac.exceptions.VaultError as error:
             kind = _BY_KIND.get(type(error), Broken)
             raise kind(f"{self.address}: {_said(error)}") from None
@@ -216,6 +235,13 @@ class Vault:
         if not isinstance(answer, dict):
             raise Broken(f"{self.address} answered with no JSON object")
         return answer
+
+
+def _why(error: OSError) -> str:
+    """Return what a person can mend: a certificate that is not trusted, a name that is not known."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return ": its certificate is not trusted; name its CA with --vault-ca FILE"
+    return ""
 
 
 def pick(answer: Mapping[str, Any], *keys: str) -> Any:
@@ -247,6 +273,7 @@ def _connect(address: Address) -> hvac.Client:
     session = requests.Session()
     session.trust_env = False
     session.verify = address.ca or True
+    session.cert = address.shown or None
     url = address.url
     if address.socket:
         session.mount(SCHEME, UnixAdapter(address.socket))

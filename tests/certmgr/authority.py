@@ -67,7 +67,7 @@ class Authority:
         if names:
             extensions.append((x509.SubjectAlternativeName(names), True))
         subject = new_key() if wrong.get("other_key") else key
-        leaf = sign(subject, "", "int", wrong.get("signer", self.key), life, tuple(extensions))
+        leaf = sign(subject, wrong.get("called", ""), "int", wrong.get("signer", self.key), life, tuple(extensions))
         return Bundle(key, leaf, wrong.get("chain", (self.intermediate,)), wrong.get("root", self.root))
 
 
