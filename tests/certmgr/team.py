@@ -31,7 +31,7 @@ class Team:
 def team(folder: Path) -> Iterator[Team]:
     """Their server, from nothing; its state is in memory."""
     port = free_port()
-    argv = [binaries.bao(), "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={ROOT.value}"]
+    argv = [str(binaries.bao()), "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={ROOT.value}"]
     argv += [f"-dev-listen-address=127.0.0.1:{port}", "-dev-tls", f"-dev-tls-cert-dir={folder}"]
     with (folder / "openbao.log").open("wb") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log, env={"HOME": str(folder), "PATH": "/usr/bin:/bin"})

@@ -144,7 +144,8 @@ def test_attack_14_login_that_fails_at_half_of_a_life_leaves_the_old_token_to_it
         def now(self):
             return self.time
 
-    given, clock, told = [Token("one", 100)], Clock(), []
+    given, clock = [Token("one", 100)], Clock()
+    told: list[str] = []
 
     def enter_once():
         if not given:
@@ -377,7 +378,8 @@ def test_settings_that_make_no_sense_end_it_with_what_would(tmp_path, words, sai
 
 def test_login_of_the_clock_is_the_wall(there, tmp_path):
     """Every way is a `Login` in the service: tokens are reused while they are young."""
-    file, count = secret(tmp_path / "token", made(there)), []
+    file = secret(tmp_path / "token", made(there))
+    count: list[str] = []
     login = Login(way(there, "token", file), WallClock(), count.append)
     assert len({login.call(lambda token: token.value) for _ in range(3)}) == 1
     assert count == ["ok"]

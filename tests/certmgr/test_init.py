@@ -176,7 +176,7 @@ def test_root_of_the_team_signs_the_intermediate(tmp_path):
         done = boss("init", "--yes", "--root", "pki/r26", token=ROOT.value)
         assert done.returncode == 0, done.stderr
         assert root_of(server.vault).subject.rfc4514_string() == "CN=The team's root"
-        assert f"{ROOT_MOUNT}/" not in server.vault.read(ROOT, "sys/mounts")
+        assert f"{ROOT_MOUNT}/" not in (server.vault.read(ROOT, "sys/mounts") or {})
         assert boss("init", "--dry-run", "--root", "pki/r26", token=ROOT.value).returncode == 0
 
 
