@@ -35,6 +35,11 @@ bench: ## measure against the peers, a JSON line a case (fanout needs Go 1.26; O
 	@$(MAKE) --no-print-directory sync >&2  # stdout is for the figures
 	@$(BIN)/python -m bench.run $(ONLY)
 
+SECONDS ?= 60
+fuzz: sync ## feed a stream garbage for a while (SECONDS=3600; needs x86-64: atheris has no other wheels)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/fuzz.txt --require-hashes
+	$(BIN)/python -m tests.fuzz.fuzz -max_total_time=$(SECONDS) -max_len=600 -rss_limit_mb=1024 -artifact_prefix=build/ build/fuzz
+
 golden: sync ## write what the generators now make into tests/golden
 	$(BIN)/pytest --update-golden $(ARGS)
 

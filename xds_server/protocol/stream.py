@@ -87,6 +87,14 @@ class XdsStream:
         """Whether all that can be sent of the snapshot was sent, and answered by ACK or NACK."""
         return self._flushed and bool(self._watches) and not any(w.acks.pending for w in self._watches.values())
 
+    def wanted(self, type_url: str) -> frozenset[str]:
+        """Return the names of a type that the client wants, of a wildcard those that there are."""
+        watch = self._watches.get(type_url)
+        if watch is None:
+            return frozenset()
+        every = self._snapshot.of_type(type_url).keys() if self._snapshot and watch.subscription.wildcard else ()
+        return frozenset(watch.subscription.names.union(every))
+
     @property
     def unanswered(self) -> tuple[str, ...]:
         """The types of which something was sent and not answered."""

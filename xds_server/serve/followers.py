@@ -1,6 +1,7 @@
 """Who has followed the newest snapshot, and who has not: convergence of one server's streams."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,14 @@ class Follower(Protocol):
         """What it NACKs."""
         ...
 
+    def promised(self) -> frozenset[str]:
+        """Return the names of the clusters that it was sent and whose endpoints it should ask for."""
+        ...
+
+    def asked_endpoints(self) -> frozenset[str]:
+        """Return the names whose endpoints it asks for."""
+        ...
+
     @property
     def reason(self) -> str:
         """Why it has not followed; empty when it has."""
@@ -82,10 +91,14 @@ class Followers:
         for waiting in self._waiting:
             waiting.set()
 
+    def nodes(self) -> frozenset[str]:
+        """Return the ids of the nodes that have a stream."""
+        return frozenset(follower.info.node_id for follower in self._all)
+
     def laggards(self) -> tuple[Laggard, ...]:
         """Return the streams whose clients do not have the newest snapshot."""
         behind = [f for f in self._all if f.nacks or not f.answered]
-        return tuple(Laggard(f.info.node_id, f.info.service, f.reason) for f in behind)
+        return (*(Laggard(f.info.node_id, f.info.service, f.reason) for f in behind), *self._without_endpoints())
 
     async def converged(self, limit: float) -> None:
         """Wait until all have; NotConverged after `limit` seconds, or once all have answered and some refuse."""
@@ -93,7 +106,7 @@ class Followers:
         self._waiting.add(moved)
         try:
             async with asyncio.timeout(limit):
-                while not all(follower.answered for follower in self._all):
+                while not all(follower.answered for follower in self._all) or self._without_endpoints():
                     await moved.wait()
                     moved.clear()
                     await pause(_LOOK_EVERY)
@@ -103,3 +116,21 @@ class Followers:
             self._waiting.discard(moved)
         if laggards := self.laggards():
             raise NotConverged(laggards)
+
+    def _without_endpoints(self) -> tuple[Laggard, ...]:
+        """Return the nodes that have clusters over a stream of their own, and do not ask for their endpoints yet.
+
+        Envoy ACKs such a cluster before it is warm, and then opens another stream for its endpoints.
+        """
+        alone = [f for f in self._all if f.info.service == "cds"]
+        if not alone:
+            return ()
+        asked: defaultdict[str, set[str]] = defaultdict(set)
+        for follower in self._all:
+            asked[follower.info.node_id] |= follower.asked_endpoints()
+        missing = ((f.info, sorted(f.promised() - asked[f.info.node_id])) for f in alone)
+        return tuple(
+            Laggard(info.node_id, "eds", f"has not asked for the endpoints of {', '.join(names[:_NAMED])}")
+            for info, names in missing
+            if names
+        )

@@ -58,6 +58,10 @@ class Server:
         """
         await self._streams.followers.converged(timeout)
 
+    def nodes(self) -> frozenset[str]:
+        """Return the ids of the nodes that have a stream now."""
+        return self._streams.followers.nodes()
+
     def laggards(self) -> tuple[Laggard, ...]:
         """Return the streams whose clients do not have what they should, and why."""
         return self._streams.followers.laggards()

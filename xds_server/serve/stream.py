@@ -13,7 +13,7 @@ from xds_server.protocol.types import Acknowledged, Effect, Limits
 from xds_server.serve.codec import Codec, DeltaCodec, SotwCodec
 from xds_server.serve.info import StreamInfo
 from xds_server.serve.session import Context, Rejected, Streams, first, read, run, stream_info
-from xds_server.snapshot import Snapshot
+from xds_server.snapshot import CLUSTER, ENDPOINT, Snapshot
 
 __all__ = ["DELTA", "SOTW", "Admitted", "Rejected", "Source", "StreamInfo", "Variant", "serve_stream"]
 
@@ -183,6 +183,16 @@ class StreamSession:
     def nacks(self) -> Mapping[str, str]:
         """The newest error of each type of which the client NACKs something."""
         return self._core.nacks
+
+    def promised(self) -> frozenset[str]:
+        """Return the names of the clusters that the client was sent and whose endpoints it should ask for."""
+        snapshot = self._core.snapshot
+        wanted = self._core.wanted(CLUSTER)
+        return frozenset() if snapshot is None else wanted & snapshot.of_type(ENDPOINT).keys()
+
+    def asked_endpoints(self) -> frozenset[str]:
+        """Return the names whose endpoints the client asks for."""
+        return self._core.wanted(ENDPOINT)
 
     @property
     def reason(self) -> str:

@@ -27,10 +27,18 @@ HTTP = "type.googleapis.com/envoy.extensions.filters"
 ADS_SOURCE = {"ads": {}, "resource_api_version": "V3"}
 
 
-def bootstrap(folder: Path, *, hds: bool = False) -> dict:
-    """The bootstrap of an Envoy whose server is `folder/xds.sock`."""
-    back_off = {"base_interval": "0.2s", "max_interval": "1s"}
-    service = [{"envoy_grpc": {"cluster_name": "xds", "retry_policy": {"retry_back_off": back_off}}}]
+BACK_OFF = {"base_interval": "0.2s", "max_interval": "1s"}
+SERVICE = [{"envoy_grpc": {"cluster_name": "xds", "retry_policy": {"retry_back_off": BACK_OFF}}}]
+
+
+def alone(api_type: str) -> dict:
+    """The config source of a type that comes over a stream of its own."""
+    api = {"api_type": api_type, "transport_api_version": "V3", "grpc_services": SERVICE}
+    return {"api_config_source": api, "resource_api_version": "V3"}
+
+
+def bootstrap(folder: Path, *, hds: bool = False, api_type: str = "DELTA_GRPC", source: dict | None = None) -> dict:
+    """The bootstrap of an Envoy whose server is `folder/xds.sock`; with a source of its own it has no ADS."""
     pipe = {"endpoint": {"address": {"pipe": {"path": str(folder / "xds.sock")}}}}
     xds = {
         "name": "xds",
@@ -43,14 +51,15 @@ def bootstrap(folder: Path, *, hds: bool = False) -> dict:
             }
         },
     }
-    api = {"transport_api_version": "V3", "grpc_services": service}
+    api = {"transport_api_version": "V3", "grpc_services": SERVICE}
+    ads = {"ads_config": {"api_type": api_type, **api}} if source is None else {}
     return {
         "node": {"id": "web-v1-0", "cluster": "web"},
         "admin": {"address": {"pipe": {"path": str(folder / "admin.sock"), "mode": 0o600}}},
         "dynamic_resources": {
-            "ads_config": {"api_type": "DELTA_GRPC", **api},
-            "cds_config": ADS_SOURCE,
-            "lds_config": ADS_SOURCE,
+            **ads,
+            "cds_config": source or ADS_SOURCE,
+            "lds_config": source or ADS_SOURCE,
         },
         "static_resources": {"clusters": [xds]},
         **({"hds_config": {"api_type": "GRPC", **api}} if hds else {}),
@@ -78,10 +87,12 @@ class Envoy:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, hds: bool = False) -> AsyncIterator[Envoy]:
+async def running(
+    folder: Path, *, hds: bool = False, api_type: str = "DELTA_GRPC", source: dict | None = None
+) -> AsyncIterator[Envoy]:
     """A started Envoy (not yet a ready one); its log is in folder/envoy.log."""
     config = folder / "envoy.json"
-    config.write_text(json.dumps(bootstrap(folder, hds=hds)))
+    config.write_text(json.dumps(bootstrap(folder, hds=hds, api_type=api_type, source=source)))
     command: list[str | Path] = [
         binaries.envoy(),
         "-c",
@@ -152,8 +163,8 @@ def address(port: int) -> dict:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def cluster(name: str, timeout: str = "1s") -> Resource:
-    fields = {"name": name, "type": "EDS", "connect_timeout": timeout, "eds_cluster_config": {"eds_config": ADS_SOURCE}}
+def cluster(name: str, timeout: str = "1s", source: dict = ADS_SOURCE) -> Resource:
+    fields = {"name": name, "type": "EDS", "connect_timeout": timeout, "eds_cluster_config": {"eds_config": source}}
     return resource(CLUSTER, name, ParseDict(fields, Cluster()))
 
 
@@ -163,11 +174,11 @@ def endpoints(name: str, *ports: int) -> Resource:
     return resource(ENDPOINT, name, ParseDict(fields, ClusterLoadAssignment()))
 
 
-def listener(name: str, port: int, route_name: str, stat_prefix: str = "in") -> Resource:
+def listener(name: str, port: int, route_name: str, stat_prefix: str = "in", source: dict = ADS_SOURCE) -> Resource:
     manager = {
         "@type": f"{HTTP}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": stat_prefix,
-        "rds": {"config_source": ADS_SOURCE, "route_config_name": route_name},
+        "rds": {"config_source": source, "route_config_name": route_name},
         "http_filters": [
             {"name": "router", "typed_config": {"@type": f"{HTTP}.http.router.v3.Router"}},
         ],
