@@ -10,7 +10,7 @@ import grpc
 
 def main(target: str) -> None:
     with grpc.insecure_channel(f"xds:///{target}") as channel:
-        ask = channel.unary_unary("/test.Echo/Who")
+        ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/test.Echo/Who")
         for line in sys.stdin:
             try:
                 said = ask(line.strip().encode(), timeout=10, wait_for_ready=False).decode()
