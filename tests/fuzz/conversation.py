@@ -6,6 +6,7 @@ else, and never more state than the limits allow.
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 from envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryRequest,
@@ -117,7 +118,7 @@ def _snapshot(source: Bytes) -> Snapshot:
 def _request(source: Bytes, sent: list[Send], *, delta: bool) -> bytes:
     """A request that is nearly right: known types and names, nonces that were sent."""
     send = sent[-1 - source.number(len(sent))] if sent and source.number(3) else None
-    fields = {
+    fields: dict[str, Any] = {
         "type_url": send.type_url if send else TYPES[source.number(5)],
         "response_nonce": send.nonce if send else "",
     }

@@ -68,7 +68,8 @@ async def load(url: str, got: Counter):
 def test_41_services_come_change_are_renamed_and_go_under_load_without_a_failed_request(tmp_path, variant):
     api_type, separate = VARIANTS[variant]
     source = alone(api_type) if separate else ADS_SOURCE
-    port, cache, got = free_port(), SnapshotCache(), Counter()
+    port, cache = free_port(), SnapshotCache()
+    got: Counter[tuple[int, str]] = Counter()
     nacks: list[Nacked] = []
 
     async def main():

@@ -61,7 +61,7 @@ async def backend(says: str):
         return says.encode()
 
     server = grpc.aio.server()
-    methods = {"Who": grpc.unary_unary_rpc_method_handler(who)}
+    methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {"Who": grpc.unary_unary_rpc_method_handler(who)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", methods),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -135,7 +135,7 @@ def test_calls_go_where_the_snapshot_says_and_follow_its_changes_without_a_failu
         assert await program.says("one")
         await server.converged(timeout=5)
 
-        got = []
+        got: list[str] = []
         publish(**fixed, clusters=[a], endpoints=[endpoints("a", two)], routes=[routes("a")])
         while got[-1:] != ["two"]:
             got.append(await program.ask())
