@@ -4,6 +4,8 @@ import asyncio
 import shutil
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import msgspec
 import psutil
@@ -14,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from certmgr.issue.vault import Token
 from certmgr.store import Store
 from legation.runtime.control.messages import CertmgrStatus
-from legation.runtime.tasks import pause, until
+from legation.runtime.tasks import until
 from tests.certmgr.host import NAMES, Host, document, host, mesh
+from tests.support.programs import eventually
 
 
 def serials(status: CertmgrStatus) -> dict[str, str | None]:
@@ -117,13 +120,18 @@ def test_dead_openbao_is_waited_out(here):
     asyncio.run(main())
 
 
+def says(log: Path, words: str) -> bool:
+    return words in log.read_text(errors="replace")
+
+
 def test_certmgr_killed_while_it_starts_completes_later(state):
     """Whatever step it died in, the next life goes on from there."""
 
     async def main():
         async with host(state, mesh()) as (here, _):
-            for seconds in (0.9, 1.8, 2.5, 3.0):
-                await pause(seconds)
+            kept = here.folder.certmgr
+            for step in (kept / "mesh.yaml", here.folder.openbao / "used", kept / "enrol.json", kept / "root.pem"):
+                await eventually(f"it has got to {step.name}", step.exists)
                 here.certmgr.kill()
                 here.certmgr.start()
             await here.certmgr.ready()
@@ -140,9 +148,10 @@ def test_openbao_killed_while_it_initialises_starts_anew(state):
 
     async def main():
         async with host(state, mesh()) as (here, _):
-            for seconds in (0.7, 1.3, 1.7):
-                await pause(seconds)
+            for step in ("entering leader state", "security barrier initialized", "root token generated"):
+                await eventually(step, partial(says, here.bao.log, step))
                 here.bao.kill()
+                here.bao.log.unlink()
                 here.bao.start()
             await here.certmgr.ready()
 

@@ -141,7 +141,7 @@ def test_a_hung_component_costs_no_request(shop: Mesh, steady: Steady, component
     pid = getattr(shop.status(), component).pid
     with steady.window(f"SIGSTOP {component}") as window:
         kill(pid, signal.SIGSTOP)
-        steady._wait(5)
+        steady.load_for(5)
         kill(pid, signal.SIGCONT)
         shop.settle()
     nothing_lost(window)

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from legation.runtime.tasks import pause
 from tests.support.load import ROOT, Load, Mixed, Report
 from tests.support.load_report import kept_its_rate, of_the_mesh
 
@@ -98,10 +97,10 @@ class Steady:
         stray = self._window(self._seen_until, time.monotonic())
         assert not stray.failures, f"failed after {self._last_fault}:\n{stray.summary()}"
         window, idle = Window(time.monotonic()), _idle_seconds()
-        self._wait(before)
+        self.load_for(before)
         self._last_fault = name
         yield window
-        self._wait(after)
+        self.load_for(after)
         end = time.monotonic()
         seen = self._window(window.begin, end)
         window.report, window.control = seen.report, seen.control
@@ -109,8 +108,8 @@ class Steady:
         self._seen_until = end
         sys.stdout.write(f"\n{name}: {window.summary()}\n")
 
-    def _wait(self, seconds: float) -> None:
-        """Let so many seconds' worth of load pass."""
+    def load_for(self, seconds: float) -> None:
+        """Let so many seconds of load pass: a measure of load, and not a wait for something to happen."""
         due = time.monotonic() + seconds
         while time.monotonic() < due and self._thread.is_alive():
             self._stop.wait(0.1)
@@ -131,8 +130,7 @@ class Steady:
             async with mesh, plain:
                 self._loads = [mesh, plain]
                 self._started.set()
-                while not self._stop.is_set():
-                    await pause(0.1)
+                await asyncio.to_thread(self._stop.wait)
             server.kill()
 
 
