@@ -1,4 +1,4 @@
-"""Claims on things of this host, and where state is kept."""
+"""Locks on things of this host, and where state is kept."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from legation.runtime import locks
 from legation.runtime.state import StateFolder, default_root
 
 
-def test_a_claim_is_held_until_it_is_closed() -> None:
+def test_a_lock_is_held_until_it_is_closed() -> None:
     name = f"test/{os.getpid()}"
     held = locks.acquire(name)
     assert held is not None
