@@ -280,15 +280,15 @@ class Agent:
             not_after=life[1],
             renew_at=None if entry is None else entry.due,
             streams=held.secrets.streams,
-            error=_error(entry, held.secrets.refused),
+            error=_error(entry, held.secrets.nacked),
         )
 
 
-def _error(entry: Entry | None, refused: str | None) -> str | None:
+def _error(entry: Entry | None, nacked: str | None) -> str | None:
     """Return what is wrong with an identity: its last attempt failed, or a proxy does not take it."""
     if entry is not None and entry.error is not None:
         return entry.error
-    return None if refused is None else f"a proxy refuses it: {refused}"
+    return None if nacked is None else f"a proxy NACKs it: {nacked}"
 
 
 def _jitter() -> float:

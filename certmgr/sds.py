@@ -42,11 +42,11 @@ class Secrets:
         self._snapshots: Latest[Snapshot | None] = Latest(None)
         self._numbers = count()
         self.streams = 0
-        self.refused: str | None = None
+        self.nacked: str | None = None
 
     def show(self, bundle: Bundle) -> None:
         """Give an identity to everyone who asks, now and later."""
-        self.refused = None
+        self.nacked = None
         self._snapshots.set(snapshot(bundle))
 
     async def admit(self, info: StreamInfo) -> Admitted:  # noqa: ARG002 - who may open the socket may ask
@@ -55,11 +55,11 @@ class Secrets:
         return Admitted(next(self._numbers), self._snapshots)
 
     def observe(self, stream: Admitted, effect: Effect) -> None:  # noqa: ARG002 - all streams get the same
-        """See a refusal: it is logged, and shown until the secrets change."""
+        """See a NACK: it is logged, and shown until the secrets change."""
         match effect:
             case Nacked(error=error):
-                self.refused = error
-                log.warning("proxy refuses a secret", identity=self._name, error=error)
+                self.nacked = error
+                log.warning("proxy NACKs a secret", identity=self._name, error=error)
             case _:
                 pass
 

@@ -35,7 +35,7 @@ class Stream:
 
     @property
     def answered(self) -> bool:
-        """Whether the node has answered what it should have, be it with a refusal."""
+        """Whether the node has answered what it should have, by ACK or NACK."""
         return self.acknowledged is self.snapshots.value
 
 

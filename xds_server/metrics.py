@@ -21,10 +21,12 @@ class Metrics:
         self.rejected = Counter("xds_streams_rejected_total", "Streams that were not admitted", registry=registry)
         self.sent = Counter("xds_responses_total", "Responses written", ["type"], registry=registry)
         self.acked = Counter("xds_acks_total", "Responses that a proxy applied", ["type"], registry=registry)
-        self.nacked = Counter("xds_nacks_total", "Responses that a proxy refused", ["type"], registry=registry)
+        self.nacked = Counter("xds_nacks_total", "Responses that a proxy NACKed", ["type"], registry=registry)
         self.stale = Counter("xds_stale_total", "Answers to responses that were none", ["type"], registry=registry)
         self.applies = Counter("xds_applies_total", "Changes of the mesh file", ["outcome"], registry=registry)
-        self.store_failures = Counter("xds_store_failures_total", "Writes that the store refused", registry=registry)
+        self.store_failures = Counter(
+            "xds_store_failures_total", "Writes that the store failed to make", registry=registry
+        )
         self.convergence = Histogram(
             "xds_convergence_seconds",
             "From a change's acceptance to the last proxy's answer",

@@ -1,1 +1,1 @@
-"""Ground floor: what the operator wrote, typed. Imports nothing of the rest of the suite."""
+"""What the operator wrote, typed. Imports nothing of the rest of the suite."""

@@ -11,7 +11,7 @@ from legation.mesh.wording import dotted
 class Finding:
     """A broken rule: at which path, and on which parts of the mesh the rule looked (`rests_on`).
 
-    Where one of those parts is refused by itself, the finding only follows from that, and is dropped.
+    Where one of those parts is rejected by itself, the finding only follows from that, and is dropped.
     """
 
     path: Path

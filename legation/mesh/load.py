@@ -15,7 +15,7 @@ from legation.mesh.finding import Finding
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.schema import at, example, schema, wanted
 from legation.mesh.source import Path, SourcedMesh
-from legation.mesh.translate_errors import Refusal, empty, explain
+from legation.mesh.translate_errors import Rejected, empty, translate
 from legation.mesh.wording import kind
 
 MOST_FINDINGS = 1000
@@ -27,13 +27,13 @@ def load(text: str, file: str) -> SourcedMesh:
     document = read(text, file)
     if not isinstance(document.value, dict):
         raise InvalidMesh([*document.violations, _no_mapping(document)])
-    refused = (*_refused(document), *empty(document))
+    rejected = (*_rejected(document), *empty(document))
     told = {(violation.position, violation.path) for violation in document.violations}
     violations = {
         *document.violations,
-        *(violation for _, violation in refused if (violation.position, violation.path) not in told),
+        *(violation for _, violation in rejected if (violation.position, violation.path) not in told),
     }
-    paths = frozenset(path for path, _ in refused)
+    paths = frozenset(path for path, _ in rejected)
     sourced = _sourced(document, text, paths)
     if sourced is None:
         raise InvalidMesh(violations)
@@ -48,18 +48,18 @@ def _no_mapping(document: Document) -> Violation:
     return Violation(Position(document.file, 1, 1), "", f"{what}: write {wanted(schema())}")
 
 
-def _refused(document: Document) -> tuple[Refusal, ...]:
+def _rejected(document: Document) -> tuple[Rejected, ...]:
     try:
         Mesh.model_validate(document.value)
     except ValidationError as error:
-        return explain(error, document)
+        return translate(error, document)
     return ()
 
 
-def _sourced(document: Document, text: str, refused: frozenset[Path]) -> SourcedMesh | None:
-    """Return the mesh, with harmless values in the place of refused ones, so that the rest can be checked too."""
+def _sourced(document: Document, text: str, rejected: frozenset[Path]) -> SourcedMesh | None:
+    """Return the mesh, with harmless values in the place of rejected ones, so that the rest can be checked too."""
     value = deepcopy(document.value)
-    for path in sorted(refused, key=len, reverse=True):
+    for path in sorted(rejected, key=len, reverse=True):
         _mend(value, path)
     try:
         mesh = Mesh.model_validate(value)
@@ -82,7 +82,7 @@ def _mend(value: Any, path: Path) -> None:
 
 
 def _sound(found: Iterable[Finding], bad: frozenset[Path]) -> Iterator[Finding]:
-    """Leave out what only follows from a refused value, or from the one that stands in for it."""
+    """Leave out what only follows from a rejected value, or from the one that stands in for it."""
     above = frozenset(path[:length] for path in bad for length in range(len(path)))
     for finding in found:
         prefixes = (path[:length] for path in finding.rests_on for length in range(len(path) + 1))

@@ -42,7 +42,7 @@ def events(text: str, file: str) -> Iterator[Event]:
         except StopIteration:
             return
         except MarkedYAMLError as error:
-            raise InvalidMesh([_explain(error, here)]) from error
+            raise InvalidMesh([_violation(error, here)]) from error
         except Exception as error:  # tried: ruamel answers "\UFFFFFFFF" and "%YAML 1.3" with any class of error
             raise InvalidMesh(
                 [Violation(here, "", "no YAML: what follows cannot be read: check its escapes and directives")]
@@ -67,7 +67,7 @@ def _guard(text: str, file: str) -> None:
         raise InvalidMesh([Violation(here, "", f"the character {shown(found[0])} cannot stand in YAML")])
 
 
-def _explain(error: MarkedYAMLError, here: Position) -> Violation:
+def _violation(error: MarkedYAMLError, here: Position) -> Violation:
     problem = error.problem or "it cannot be read"
     early = any(text in problem for text in _AT_ITS_START)
     mark = error.context_mark if early and error.context_mark else error.problem_mark

@@ -1,4 +1,4 @@
-"""What the model refuses, as violations in the operator's words: the value, and what would be accepted."""
+"""What the model rejects, as violations in the operator's words: the value, and what would be accepted."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -18,18 +18,18 @@ _KEY = "[key]"
 """How pydantic ends the path of a violation about a key."""
 
 
-Refusal = tuple[Path, Violation]
-"""What is refused, and why."""
+Rejected = tuple[Path, Violation]
+"""A value that the model does not take: its path, and the violation."""
 
 
-def explain(error: ValidationError, document: Document) -> tuple[Refusal, ...]:
-    """Return all that the model refuses but empty places, which `empty` tells of."""
+def translate(error: ValidationError, document: Document) -> tuple[Rejected, ...]:
+    """Return all that the model rejects but empty places, which `empty` tells of."""
     details = error.errors(include_url=False)
     told = [d for d in details if d["input"] is not None or d["type"] == "extra_forbidden"]
     return tuple((path := path_of(detail, document), _violation(detail, path, document)) for detail in told)
 
 
-def empty(document: Document) -> tuple[Refusal, ...]:
+def empty(document: Document) -> tuple[Rejected, ...]:
     """Return the places that are written without a value: a slip, never a meaning."""
     places = (path for path in document.spelled if path and _value(document, path) is None)
     return tuple((path, _empty(document, path, node)) for path in places if (node := at(path)) is not None)

@@ -14,7 +14,7 @@ _LONGEST = timedelta(days=365)
 
 
 class Model(BaseModel):
-    """A frozen part of mesh.yaml that refuses fields it does not know."""
+    """A frozen part of mesh.yaml that rejects fields it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 

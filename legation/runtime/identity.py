@@ -110,7 +110,7 @@ def _take(
     try:
         identity = _identity(given)
     except ValueError as error:
-        log.warning("identity refused", error=str(error))
+        log.warning("identity NACKed", error=str(error))
         answer.error_detail.code = grpc.StatusCode.INVALID_ARGUMENT.value[0]
         answer.error_detail.message = str(error)
         return answer

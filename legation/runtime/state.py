@@ -11,7 +11,7 @@ _SOCKET_LIMIT = 107
 """Bytes of a unix socket's path that fit into sockaddr_un (unix(7))."""
 
 _SOCKET_ROOM = 64
-"""Bytes kept for `/run/admin-<instance>.sock`; an instance whose own name is longer is refused when it starts."""
+"""Bytes kept for `/run/admin-<instance>.sock`; an instance whose own name is longer cannot start."""
 
 
 class UnsafeFolder(Exception):

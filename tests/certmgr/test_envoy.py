@@ -129,11 +129,11 @@ def test_envoy_refusal_is_seen(tmp_path):
             secrets.show(here.issuer.ca.issue(ORDERS, other_key=True))
 
             async def refused():
-                return secrets.refused is not None
+                return secrets.nacked is not None
 
             assert await until(refused, 10)
             assert await serves()
-            assert "a proxy refuses it" in here.of("orders").error
+            assert "a proxy NACKs it" in here.of("orders").error
             assert (await here.agent.renew("orders")).error is None
 
     asyncio.run(main())

@@ -10,7 +10,7 @@ from legation.mesh.types import Model, Port
 
 
 def _dotted(value: Any) -> Any:
-    """Refuse numbers, which `ipaddress` takes for addresses: 5 would be 0.0.0.5."""
+    """Reject numbers, which `ipaddress` takes for addresses: 5 would be 0.0.0.5."""
     if isinstance(value, str | IPv4Address):
         return value
     raise PydanticKnownError("string_type")

@@ -101,7 +101,7 @@ class Instance(Message, frozen=True, kw_only=True):
     connected: Annotated[bool, Meta(description="its ADS stream is up")]
     synced: Annotated[bool, Meta(description="it has ACKed all that was sent")]
     spiffe_id: str
-    nacks: Annotated[tuple[str, ...], Meta(description="what it refuses now, one line a resource type")] = ()
+    nacks: Annotated[tuple[str, ...], Meta(description="what it NACKs now, one line a resource type")] = ()
 
     @property
     def id(self) -> str:
@@ -143,7 +143,7 @@ class XdsStatus(Message, frozen=True, kw_only=True):
     version: str
     streams: int
     instances: tuple[Instance, ...]
-    violations: Annotated[tuple[ViolationMessage, ...], Meta(description="of the last change that was refused")] = ()
+    violations: Annotated[tuple[ViolationMessage, ...], Meta(description="of the last change that was rejected")] = ()
 
 
 class Identity(Message, frozen=True, kw_only=True):
