@@ -1,6 +1,7 @@
 """What `legation status` shows: each fact from whoever knows it, and nothing guessed."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
@@ -139,10 +140,13 @@ def _is_current(host: Host) -> bool:
 async def _ask(host: Host, known: _Known, spiffe_id: str) -> tuple[LeafCertificate | None, dict[str, int]]:
     """Return what an instance's Envoy itself says: the certificate that it presents, and its counts."""
     admin = Admin(host.state.admin(known.id), limit=1.0)
-    prefix = f"http.{names.GATEWAY_LISTENERS if known.service == names.GATEWAY else names.INBOUND}.downstream_"
+    prefix = names.gateway_stat_prefix("[^.]*") if known.service == names.GATEWAY else names.INBOUND
     try:
-        counts = await admin.stats(f"{prefix}rq_completed", f"{prefix}rq_5xx")
-        return await admin.leaf(spiffe_id), {name.removeprefix(prefix): value for name, value in counts.items()}
+        found = await admin.stats(f"http.{prefix}.downstream_rq_completed", f"http.{prefix}.downstream_rq_5xx")
+        counts: Counter[str] = Counter()
+        for name, value in found.items():
+            counts[name.rpartition(".downstream_")[2]] += value
+        return await admin.leaf(spiffe_id), counts
     except (http.HttpError, ValueError, KeyError):
         return None, {}
 

@@ -16,7 +16,7 @@ MESH_CA = "mesh_ca"
 
 INBOUND = "inbound"
 GATEWAY_LISTENERS = "gateway"
-"""How the names of the gateway's listeners begin; also what its metrics are under."""
+"""How the names of the gateway's listeners begin."""
 LOCAL_APP = "local_app"
 XDS_CLUSTER = "xds"
 SDS_CLUSTER = "sds"
@@ -56,6 +56,21 @@ def cluster(service: str, version: str | None = None) -> str:
 def stat_name(cluster_name: str) -> str:
     """Return a cluster's name in metrics: no dots or slashes, as Envoy splits names at them."""
     return cluster_name.replace("/", "_")
+
+
+def own_stat_name(cluster_name: str) -> str:
+    """Return in metrics a cluster that is no service's: no service begins with `_`."""
+    return f"_{cluster_name}"
+
+
+def outbound_stat_prefix(service: str) -> str:
+    """Return what a caller's requests to a service are counted under: `http.outbound_orders.downstream_rq_2xx`."""
+    return f"outbound_{service}"
+
+
+def gateway_stat_prefix(service: str) -> str:
+    """Return what requests from outside to an exposed service are counted under."""
+    return f"gateway_{service}"
 
 
 def outbound_listener(service: str) -> str:

@@ -46,7 +46,7 @@ class Admin:
         return (await self.stats(name)).get(name, 0)
 
     async def stats(self, *names: str) -> dict[str, int]:
-        """Return those counters and gauges that Envoy has."""
+        """Return those counters and gauges that Envoy has, by name; a name may hold `[^.]*`."""
         pattern = "|".join(names).replace(".", r"\.")
         answer = await self._ask("GET", "/stats", {"filter": f"^({pattern})$"})
         rows = (line.partition(": ") for line in answer.text.splitlines())

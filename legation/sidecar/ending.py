@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import TypeVar
 
 import structlog
@@ -79,7 +79,7 @@ class Drainer:
         """Prepare to end what runs."""
         self._spec, self._registration, self._envoy, self._app = spec, registration, envoy, app
         self._order = drain.GATEWAY if spec.service == names.GATEWAY else drain.SIDECAR
-        prefix = f"http.{names.stat_name(listener)}.downstream"
+        prefix = f"http.{listener}[^.]*.downstream"
         self._requests, self._connections = f"{prefix}_rq_active", f"{prefix}_cx_active"
 
     async def run(self) -> None:
@@ -139,7 +139,12 @@ class Drainer:
         found = await _unless_gone(self._envoy.admin.stats(self._requests, self._connections))
         if found is None:
             return (0, 0) if self._envoy.pid is None else (1, 1)
-        return found.get(self._requests, 0), found.get(self._connections, 0)
+        return _total(found, "_rq_active"), _total(found, "_cx_active")
+
+
+def _total(found: Mapping[str, int], ending: str) -> int:
+    """Return the sum of the statistics whose names end so: a gateway has them for each exposed service."""
+    return sum(value for name, value in found.items() if name.endswith(ending))
 
 
 async def _unless_gone(asked: Awaitable[T]) -> T | None:

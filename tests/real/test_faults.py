@@ -121,7 +121,7 @@ def test_a_while_without_a_fault(shop: Mesh, steady: Steady) -> None:
     shares = window.report.answered("x-orders-instance")
     assert set(shares) == set(shop.instances("orders"))
     assert min(shares.values()) / sum(shares.values()) > 0.4, shares
-    assert all(shop.stat(g.id, "http.gateway.downstream_rq_2xx") > 100 for g in shop.gateways), "both take requests"
+    assert all(shop.stat(g.id, "http.gateway_web.downstream_rq_2xx") > 100 for g in shop.gateways), "both take requests"
 
 
 @pytest.mark.parametrize("component", ["xds_server", "certmgr", "openbao"])

@@ -3,10 +3,12 @@
 from typing import Literal
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, NotHealthCheckFilter
+from envoy.config.core.v3.base_pb2 import Metadata
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 from google.protobuf.struct_pb2 import Struct
 
+from legation.mesh.instance import InstanceSpec
 from xds_server.compile.pack import pack
 
 Direction = Literal["inbound", "outbound", "gateway"]
@@ -29,14 +31,24 @@ _FIELDS = {
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "cluster": "%UPSTREAM_CLUSTER%",
     "upstream": "%UPSTREAM_HOST%",
-    "instance": "%UPSTREAM_HOST_NAME_WITHOUT_PORT%",
+    "upstream_instance": "%UPSTREAM_HOST_NAME_WITHOUT_PORT%",
     "route": "%ROUTE_NAME%",
     "unavailable": "%RESP(X-LEGATION-UNAVAILABLE)%",
     "request_id": "%REQ(X-REQUEST-ID)%",
     "trace_id": "%TRACE_ID%",
     "peer": "%DOWNSTREAM_PEER_URI_SAN%",
     "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "instance": "%METADATA(LISTENER:legation:instance)%",
+    "version": "%METADATA(LISTENER:legation:version)%",
 }
+"""`instance` and `version` are the writer's own: its listeners bear them, as all else is shared by its service."""
+
+
+def writer(node: InstanceSpec) -> Metadata:
+    """Return what a node's listeners say of it for its log."""
+    said = Struct()
+    said.update({"instance": node.id, "version": node.version})
+    return Metadata(filter_metadata={"legation": said})
 
 
 def access_log(direction: Direction, service: str) -> AccessLog:

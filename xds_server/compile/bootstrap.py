@@ -134,6 +134,7 @@ def _admin(given: BootstrapInput) -> Cluster:
 def _static(name: str, address: Address) -> Cluster:
     return Cluster(
         name=name,
+        alt_stat_name=names.own_stat_name(name),
         type=Cluster.DiscoveryType.STATIC,
         connect_timeout=duration(CONNECT_TIMEOUT),
         load_assignment=one_host(name, address),

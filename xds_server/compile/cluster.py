@@ -71,6 +71,7 @@ def app_cluster(address: str, port: int, protocol: Protocol) -> Cluster:
     """Return the cluster of the proxy's own app: plain HTTP/1.1, or HTTP/2 with prior knowledge for gRPC."""
     return Cluster(
         name=names.LOCAL_APP,
+        alt_stat_name=names.own_stat_name(names.LOCAL_APP),
         type=Cluster.DiscoveryType.STATIC,
         connect_timeout=duration(CONNECT_TIMEOUT),
         per_connection_buffer_limit_bytes=UInt32Value(value=BUFFER_LIMIT),

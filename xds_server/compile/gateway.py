@@ -1,5 +1,6 @@
 """The gateway's listeners: what the world outside of the mesh may reach, in plain HTTP (Envoy: edge best practices)."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
@@ -8,13 +9,16 @@ from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions, HttpProtocol
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
+    HttpFilter,
     LocalReplyConfig,
     ResponseMapper,
 )
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.expose import Expose
+from xds_server.compile.access_log import writer
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import chain, listener
 from xds_server.compile.pack import duration
@@ -25,18 +29,36 @@ _STREAM_WINDOW = 64 * 1024
 _CONNECTION_WINDOW = 1024 * 1024
 
 
+<<<<<<< HEAD
 def gateway_listener(service: str, expose: Expose, port: int) -> bytes:
     """Return the serialised listener of an exposed service. Its routes are the service's own, as its callers have them.
+=======
+def gateway_listener(
+    service: str, expose: Expose, port: int, node: InstanceSpec, filters: Iterable[HttpFilter] = ()
+) -> Listener:
+    """Return the listener of an exposed service. Its routes are the service's own, as its callers have them.
+>>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)
 
     `port` is where the gateway listens on its host: `expose.port`, or what the host gave it instead.
     Several gateways share it, so that a dead one's clients are served by the others at once.
     """
-    manager = connection_manager("gateway", names.GATEWAY_LISTENERS, service, names.GATEWAY)
+    manager = connection_manager("gateway", names.gateway_stat_prefix(service), service, names.GATEWAY, filters)
     manager.MergeFrom(_edge_options(service))
     # What an app is built with is nobody's business out there.
     manager.server_header_transformation = HttpConnectionManager.ServerHeaderTransformation.OVERWRITE
+<<<<<<< HEAD
     shared = chain(manager, "INBOUND", reuse_port=True)
     return listener(names.gateway_listener(port), (str(expose.address), port), shared)
+=======
+    return listener(
+        names.gateway_listener(port),
+        (str(expose.address), port),
+        "INBOUND",
+        chain(manager),
+        metadata=writer(node),
+        reuse_port=True,
+    )
+>>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)
 
 
 def _edge_options(service: str) -> HttpConnectionManager:

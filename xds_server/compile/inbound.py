@@ -16,6 +16,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from xds_server.compile import tls
+from xds_server.compile.access_log import writer
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain, listener
 from xds_server.compile.pack import duration, pack
@@ -35,9 +36,15 @@ def inbound_chain(service: str, trust_domain: str, allowed: Callers, connection_
     return chain(manager, "INBOUND", tls.downstream())
 
 
+<<<<<<< HEAD
 def inbound_listener(node: InstanceSpec, shared: Chain) -> bytes:
     """Return the one listener, serialised, through which peers reach this instance."""
     return listener(names.INBOUND, (node.address, node.port), shared)
+=======
+def inbound_listener(node: InstanceSpec, shared: Chain) -> Listener:
+    """Return the one listener through which peers reach this instance."""
+    return listener(names.INBOUND, (node.address, node.port), "INBOUND", shared, metadata=writer(node))
+>>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)
 
 
 def _peer_options(connection_life: timedelta) -> HttpConnectionManager:

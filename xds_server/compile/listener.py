@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from envoy.config.core.v3.base_pb2 import TrafficDirection, TransportSocket
+from envoy.config.core.v3.base_pb2 import Metadata, TrafficDirection, TransportSocket
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -30,6 +30,7 @@ def chain(
     direction: Literal["INBOUND", "OUTBOUND"],
     transport_socket: TransportSocket | None = None,
     *,
+    metadata: Metadata | None = None,
     reuse_port: bool = False,
 ) -> Chain:
     """Return the chain of a connection manager; plain text without a transport socket.
@@ -48,9 +49,18 @@ def shared(
     SO_REUSEPORT only where several Envoys are to share a port: elsewhere an orphan Envoy would
     silently take half of the connections.
     """
+<<<<<<< HEAD
     proto = Listener(
         stat_prefix=stat_prefix,
         filter_chains=[filters],
+=======
+    return Listener(
+        name=name,
+        address=tcp(*at),
+        stat_prefix=shared.stat_prefix,
+        filter_chains=[shared.filters],
+        metadata=metadata,
+>>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)
         per_connection_buffer_limit_bytes=UInt32Value(value=BUFFER_LIMIT),
         traffic_direction=TrafficDirection.Value(direction),
         enable_reuse_port=BoolValue(value=reuse_port),

@@ -1,24 +1,41 @@
 """The listeners through which an app reaches the services that it calls: plain HTTP/1 or HTTP/2, on loopback."""
 
+from collections.abc import Iterable
+
 from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions
+<<<<<<< HEAD
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import LocalReplyConfig
+=======
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpFilter,
+    LocalReplyConfig,
+)
+>>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
+from xds_server.compile.access_log import writer
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain, listener
 from xds_server.compile.unavailable import unavailable
 
 
-def outbound_chain(callee: str, service: str) -> Chain:
-    """Return what a service's listeners for one called service share."""
-    manager = connection_manager("outbound", f"outbound_{callee}", callee, service)
+def outbound_chain(callee: str, service: str, filters: Iterable[HttpFilter] = ()) -> Chain:
+    """Return what a service's listeners for one called service share; `filters` are those of the called one."""
+    manager = connection_manager("outbound", names.outbound_stat_prefix(callee), callee, service, filters)
     # nginx and ab still speak HTTP/1.0 to what is behind them.
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10=callee))
     manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=unavailable()))
     return chain(manager, "OUTBOUND")
 
 
+<<<<<<< HEAD
 def outbound_listener(node: InstanceSpec, callee: str, port: int, shared: Chain) -> bytes:
     """Return a node's serialised listener for one called service."""
     return listener(names.outbound_listener(callee), (node.address, port), shared)
+=======
+def outbound_listener(node: InstanceSpec, callee: str, port: int, shared: Chain) -> Listener:
+    """Return a node's listener for one called service."""
+    return listener(names.outbound_listener(callee), (node.address, port), "OUTBOUND", shared, metadata=writer(node))
+>>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)

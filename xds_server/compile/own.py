@@ -7,6 +7,7 @@ from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
+from xds_server.compile.caller import caller_filters
 from xds_server.compile.cluster import app_cluster
 from xds_server.compile.gateway import gateway_listener
 from xds_server.compile.inbound import inbound_chain, inbound_listener
@@ -65,7 +66,9 @@ class Own:
 
     def _chain(self, service: str, callee: str) -> Chain:
         if (service, callee) not in self._outbound:
-            self._outbound[service, callee] = outbound_chain(callee, service)
+            self._outbound[service, callee] = outbound_chain(
+                callee, service, caller_filters(self._mesh.services[callee])
+            )
         return self._outbound[service, callee]
 
     def _gateway(self, service: str, node: InstanceSpec) -> Resource:
@@ -74,5 +77,10 @@ class Own:
             raise AssertionError(f"{service} is not exposed")
         position = self._source.position("services", service, "expose")
         port = node.outbound_ports.get(service, expose.port)
+<<<<<<< HEAD
         body = gateway_listener(service, expose, port)
         return Resource.of(kinds.LISTENER, names.gateway_listener(port), body, position)
+=======
+        proto = gateway_listener(service, expose, port, node, caller_filters(self._mesh.services[service]))
+        return resource(kinds.LISTENER, names.gateway_listener(port), proto, position)
+>>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)

@@ -88,7 +88,7 @@ def test_a_call_that_is_not_allowed_is_permission_denied(fleet, start):
 
 
 def test_a_call_waits_for_an_app_that_comes_back(fleet, start):
-    app, stat = Payments(), "cluster.local_app.upstream_cx_connect_fail"
+    app, stat = Payments(), "cluster._local_app.upstream_cx_connect_fail"
     before = fleet.stat("payments-v1", stat)
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(call, fleet, "/payments.Payments/Charge")

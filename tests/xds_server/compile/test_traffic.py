@@ -257,7 +257,7 @@ def test_an_app_cannot_pretend_that_a_request_never_reached_it(world):
 
 def test_posts_wait_for_an_app_that_comes_back(world):
     """Twenty at once, above the three concurrent retries that Envoy allows when nobody says otherwise."""
-    app, stat = world.apps["orders-v2"], "cluster.local_app.upstream_cx_connect_fail"
+    app, stat = world.apps["orders-v2"], "cluster._local_app.upstream_cx_connect_fail"
     app.stop()
     before = world.fleet.stat("orders-v2", stat)
     with ThreadPoolExecutor(20) as pool:
@@ -269,7 +269,7 @@ def test_posts_wait_for_an_app_that_comes_back(world):
 
 
 def test_num_retries_0_turns_even_that_off(world):
-    app, stat = world.apps["orders-v2"], "cluster.local_app.upstream_cx_connect_fail"
+    app, stat = world.apps["orders-v2"], "cluster._local_app.upstream_cx_connect_fail"
     app.stop()
     try:
         before = world.fleet.stat("orders-v2", stat)
@@ -296,7 +296,8 @@ def test_the_access_log_names_both_ends(world):
     )
     assert (inbound["service"], inbound["direction"], inbound["status"]) == ("lonely", "inbound", 200)
     assert inbound["peer"] == "spiffe://traffic.local/web"
-    assert (outbound["route"], outbound["instance"]) == ("lonely.default", "lonely-v1")
+    assert (outbound["route"], outbound["upstream_instance"]) == ("lonely.default", "lonely-v1")
+    assert [(log["instance"], log["version"]) for log in (inbound, outbound)] == [("lonely-v1", "v1"), ("web-v1", "v1")]
     assert inbound["request_id"] == outbound["request_id"]
 
 
