@@ -127,6 +127,7 @@ class Agent:
     def _take(self, wanted: Wanted) -> None:
         """Start to hold an identity, with the bundle on disk where that can be served."""
         held = self._held[wanted.name] = Held(wanted, Secrets(wanted.name), self._stored(wanted))
+        self._metrics.expect(wanted.name)
         life = None
         if held.bundle is not None:
             life = held.bundle.life

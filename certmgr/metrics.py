@@ -35,6 +35,11 @@ class Metrics:
             registry=registry,
         )
 
+    def expect(self, identity: str) -> None:
+        """Count an identity from 0: the first failure of a counter that is not there yet is no increase."""
+        for outcome in ("issued", "failed"):
+            self.renewals.labels(identity, outcome)
+
     def forget(self, identity: str) -> None:
         """Take an identity that left the mesh out."""
         for family, labels in (

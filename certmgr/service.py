@@ -5,7 +5,6 @@ import random
 from contextlib import AsyncExitStack
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from certmgr.agent import Agent
 from certmgr.control import metrics_route, routes
@@ -25,6 +24,7 @@ from legation.mesh.model.mesh import Mesh
 from legation.runtime.clock import Clock
 from legation.runtime.control import server
 from legation.runtime.control.client import ControlClient
+from legation.runtime.registry import metrics_registry
 from legation.runtime.tasks import pause, spawn
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class _Service:
         self._store = Store(self._folder.certmgr)
         self._vault = Vault(settings.vault)
         self._state: VaultState = "starting"
-        self._metrics = Metrics(CollectorRegistry())
+        self._metrics = Metrics(metrics_registry())
         embedded = None
         if not settings.vault_address:
             embedded = Embedded(self._vault, self._folder.openbao, self._store.host_file)

@@ -1,7 +1,7 @@
 """A mesh to Grafana dashboards: JSON files by relative path, in the schema of Grafana 10 and later."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dashboards import service
@@ -28,8 +28,8 @@ _VARIABLE = ("name", "label", "type", "hide", "multi", "includeAll", "options", 
 def render_grafana(mesh: Mesh) -> Mapping[str, str]:
     """Return `dashboards/<uid>.json` for each dashboard; InvalidQuery when one of its queries does not parse."""
     made = dashboards(mesh)
-    for where, expr in queries(mesh):
-        promql.parse(where, expr)
+    for where, expr in _expressions(made):
+        promql.parse(where, _filled(expr, "x", RATE_INTERVAL))
     return {
         f"dashboards/{board['uid']}.json": json.dumps(board, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         for board in made
@@ -57,18 +57,18 @@ def queries(mesh: Mesh, rate_interval: str = RATE_INTERVAL) -> list[tuple[str, s
     service calls nobody must match something somewhere.
     """
     found: dict[str, str] = {}
-    for where, expr in _expressions(mesh):
+    for where, expr in _expressions(dashboards(mesh)):
         for name, _ in services(mesh):
             found.setdefault(_filled(expr, name, rate_interval), f"{where} of {name}")
-        any_service = _filled(expr.replace(service.CHOSEN, f'{SERVICE}=~".+"'), ".+", rate_interval)
+        any_service = _filled(expr.replace('="$service"', '=~".+"'), ".+", rate_interval)
         for text in promql.selectors(where, any_service):
             found.setdefault(text, where)
     return [(where, query) for query, where in found.items()]
 
 
-def _expressions(mesh: Mesh) -> Iterator[tuple[str, str]]:
+def _expressions(boards: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Yield (dashboard/panel, expression) as they stand in the JSON."""
-    for board in dashboards(mesh):
+    for board in boards:
         for panel in board["panels"]:
             for target in panel.get("targets", ()):
                 yield f"{board['uid']}/{panel['title']}", target["expr"]

@@ -1,84 +1,104 @@
-"""The dashboard of one service: is it well, what arrives, what it calls, and how its proxies are."""
+"""The dashboard of one service: is it well, what its callers get, what it calls, and how its proxies are."""
 
-from dashboards.panels import Link, Panel, Query, Row, Step, Unit
+from dashboards.panels import Panel, Query, Row, Step, Unit
+from dashboards.parts import (
+    CALLED,
+    CALLED_PREFIX,
+    CALLS,
+    CHOSEN,
+    WINDOW,
+    label,
+    life_steps,
+    lines,
+    or_zero,
+    stat,
+    to_service,
+)
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts.availability import MOST_ERRORS
-from telemetry.rules.alerts.certificates import PAGE_LIFE, TICKET_LIFE
+from telemetry.rules.alerts.configuration import XDS
+from telemetry.rules.alerts.traffic import HANDSHAKES, OVERFLOWS
 from telemetry.rules.conventions import (
     CERTIFICATE,
     CLASS,
-    CLUSTER,
-    CONNECTED,
-    DEPENDENCY,
+    CONTROL_STREAMS,
+    DESTINATION,
+    EDGE_ERRORS,
+    EDGE_REQUESTS,
     ERROR_RATIO,
     EXPIRY,
+    GRPC_CLIENTS,
+    GRPC_FAILURES,
     HEALTHY,
     INSTANCE,
     INSTANCE_HEALTHY,
+    INSTANCE_ID,
+    INSTANCE_REJECTS,
     INSTANCE_SYNCED,
     LATENCY,
-    QUANTILES,
     RBAC_DENIED,
-    REFUSED,
     REQUESTS,
     RQ_ACTIVE,
+    RQ_GIVEN_UP,
     RQ_TIME,
     RQ_XX,
     SERVICE,
-    SERVICE_INFO,
+    SOURCE,
     VERSION,
-    dashboard_uid,
+    arriving,
+    calls,
     inbound,
     outbound,
     selector,
 )
-
-CHOSEN = f'{SERVICE}="$service"'
-FAILED = f'{CLASS}="5"'
-WINDOW = "[$__rate_interval]"
+from telemetry.rules.edges import any_calls, any_grpc, by_cluster, grpc_statuses, with_destination
 
 
 def rows(mesh: Mesh) -> tuple[Row, ...]:
-    """Return all rows; without a call or an exposed service in the whole mesh, there are no dependencies to show."""
+    """Return all rows; without a call or an exposed service in the whole mesh, nobody calls and is called."""
     name = mesh.mesh
-    calls = bool(mesh.exposed()) or any(service.calls for service in mesh.services.values())
+    called = any_calls(mesh)
     return (
-        Row("Is it well?", status(mesh)),
-        Row("What arrives", arriving(name)),
-        *([Row("What it calls", dependencies(name))] if calls else []),
-        Row("Its proxies", proxies(name)),
+        Row("Is it well?", status(mesh, called=called)),
+        *([Row("What callers get", answers(mesh))] if called else []),
+        Row("What reaches its instances", attempts(name)),
+        *([Row("What it calls", dependencies(name))] if called else []),
+        Row("Its proxies", proxies(mesh)),
     )
 
 
-def status(mesh: Mesh) -> tuple[Panel, ...]:
+def status(mesh: Mesh, *, called: bool) -> tuple[Panel, ...]:
     """Return the line that one looks at first; its limits are those of the alerts."""
-    name, ttl = mesh.mesh, mesh.certificates.ttl.total_seconds()
+    name = mesh.mesh
     own = selector(EXPIRY, name, CHOSEN, f'{CERTIFICATE}="{names.MESH_CERT}"')
-    lives = (Step(None, "red"), Step(ttl / PAGE_LIFE, "orange"), Step(ttl / TICKET_LIFE, "green"))
-    return (
-        _stat(
+    felt = (
+        stat(
             "Requests",
-            "Requests a second over the last five minutes, as its own proxies count them. No data: no proxy of it "
-            "is measured; look at Instances.",
+            "Requests a second over the last five minutes, as its callers' proxies count them. No data: no measured "
+            "proxy calls it.",
             "reqps",
             selector(REQUESTS, name, CHOSEN),
         ),
-        _stat(
+        stat(
             "Failed",
-            "Share of requests that were answered with 5xx. Red is where MeshHighErrorRatio fires: look for the "
-            "status classes and for the dependencies below.",
+            "Share of requests that failed for their callers, after all retries: 5xx, given up, or a gRPC status that "
+            "is the server's fault. Look at who gets failures, and at what it calls.",
             "percentunit",
             selector(ERROR_RATIO, name, CHOSEN),
-            (Step(None, "green"), Step(MOST_ERRORS / 5, "orange"), Step(MOST_ERRORS, "red")),
+            _failure_steps(mesh),
         ),
-        _stat(
-            "Slowest 1 %",
-            "One request in a hundred takes longer (p99). Compare it with the latency of what it calls, below.",
+        stat(
+            "p99 latency",
+            "One request in a hundred takes longer for its caller, retries included. Compare it with the latency of "
+            "what it calls, below.",
             "s",
             selector(LATENCY["p99"], name, CHOSEN),
         ),
-        _stat(
+    )
+    return (
+        *(felt if called else ()),
+        stat(
             "Instances",
             "Instances that take requests: registered, ready and healthy. At 0 every call fails: legation status "
             "says what is wrong with each.",
@@ -86,105 +106,156 @@ def status(mesh: Mesh) -> tuple[Panel, ...]:
             selector(HEALTHY, name, CHOSEN),
             (Step(None, "red"), Step(1, "green")),
         ),
-        _stat(
+        stat(
             "Certificate",
             "Time that the shortest-lived certificate of its proxies still has. It is renewed at half of its life; "
             "orange and red mean that renewal fails: see certmgr's log.",
             "s",
             f"min({own})",
-            lives,
+            life_steps(mesh),
         ),
-        _stat(
+        stat(
             "Control plane",
             "Share of its proxies that are connected to xds_server. The others serve on, and miss changes.",
             "percentunit",
-            f"avg({selector(CONNECTED, name, CHOSEN)})",
+            f"avg({selector(CONTROL_STREAMS, name, CHOSEN, XDS)} > bool 0)",
             (Step(None, "red"), Step(1, "green")),
         ),
     )
 
 
-def arriving(mesh: str) -> tuple[Panel, ...]:
-    """Return rate, errors and duration of what reaches the service."""
-    all_requests = f"sum(rate({inbound(RQ_XX, mesh, CHOSEN)}{WINDOW}))"
-    failed = f"sum(rate({inbound(RQ_XX, mesh, CHOSEN, FAILED)}{WINDOW}))"
-    buckets = f"sum by (le) (rate({inbound(RQ_TIME, mesh, CHOSEN)}{WINDOW}))"
+def _failure_steps(mesh: Mesh) -> tuple[Step, ...]:
+    """Return the colours of a share of failures: the strictest promise is broken, or somebody is woken."""
+    budgets = [1 - s.slo.availability / 100 for s in mesh.services.values() if s.slo is not None and s.slo.availability]
+    strictest = round(min(budgets, default=MOST_ERRORS / 5), 10)
+    return (Step(None, "green"), Step(strictest, "orange"), Step(MOST_ERRORS, "red"))
+
+
+def answers(mesh: Mesh) -> tuple[Panel, ...]:
+    """Return rate, errors and duration as callers see them."""
+    name = mesh.mesh
+    classes = f"sum by ({CLASS}) (rate({selector(RQ_XX, name, CALLED_PREFIX)}{WINDOW}))"
+    given_up = f"sum(rate({selector(RQ_GIVEN_UP, name, CALLED_PREFIX)}{WINDOW}))"
+    requests, errors = selector(EDGE_REQUESTS, name, CALLED), selector(EDGE_ERRORS, name, CALLED)
+    share = f"clamp_max({errors} / ({requests} > 0), 1) or 0 * {requests}"
+    return (
+        lines(
+            "Requests by caller",
+            "Requests a second from each caller; legation-gateway is everybody outside of the mesh.",
+            "reqps",
+            (or_zero(f"sum by ({SOURCE}) ({requests})", SOURCE, "nobody", name), label(SOURCE)),
+        ),
+        lines(
+            "Who gets failures",
+            "Share of each caller's requests that failed after all retries. One caller alone: its network, its limits, "
+            "or what only it asks for. All of them: the service itself.",
+            "percentunit",
+            (or_zero(f"sum by ({SOURCE}) ({share})", SOURCE, "nobody", name), label(SOURCE)),
+        ),
+        lines(
+            "Latency",
+            "How long requests take for their callers, retries included. Gaps: no requests. A wide distance of p50 "
+            "and p99 points to queueing, or to one slow instance.",
+            "s",
+            *((or_zero(selector(series, name, CHOSEN), "quantile", q, name), q) for q, series in LATENCY.items()),
+        ),
+        lines(
+            "Answers by status class",
+            "Answers a second by class, as callers get them. 5xx are failures; many 4xx at once are often one "
+            "caller's mistake, and 403 is access control.",
+            "reqps",
+            (or_zero(classes, CLASS, "none", name), label(CLASS) + "xx"),
+        ),
+        lines(
+            "Given up",
+            "Requests a second that the caller broke off before there was an answer: its own time limit, or a closed "
+            "browser. They count as failed, and are in no latency.",
+            "reqps",
+            (or_zero(given_up, "caller", "nobody", name), "given up"),
+        ),
+        *([_grpc(name)] if any_grpc(mesh) else []),
+    )
+
+
+def _grpc(mesh: str) -> Panel:
+    chosen = grpc_statuses(mesh, {**GRPC_FAILURES, **GRPC_CLIENTS}, 'envoy_cluster_name=~"$service(_.+)?"')
+    return lines(
+        "gRPC statuses but OK",
+        "gRPC calls a second that ended in another status than OK; to HTTP each of them is a 200. Those that are the "
+        "server's fault (UNAVAILABLE, INTERNAL, …) count as failed, those that are the caller's do not.",
+        "reqps",
+        (or_zero(f"sum by (status) ({chosen})", "status", "none", mesh), label("status")),
+    )
+
+
+def attempts(mesh: str) -> tuple[Panel, ...]:
+    """Return what the service's own proxies count: attempts, as a request that is retried arrives more than once."""
+    counted = arriving(RQ_XX, mesh, CHOSEN)
+    failed = arriving(RQ_XX, mesh, CHOSEN, f'{CLASS}="5"')
     denied = f"sum by ({INSTANCE}) (rate({inbound(RBAC_DENIED, mesh, CHOSEN)}{WINDOW}))"
     return (
         Panel(
-            "Requests by status class",
-            "Answers a second by class. 5xx are failures; many 4xx at once are often one caller's mistake, and 403 "
-            "is access control.",
+            "Attempts by instance",
+            "Attempts a second that each instance answered. One that stands out gets too much or too little: see "
+            "load_balancing, and its health.",
             "reqps",
-            (Query(f"sum by ({CLASS}) (rate({inbound(RQ_XX, mesh, CHOSEN)}{WINDOW}))", _label(CLASS) + "xx"),),
+            (Query(f"sum by ({INSTANCE}) (rate({counted}{WINDOW}))", label(INSTANCE)),),
         ),
         Panel(
-            "Share failed",
-            "Share of requests answered with 5xx; 0 without traffic. When it rises, see whether a dependency fails "
-            "too, and whether it is one version only.",
-            "percentunit",
-            (Query(f"clamp_max({failed} / ({all_requests} > 0), 1) or 0 * {all_requests}", "failed"),),
+            "Failed attempts by instance",
+            "Attempts a second that an instance answered with 5xx. Callers may not have felt them: they were tried "
+            "again elsewhere. One instance alone is sick.",
+            "reqps",
+            (Query(f"sum by ({INSTANCE}) (rate({failed}{WINDOW}))", label(INSTANCE)),),
         ),
-        Panel(
-            "Latency",
-            "How long requests take, calls of others included. Gaps: no requests. A wide distance of p50 and p99 "
-            "points to queueing, or to one slow instance.",
-            "s",
-            tuple(Query(f"histogram_quantile({q}, {buckets}) / 1000", name) for name, q in QUANTILES.items()),
-        ),
-        Panel(
-            "Requests by version",
+        lines(
+            "Attempts by version",
             "How traffic divides over the versions: compare it with `split` of the service's routes.",
             "reqps",
-            (Query(f"sum by ({VERSION}) (rate({inbound(RQ_XX, mesh, CHOSEN)}{WINDOW}))", _label(VERSION)),),
+            (f"sum by ({VERSION}) (rate({counted}{WINDOW}))", label(VERSION)),
         ),
-        Panel(
+        lines(
             "Requests in flight",
             "Requests that each instance works on now. One that stands out from the others is slow or stuck.",
             "short",
-            (Query(f"sum by ({INSTANCE}) ({inbound(RQ_ACTIVE, mesh, CHOSEN)})", _label(INSTANCE)),),
+            (f"sum by ({INSTANCE}) ({arriving(RQ_ACTIVE, mesh, CHOSEN)})", label(INSTANCE)),
         ),
-        Panel(
+        lines(
             "Denied",
             "Requests a second that access control answered with 403: the caller does not have this service in its "
             "`calls`, or not this method or path.",
             "reqps",
-            (Query(_or_zero(denied, INSTANCE, "nothing denied", mesh), _label(INSTANCE)),),
+            (or_zero(denied, INSTANCE, "nothing denied", mesh), label(INSTANCE)),
         ),
     )
 
 
 def dependencies(mesh: str) -> tuple[Panel, ...]:
     """Return what goes out, by called service."""
-    completed = _outgoing("envoy_cluster_upstream_rq_completed", mesh)
-    started = _outgoing("envoy_cluster_upstream_rq_total", mesh)
-    answered = _outgoing("envoy_cluster_upstream_rq_xx", mesh, f'{CLASS}!="5"')
-    times = f"rate({outbound('envoy_cluster_upstream_rq_time_bucket', mesh, CHOSEN)}{WINDOW})"
-    slow = f"histogram_quantile(0.95, sum by (le, {DEPENDENCY}) ({_by_dependency(times)})) / 1000"
-    refused = " + ".join(
-        _outgoing(f"envoy_cluster_upstream_{kind}_overflow", mesh) for kind in ("cx", "rq_pending", "rq_retry")
-    )
+    sent, errors = selector(EDGE_REQUESTS, mesh, CALLS), selector(EDGE_ERRORS, mesh, CALLS)
+    share = f"clamp_max({errors} / ({sent} > 0), 1) or 0 * {sent}"
+    times = with_destination(f"rate({calls(RQ_TIME, mesh, CHOSEN)}{WINDOW})")
+    slow = f"histogram_quantile(0.95, sum by (le, {DESTINATION}) ({times})) / 1000"
+    held = " + ".join(_outgoing(metric, mesh) for metric in OVERFLOWS)
     return (
         _dependency(
             mesh,
             "Requests sent",
             "Requests a second to each called service, retries not counted twice. A click leads to its dashboard.",
             "reqps",
-            f"{completed} or 0 * {started}",
+            f"sum by ({DESTINATION}) ({sent})",
         ),
         _dependency(
             mesh,
             "Share failed",
-            "Share of them that ended in 5xx after all retries, the proxy's own 503 (no instance, no connection) "
-            "included.",
+            "Share of them that failed after all retries, the proxy's own 503 (no instance, no connection) included.",
             "percentunit",
-            f"clamp_min(1 - ({answered} or 0 * {completed}) / ({completed} > 0), 0) or 0 * {started}",
+            f"sum by ({DESTINATION}) ({share})",
         ),
         _dependency(
             mesh,
             "Latency p95",
-            "One call in twenty takes longer, as seen from here: the network and the other's proxy are included. "
-            "Calls that reached no instance are not in it.",
+            "One call in twenty takes longer, as seen from here: retries, the network and the other's proxy included.",
             "s",
             slow,
         ),
@@ -199,10 +270,10 @@ def dependencies(mesh: str) -> tuple[Panel, ...]:
         _dependency(
             mesh,
             "Refused by a circuit breaker",
-            "Requests, connections and retries a second that a limit of this proxy held back. Raise the limit, or "
-            "find out why the other is slow.",
+            "Requests and retries a second that a limit of this proxy held back. Raise the limit, or find out why the "
+            "other is slow.",
             "ops",
-            refused,
+            held,
         ),
         _dependency(
             mesh,
@@ -215,94 +286,64 @@ def dependencies(mesh: str) -> tuple[Panel, ...]:
     )
 
 
-def proxies(mesh: str) -> tuple[Panel, ...]:
+def proxies(mesh: Mesh) -> tuple[Panel, ...]:
     """Return how the service's Envoys are: identity, configuration, life."""
-    own = selector(EXPIRY, mesh, CHOSEN, f'{CERTIFICATE}="{names.MESH_CERT}"')
-    connected = f"min by ({INSTANCE}) ({selector(CONNECTED, mesh, CHOSEN)})"
-    healthy = f"max by ({VERSION}, instance_id) ({selector(INSTANCE_HEALTHY, mesh, CHOSEN)})"
-    synced = f"max by ({VERSION}, instance_id) ({selector(INSTANCE_SYNCED, mesh, CHOSEN)})"
+    name = mesh.mesh
+    own = selector(EXPIRY, name, CHOSEN, f'{CERTIFICATE}="{names.MESH_CERT}"')
+    streams = f"min by ({INSTANCE}) ({selector(CONTROL_STREAMS, name, CHOSEN, XDS)})"
+    listed = {
+        "healthy": _told(INSTANCE_HEALTHY, name),
+        "synced": _told(INSTANCE_SYNCED, name),
+        "rejects": _told(INSTANCE_REJECTS, name),
+    }
     return (
         Panel(
             "Certificates",
             "Time that each proxy's certificate still has. A healthy one is a saw-tooth between the whole of its "
             "life and half of it.",
             "s",
-            (Query(f"min by ({INSTANCE}) ({own})", _label(INSTANCE)),),
+            (Query(f"min by ({INSTANCE}) ({own})", label(INSTANCE)),),
+            steps=life_steps(mesh),
         ),
         Panel(
             "Failed handshakes",
             "Connections a second that its proxies refused: plain text at an mTLS port, no certificate, or one of "
             "another CA or that has expired.",
             "ops",
-            tuple(_handshakes(kind, what, mesh) for kind, what in _HANDSHAKES.items()),
+            tuple(_handshakes(kind, what, name) for kind, what in HANDSHAKES.items()),
         ),
-        Panel(
+        lines(
             "Control plane",
-            "1 while the proxy is connected to xds_server. At 0 it serves on with what it has.",
+            "Streams of each proxy to xds_server. At 0 it serves on with what it has.",
             "short",
-            (Query(connected, _label(INSTANCE)),),
-        ),
-        Panel(
-            "Refused configuration",
-            "Updates that its proxies refused (NACK) within ten minutes, by type; they keep the last good one. "
-            "legation status says which and why.",
-            "short",
-            (Query(f"sum by (type) ({selector(REFUSED, mesh, CHOSEN)})", "{{type}}"),),
+            (streams, label(INSTANCE)),
         ),
         Panel(
             "Registered instances",
-            "Each instance as xds_server has it: whether callers get it (healthy), and whether it has ACKed all "
-            "that it was sent (synced). A 0 that stays is worth a look at legation status.",
+            "Each instance as xds_server has it: whether callers get it (healthy), whether it has ACKed all that it "
+            "was sent (synced), and how many types of resources it rejects. legation status says why.",
             "short",
-            (
-                Query(_or_zero(healthy, "instance_id", "none", mesh), "healthy"),
-                Query(_or_zero(synced, "instance_id", "none", mesh), "synced"),
-            ),
+            tuple(Query(or_zero(expr, INSTANCE_ID, "none", name), column) for column, expr in listed.items()),
             kind="table",
-            width=16,
+            width=24,
         ),
     )
 
 
-_HANDSHAKES = {
-    "connection_error": "no TLS, or broken off",
-    "fail_verify_no_cert": "no certificate",
-    "fail_verify_error": "unknown CA or expired",
-}
+def _told(metric: str, mesh: str) -> str:
+    return f"max by ({VERSION}, {INSTANCE_ID}) ({selector(metric, mesh, CHOSEN)})"
 
 
 def _handshakes(kind: str, what: str, mesh: str) -> Query:
     listener = selector(f"envoy_listener_ssl_{kind}", mesh, CHOSEN, f'envoy_listener_address="{names.INBOUND}"')
-    return Query(_or_zero(f"sum by ({SERVICE}) (rate({listener}{WINDOW}))", SERVICE, "$service", mesh), what)
-
-
-def _stat(title: str, description: str, unit: Unit, expr: str, steps: tuple[Step, ...] = ()) -> Panel:
-    return Panel(title, description, unit, (Query(expr, title),), "stat", steps, width=4, height=4)
+    return Query(or_zero(f"sum by ({SERVICE}) (rate({listener}{WINDOW}))", SERVICE, "$service", mesh), what)
 
 
 def _dependency(mesh: str, title: str, description: str, unit: Unit, expr: str) -> Panel:
-    url = f"/d/{dashboard_uid(mesh, SERVICE)}?var-service=${{__field.labels.{DEPENDENCY}}}"
-    link = Link("Its dashboard", f"{url}&var-datasource=${{datasource}}&${{__url_time_range}}")
-    query = Query(_or_zero(expr, DEPENDENCY, "calls nobody", mesh), _label(DEPENDENCY))
-    return Panel(title, description, unit, (query,), links=(link,))
+    query = Query(or_zero(expr, DESTINATION, "calls nobody", mesh), label(DESTINATION))
+    return Panel(title, description, unit, (query,), links=(to_service(mesh, DESTINATION),))
 
 
-def _label(name: str) -> str:
-    """Return the legend that shows a label's value."""
-    return f"{{{{{name}}}}}"
-
-
-def _outgoing(metric: str, mesh: str, *more: str) -> str:
+def _outgoing(metric: str, mesh: str) -> str:
     """Return the rate of an outbound counter by called service."""
-    return f"sum by ({DEPENDENCY}) ({_by_dependency(f'rate({outbound(metric, mesh, CHOSEN, *more)}{WINDOW})')})"
-
-
-def _by_dependency(expr: str) -> str:
-    """Add the called service's name: a cluster's, without its version (`names.stat_name` puts `_` between)."""
-    return f'label_replace({expr}, "{DEPENDENCY}", "$1", "{CLUSTER}", "([^_]+).*")'
-
-
-def _or_zero(expr: str, label: str, value: str, mesh: str) -> str:
-    """Return a query that gives one series of 0 where there is nothing to measure, for a service that exists."""
-    listed = f"0 * group({selector(SERVICE_INFO, mesh, CHOSEN)})"
-    return f'{expr} or on () label_replace({listed}, "{label}", "{value}", "", "")'
+    return f"sum by ({DESTINATION}) ({by_cluster(f'rate({outbound(metric, mesh, CHOSEN)}{WINDOW})')})"

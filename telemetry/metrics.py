@@ -2,13 +2,20 @@
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import Counter, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from legation.runtime.registry import metrics_registry
 from telemetry.discovery import TargetGroup
 from telemetry.inventory import WATCHES, Inventory, services
-from telemetry.rules.conventions import INSTANCE_HEALTHY, INSTANCE_SYNCED, SERVICE_INFO, WATCH_CONNECTED
+from telemetry.rules.conventions import (
+    INSTANCE_HEALTHY,
+    INSTANCE_REJECTS,
+    INSTANCE_SYNCED,
+    SERVICE_INFO,
+    WATCH_CONNECTED,
+)
 
 INSTANCE_LABELS = ("service", "version", "instance_id")
 """`instance_id` and not `instance`: that is telemetry itself, once Prometheus has scraped it."""
@@ -19,7 +26,7 @@ class Metrics:
 
     def __init__(self, inventory: Callable[[], Inventory], targets: Callable[[], tuple[TargetGroup, ...]]) -> None:
         """Export what the two functions return."""
-        self._registry = CollectorRegistry()
+        self._registry = metrics_registry()
         self.discoveries = Counter(
             "telemetry_discovery_requests", "Requests for the list of targets", registry=self._registry
         )
@@ -60,12 +67,15 @@ def _instances(inventory: Inventory) -> Iterator[Metric]:
     synced = GaugeMetricFamily(
         INSTANCE_SYNCED, "1 when the proxy has ACKed all that it was sent", labels=INSTANCE_LABELS
     )
+    rejects = GaugeMetricFamily(INSTANCE_REJECTS, "Types of resources that the proxy NACKs now", labels=INSTANCE_LABELS)
     healthy = GaugeMetricFamily(INSTANCE_HEALTHY, "1 when the instance takes requests", labels=INSTANCE_LABELS)
     for instance in inventory.instances or ():
         labels = (instance.spec.service, instance.spec.version, instance.id)
         synced.add_metric(labels, instance.synced)
+        rejects.add_metric(labels, len(instance.nacks))
         healthy.add_metric(labels, instance.serves)
     yield synced
+    yield rejects
     yield healthy
 
 

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from legation.runtime.control.messages import InstanceList
 from xds_server.protocol.types import Acked, Effect, Nacked, Send, Stale
+from xds_server.snapshot import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -34,6 +35,16 @@ class Metrics:
             registry=registry,
         )
 
+        self._begin_at_0()
+
+    def _begin_at_0(self) -> None:
+        """Show each counter before its first hit: to Prometheus, a series that begins at 1 has not increased."""
+        for url in (CLUSTER, ENDPOINT, LISTENER, ROUTE):
+            for counter in (self.sent, self.acked, self.nacked, self.stale):
+                counter.labels(_kind(url))
+        for outcome in ("applied", "unchanged", "rejected"):
+            self.applies.labels(outcome)
+
     def count_instances(self, registry: InstanceList) -> None:
         """Set how many instances of each service are in which state."""
         self.instances.clear()
@@ -42,7 +53,7 @@ class Metrics:
 
     def observe(self, effect: Effect) -> None:
         """Count what a stream's core saw."""
-        kind = getattr(effect, "type_url", "").rpartition(".")[2]
+        kind = _kind(getattr(effect, "type_url", ""))
         match effect:
             case Send():
                 self.sent.labels(kind).inc()
@@ -54,3 +65,8 @@ class Metrics:
                 self.stale.labels(kind).inc()
             case _:
                 pass
+
+
+def _kind(type_url: str) -> str:
+    """Return what a type of resource is called in labels: its message's name."""
+    return type_url.rpartition(".")[2]

@@ -4,11 +4,11 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from legation.runtime.clock import Clock, WallClock
 from legation.runtime.control import server as wire
 from legation.runtime.identity import Identity, follow
+from legation.runtime.registry import metrics_registry
 from legation.runtime.tasks import Latest, pause, spawn
 from xds_server import serve
 from xds_server.admission import Admission
@@ -30,7 +30,7 @@ _AGE_PER_LIFE = 0.5
 async def run(settings: Settings, clock: Clock | None = None) -> None:
     """Serve until cancelled. The control API is up at once; ADS as soon as there is an identity."""
     store = SqliteStore(settings.database)
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics(metrics_registry())
     plane = ControlPlane(store, clock or WallClock(), metrics)
     plane.restore()
     async with AsyncExitStack() as stack:

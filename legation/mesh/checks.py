@@ -9,6 +9,7 @@ from legation.mesh.finding import Finding
 from legation.mesh.model.load_balancing import HASHING
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Service
+from legation.mesh.model.slo import LATENCY_BUCKETS
 from legation.mesh.route_checks import route_findings, starred_paths
 from legation.mesh.source import Path, SourcedMesh
 from legation.mesh.types import format_duration
@@ -34,6 +35,7 @@ def findings(sourced: SourcedMesh) -> Iterator[Finding]:
         yield from _load_balancing(service, (*here, "load_balancing"))
         yield from _health_check(service, here)
         yield from route_findings(mesh, name, service)
+        yield from _slo(service, (*here, "slo"))
     yield from _exposed_ports(mesh)
     yield from _certificates(mesh)
     yield from _workloads(mesh)
@@ -92,6 +94,18 @@ def _health_check(service: Service, here: Path) -> Iterator[Finding]:
     if service.protocol == "grpc" and service.health_check.path is not None:
         yield Finding(path, "grpc services are asked by grpc.health.v1, which has no path: leave it out", rests_on)
     yield from starred_paths({"path": service.health_check.path}, (*here, "health_check"))
+
+
+def _slo(service: Service, here: Path) -> Iterator[Finding]:
+    if service.slo is None:
+        return
+    if service.slo.availability is None and service.slo.latency is None:
+        yield Finding(here, "it promises nothing: write availability, latency or both", (here,))
+    if service.slo.latency is not None and (limit := service.slo.latency.threshold) not in LATENCY_BUCKETS:
+        path: Path = (*here, "latency", "threshold")
+        counted = either(tuple(map(format_duration, LATENCY_BUCKETS)))
+        message = f"{format_duration(limit)} is no time that requests are counted by: write {counted}"
+        yield Finding(path, message, (path,))
 
 
 def _exposed_ports(mesh: Mesh) -> Iterator[Finding]:

@@ -69,6 +69,8 @@ def _wanted_more(node: SchemaNode) -> str:
     match node:
         case {"type": "integer"}:
             return f"a whole number from {node['minimum']} to {node['maximum']}"
+        case {"type": "number"}:
+            return f"a number from {node['minimum']} to {node['maximum']}"
         case {"type": "array", "items": items}:
             return f"a list, each entry {wanted(items)}"
         case {"properties": properties}:

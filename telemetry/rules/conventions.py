@@ -11,8 +11,14 @@ from legation.mesh import names
 MESH, SERVICE, VERSION, INSTANCE, ZONE, COMPONENT = "mesh", "service", "version", "instance", "zone", "component"
 """Labels of targets, given by discovery: sidecars have all but `component`; our own services `mesh` and `component`."""
 
-DEPENDENCY = "dependency"
-"""Label of outbound series: the called service, whatever version of it."""
+SOURCE, DESTINATION = "source", "destination"
+"""Labels of an edge: who called whom."""
+
+INSTANCE_ID = "instance_id"
+"""How telemetry names the instance that it speaks of; `instance` is telemetry itself."""
+
+OBJECTIVE = "slo"
+"""Which objective of a service: `availability` or `latency`."""
 
 PREFIX = "envoy_http_conn_manager_prefix"
 CLASS = "envoy_response_code_class"
@@ -22,38 +28,72 @@ CERTIFICATE = "envoy_tls_certificate"
 RQ_XX = "envoy_http_downstream_rq_xx"
 """Zero-initialised for the classes 1 to 5, unlike `envoy_cluster_upstream_rq_xx`: errors are counted from the first."""
 
+RQ_GIVEN_UP = "envoy_http_downstream_rq_rx_reset"
+"""Requests that their caller gave up on: in no class, and in no latency."""
+
 RQ_TIME = "envoy_http_downstream_rq_time_bucket"
 RQ_ACTIVE = "envoy_http_downstream_rq_active"
+GRPC_STATUS = "envoy_cluster_grpc_"
+"""What names of counters of gRPC statuses begin with: `envoy_cluster_grpc_14`. There from the first hit only."""
+
+GRPC_FAILURES = {
+    2: "UNKNOWN",
+    4: "DEADLINE_EXCEEDED",
+    8: "RESOURCE_EXHAUSTED",
+    12: "UNIMPLEMENTED",
+    13: "INTERNAL",
+    14: "UNAVAILABLE",
+    15: "DATA_LOSS",
+}
+"""The statuses that are the server's fault, as 5xx are (OpenTelemetry, gRPC conventions; and a full server)."""
+
+GRPC_CLIENTS = {
+    1: "CANCELLED",
+    3: "INVALID_ARGUMENT",
+    5: "NOT_FOUND",
+    6: "ALREADY_EXISTS",
+    7: "PERMISSION_DENIED",
+    9: "FAILED_PRECONDITION",
+    10: "ABORTED",
+    11: "OUT_OF_RANGE",
+    16: "UNAUTHENTICATED",
+}
+"""Those that are the caller's, as 4xx are: shown, and no failure of the service."""
+
 RBAC_DENIED = "envoy_http_rbac_denied"
+UPTIME = "envoy_server_uptime"
 LISTENER_EXPIRY = "envoy_listener_ssl_certificate_expiration_unix_time_seconds"
 CLUSTER_EXPIRY = "envoy_cluster_ssl_certificate_expiration_unix_time_seconds"
-CONNECTED = "envoy_control_plane_connected_state"
-REJECTED = {
-    "cds": "envoy_cluster_manager_cds_update_rejected",
-    "eds": "envoy_cluster_update_rejected",
-    "lds": "envoy_listener_manager_lds_update_rejected",
-    "rds": "envoy_http_rds_update_rejected",
-    "sds": "envoy_sds_update_rejected",
-}
-"""Each refused (NACKed) update, by resource type."""
+CONTROL_STREAMS = "envoy_cluster_upstream_rq_active"
+"""Of xds_server's cluster: streams that are up. `envoy_control_plane_connected_state` flickers while xds_server hangs,
+as each try to reach it counts for a moment."""
 
 SERVICE_INFO = "mesh_service_info"
 INSTANCE_HEALTHY = "mesh_instance_healthy"
 INSTANCE_SYNCED = "mesh_instance_synced"
+INSTANCE_REJECTS = "mesh_instance_rejects"
 WATCH_CONNECTED = "telemetry_watch_connected"
 """What telemetry itself exports (`telemetry.metrics`)."""
 
+EDGE_REQUESTS = "edge:mesh_requests:rate5m"
+EDGE_ERRORS = "edge:mesh_errors:rate5m"
 REQUESTS = "service:mesh_requests:rate5m"
 ERRORS = "service:mesh_errors:rate5m"
 ERROR_RATIO = "service:mesh_errors:ratio_rate5m"
+ATTEMPTS = "service:mesh_attempts:rate5m"
+BUCKETS = "service:mesh_latency_bucket:rate5m"
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 LATENCY = {name: f"service:mesh_latency_seconds:{name}_rate5m" for name in QUANTILES}
 EXPIRY = "instance:mesh_certificate_expiry_seconds:min"
-REFUSED = "instance:mesh_config_rejected:increase10m"
 HEALTHY = "service:mesh_instances_healthy:sum"
+BUDGET = "service:mesh_slo_budget:ratio"
+BAD, TOTAL = "service:mesh_slo_bad:rate", "service:mesh_slo_total:rate"
+BURN = "service:mesh_slo_burn:rate"
+"""How many times faster than allowed the budget is spent; with a window behind it, as `rate1h`."""
+BUDGET_LEFT = "service:mesh_slo_budget_left:ratio30d"
 
-OWN = f"{names.LOCAL_APP}|{names.XDS_CLUSTER}|{names.SDS_CLUSTER}|{names.ADMIN_CLUSTER}"
-"""Clusters of each sidecar that are no service that its app calls."""
+OWN = "_.+"
+"""Clusters of each proxy that are no service: its app, xds_server, certmgr, its admin interface."""
 
 RUNBOOKS = f"http://127.0.0.1:{names.TELEMETRY_PORT}/runbooks"
 """Where telemetry itself serves the runbooks, unless another place is given."""
@@ -71,9 +111,20 @@ def selector(metric: str, mesh: str, *more: str) -> str:
     return f"{metric}{{{matchers}}}"
 
 
+def arriving(metric: str, mesh: str, *more: str) -> str:
+    """Return the selector of what reaches proxies: attempts at sidecars, and requests at the gateway."""
+    return selector(metric, mesh, f'{PREFIX}=~"{names.INBOUND}|{names.gateway_stat_prefix(".+")}"', *more)
+
+
 def inbound(metric: str, mesh: str, *more: str) -> str:
-    """Return the selector of what arrives for a service: at its sidecars, or at the gateway."""
-    return selector(metric, mesh, f'{PREFIX}=~"{names.INBOUND}|{names.GATEWAY_LISTENERS}"', *more)
+    """Return the selector of the attempts that reach a service's own sidecars: retries count, each of them."""
+    return selector(metric, mesh, f'{PREFIX}="{names.INBOUND}"', *more)
+
+
+def calls(metric: str, mesh: str, *more: str) -> str:
+    """Return the selector of what callers, the gateway among them, get of the services that they call."""
+    prefixes = f"{names.outbound_stat_prefix('.+')}|{names.gateway_stat_prefix('.+')}"
+    return selector(metric, mesh, f'{PREFIX}=~"{prefixes}"', *more)
 
 
 def outbound(metric: str, mesh: str, *more: str) -> str:

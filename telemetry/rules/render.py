@@ -52,7 +52,7 @@ def render_prometheus(mesh: Mesh, target: Target) -> Mapping[str, str]:
 
 def all_groups(mesh: Mesh) -> tuple[Group, ...]:
     """Return every group of rules of a mesh; InvalidQuery when one of them does not parse."""
-    groups = (*recording_groups(mesh.mesh), *alert_groups(mesh))
+    groups = (*recording_groups(mesh), *alert_groups(mesh))
     for group in groups:
         for rule in group.rules:
             promql.parse(_name(rule), rule.expr)
@@ -130,12 +130,14 @@ def _name(rule: Recording | Alert) -> str:
 
 
 def _group(mesh: Mesh, group: Group, target: Target) -> dict[str, Any]:
-    return {"name": group.name, "rules": [_rule(mesh, rule, target) for rule in group.rules]}
+    interval = {"interval": format_duration(group.interval)} if group.interval else {}
+    return {"name": group.name, **interval, "rules": [_rule(mesh, rule, target) for rule in group.rules]}
 
 
 def _rule(mesh: Mesh, rule: Recording | Alert, target: Target) -> dict[str, Any]:
     if isinstance(rule, Recording):
-        return {"record": rule.record, "expr": rule.expr}
+        labels = {"labels": dict(rule.labels)} if rule.labels else {}
+        return {"record": rule.record, "expr": rule.expr, **labels}
     hold = {"for": format_duration(rule.hold)} if rule.hold else {}
     return {
         "alert": rule.name,

@@ -12,10 +12,11 @@ Severity = Literal["page", "ticket"]
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recorded series."""
+    """A recorded series; `labels` are added to it."""
 
     record: str
     expr: str
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rules that are evaluated one after the other."""
+    """Rules that are evaluated one after the other, every `interval` where it is given."""
 
     name: str
     rules: tuple[Recording | Alert, ...]
+    interval: timedelta | None = None

@@ -30,8 +30,19 @@ BAD = {
     "an unknown field in a service": (
         web("circuit_breaker: {max_connections: 5}"),
         [
-            "mesh.yaml:7:5: services.web.circuit_breaker: unknown field, known here: protocol, port, calls, routes, load_balancing, health_check, expose"
+            "mesh.yaml:7:5: services.web.circuit_breaker: unknown field, known here: protocol, port, calls, routes, load_balancing, health_check, expose, slo"
         ],
+    ),
+    "an objective that is no number": (
+        web("slo: {availability: high, latency: 250ms}"),
+        [
+            "mesh.yaml:7:25: services.web.slo.availability: 'high' is text: write a number from 95 to 99.999",
+            "mesh.yaml:7:40: services.web.slo.latency: '250ms' is text: write a mapping of threshold, objective",
+        ],
+    ),
+    "an objective that nothing can keep": (
+        web("slo: {availability: 100}"),
+        ["mesh.yaml:7:25: services.web.slo.availability: 100 is above the maximum 99.999"],
     ),
     "nothing but a service": (
         "services: {web: {port: 80}}\n",

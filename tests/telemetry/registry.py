@@ -16,7 +16,12 @@ MESH = """
 mesh: shop
 trust_domain: shop.local
 services:
-  web: {protocol: http, port: 8080, calls: [orders], expose: {port: 8080}}
+  web:
+    protocol: http
+    port: 8080
+    calls: [orders]
+    expose: {port: 8080}
+    slo: {availability: 99.9, latency: {threshold: 250ms, objective: 99}}
   orders: {protocol: grpc, port: 9090}
 """
 

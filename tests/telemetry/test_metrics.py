@@ -39,7 +39,7 @@ def test_each_service_is_listed_and_the_gateway_where_something_is_exposed():
 
 
 def test_a_mesh_that_exposes_nothing_has_no_gateway():
-    mesh = load(MESH.replace(", expose: {port: 8080}", ""), "mesh.yaml").mesh
+    mesh = load(MESH.replace("    expose: {port: 8080}\n", ""), "mesh.yaml").mesh
     assert set(exported(Inventory(mesh))["mesh_service_info"]) == {("http", "web"), ("grpc", "orders")}
 
 
@@ -71,6 +71,29 @@ def test_each_watch_has_its_state_and_time():
     assert found["telemetry_watch_last_event_timestamp_seconds"] == {("mesh",): 12.5}
 
 
+def test_an_instance_shows_how_many_types_it_rejects():
+    inventory = Inventory(SHOP, (instance(nacks=("mesh.yaml:1:1: Cluster: no", "Listener: no")), instance(2)))
+    assert exported(inventory)["mesh_instance_rejects"] == {("web-v1-1", "web", "v1"): 2, ("web-v1-2", "web", "v1"): 0}
+
+
+def test_our_own_counters_begin_at_0():
+    """A series that begins at 1 has not increased, to Prometheus."""
+    registry = CollectorRegistry()
+    XdsMetrics(registry)
+    CertmgrMetrics(registry).expect("web")
+    found = {(s.name, *s.labels.values()): s.value for family in registry.collect() for s in family.samples}
+    for labels in (("Listener",), ("Cluster",), ("ClusterLoadAssignment",), ("RouteConfiguration",)):
+        assert found["xds_nacks_total", *labels] == 0
+    assert found["xds_applies_total", "rejected"] == 0
+    assert found["certmgr_renewals_total", "web", "failed"] == 0
+
+
+def test_our_own_services_show_their_process():
+    text = Metrics(Inventory, lambda: ()).text().decode()
+    for name in re.findall(r"`(process_\w+)`", DOCS.read_text()):
+        assert f"\n{name} " in text, name
+
+
 def test_targets_are_counted():
     inventory = Inventory(SHOP, (instance(1), instance(2, connected=False)))
     assert exported(inventory)["telemetry_targets"] == {(): 1}
@@ -83,7 +106,7 @@ def test_the_docs_list_exactly_what_telemetry_exports():
     for family in text_string_to_metric_families(metrics.text().decode()):
         labels = {key for sample in family.samples for key in sample.labels}
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        if not name.endswith("_created"):
+        if not name.endswith("_created") and not name.startswith("process_"):
             families[name] = (family.type, labels)
     assert documented("telemetry") == families
 
@@ -100,9 +123,8 @@ def test_the_docs_list_exactly_what_our_other_services_export(section, declare):
 
 
 def test_the_docs_list_every_recorded_series():
-    recorded = [
-        rule.record for group in recording_groups("shop") for rule in group.rules if isinstance(rule, Recording)
-    ]
+    rules = (rule for group in recording_groups(SHOP) for rule in group.rules)
+    recorded = list(dict.fromkeys(rule.record for rule in rules if isinstance(rule, Recording)))
     section = DOCS.read_text().split("## Recorded by Prometheus\n")[1]
     assert re.findall(r"^\| `(\S+)`", section, re.MULTILINE) == recorded
 

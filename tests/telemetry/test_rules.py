@@ -1,13 +1,14 @@
 """The rules as values: conventions that every one of them keeps."""
 
 import re
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from legation.mesh.load import load
 from telemetry.rules import promql, runbook
-from telemetry.rules.conventions import dashboard_uid, inbound, outbound
+from telemetry.rules.conventions import calls, dashboard_uid, inbound, outbound
 from telemetry.rules.render import Target, all_groups, annotations, queries
 from telemetry.rules.rule import Alert, Recording, Term
 from telemetry.rules.story import duration
@@ -31,7 +32,7 @@ def test_every_selector_asks_for_its_own_mesh(rule):
 
 @pytest.mark.parametrize("rule", [r for r in RULES if isinstance(r, Recording)], ids=name)
 def test_recorded_names_are_level_metric_operations(rule):
-    assert re.fullmatch(r"(service|instance):mesh_[a-z_]+:[a-z0-9_]+", rule.record)
+    assert re.fullmatch(r"(edge|service|instance):mesh_[a-z_]+:[a-z0-9_]+", rule.record)
 
 
 def test_every_alert_has_a_runbook_in_the_docs(golden):
@@ -62,7 +63,7 @@ def test_every_alert_is_tested_firing_and_silent(alert):
 
 @pytest.mark.parametrize("alert", ALERTS, ids=name)
 def test_every_alert_is_tested_resolving(alert):
-    stories = [[bool(m.firing) for m in case.moments] for case in alert.cases]
+    stories = [[fires for fires, _ in groupby(bool(m.firing) for m in case.moments)] for case in alert.cases]
     assert [False, True, False] in stories
 
 
@@ -75,7 +76,7 @@ def test_limits_of_certificate_alerts_follow_the_life_in_the_mesh():
 
 def test_queries_hold_what_alerts_measure_and_not_their_comparisons():
     found = [query for where, query in queries(SHOP) if where == "MeshControlPlaneDisconnected"]
-    connected = 'envoy_control_plane_connected_state{mesh="shop"}'
+    connected = 'envoy_cluster_upstream_rq_active{mesh="shop",envoy_cluster_name="_xds"}'
     assert found == [f"min by (mesh, service, instance) ({connected})", connected]
 
 
@@ -90,11 +91,31 @@ def test_terms_of_an_alert_are_matched_by_its_labels():
 
 
 def test_outbound_leaves_out_the_proxys_own_clusters():
-    assert outbound("m", "shop") == 'm{mesh="shop",envoy_cluster_name!~"local_app|xds|sds|admin"}'
+    assert outbound("m", "shop") == 'm{mesh="shop",envoy_cluster_name!~"_.+"}'
 
 
-def test_inbound_is_what_reaches_a_sidecar_or_the_gateway():
-    assert inbound("m", "shop", 'a="b"') == 'm{mesh="shop",envoy_http_conn_manager_prefix=~"inbound|gateway",a="b"}'
+def test_attempts_are_what_reaches_a_sidecar_and_requests_what_callers_sent():
+    assert inbound("m", "shop", 'a="b"') == 'm{mesh="shop",envoy_http_conn_manager_prefix="inbound",a="b"}'
+    assert calls("m", "shop") == 'm{mesh="shop",envoy_http_conn_manager_prefix=~"outbound_.+|gateway_.+"}'
+
+
+def test_every_objective_is_burned_in_four_pairs_of_windows():
+    factors = {a.name: a.terms[0].condition for a in ALERTS if "Burn" in a.name}
+    assert factors == {
+        "MeshErrorBudgetBurn1h": "> 14.4",
+        "MeshErrorBudgetBurn6h": "> 6",
+        "MeshErrorBudgetBurn1d": "> 3",
+        "MeshErrorBudgetBurn3d": "> 1",
+    }
+
+
+def test_a_service_with_an_objective_pages_by_that_alone():
+    (alert,) = [alert for alert in ALERTS if alert.name == "MeshHighErrorRatio"]
+    assert 'service=~"orders"' in alert.expr
+
+
+def test_the_shop_has_fifteen_alerts():
+    assert len(ALERTS) >= 15
 
 
 def test_a_dashboards_uid_fits_grafana_and_differs_between_long_names():

@@ -29,15 +29,10 @@ _STREAM_WINDOW = 64 * 1024
 _CONNECTION_WINDOW = 1024 * 1024
 
 
-<<<<<<< HEAD
-def gateway_listener(service: str, expose: Expose, port: int) -> bytes:
-    """Return the serialised listener of an exposed service. Its routes are the service's own, as its callers have them.
-=======
 def gateway_listener(
     service: str, expose: Expose, port: int, node: InstanceSpec, filters: Iterable[HttpFilter] = ()
-) -> Listener:
-    """Return the listener of an exposed service. Its routes are the service's own, as its callers have them.
->>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)
+) -> bytes:
+    """Return the serialised listener of an exposed service. Its routes are the service's own, as its callers have them.
 
     `port` is where the gateway listens on its host: `expose.port`, or what the host gave it instead.
     Several gateways share it, so that a dead one's clients are served by the others at once.
@@ -46,19 +41,8 @@ def gateway_listener(
     manager.MergeFrom(_edge_options(service))
     # What an app is built with is nobody's business out there.
     manager.server_header_transformation = HttpConnectionManager.ServerHeaderTransformation.OVERWRITE
-<<<<<<< HEAD
     shared = chain(manager, "INBOUND", reuse_port=True)
-    return listener(names.gateway_listener(port), (str(expose.address), port), shared)
-=======
-    return listener(
-        names.gateway_listener(port),
-        (str(expose.address), port),
-        "INBOUND",
-        chain(manager),
-        metadata=writer(node),
-        reuse_port=True,
-    )
->>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)
+    return listener(names.gateway_listener(port), (str(expose.address), port), shared, writer(node))
 
 
 def _edge_options(service: str) -> HttpConnectionManager:

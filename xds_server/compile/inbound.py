@@ -36,15 +36,9 @@ def inbound_chain(service: str, trust_domain: str, allowed: Callers, connection_
     return chain(manager, "INBOUND", tls.downstream())
 
 
-<<<<<<< HEAD
 def inbound_listener(node: InstanceSpec, shared: Chain) -> bytes:
     """Return the one listener, serialised, through which peers reach this instance."""
-    return listener(names.INBOUND, (node.address, node.port), shared)
-=======
-def inbound_listener(node: InstanceSpec, shared: Chain) -> Listener:
-    """Return the one listener through which peers reach this instance."""
-    return listener(names.INBOUND, (node.address, node.port), "INBOUND", shared, metadata=writer(node))
->>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)
+    return listener(names.INBOUND, (node.address, node.port), shared, writer(node))
 
 
 def _peer_options(connection_life: timedelta) -> HttpConnectionManager:

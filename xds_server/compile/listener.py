@@ -30,7 +30,6 @@ def chain(
     direction: Literal["INBOUND", "OUTBOUND"],
     transport_socket: TransportSocket | None = None,
     *,
-    metadata: Metadata | None = None,
     reuse_port: bool = False,
 ) -> Chain:
     """Return the chain of a connection manager; plain text without a transport socket.
@@ -49,18 +48,9 @@ def shared(
     SO_REUSEPORT only where several Envoys are to share a port: elsewhere an orphan Envoy would
     silently take half of the connections.
     """
-<<<<<<< HEAD
     proto = Listener(
         stat_prefix=stat_prefix,
         filter_chains=[filters],
-=======
-    return Listener(
-        name=name,
-        address=tcp(*at),
-        stat_prefix=shared.stat_prefix,
-        filter_chains=[shared.filters],
-        metadata=metadata,
->>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)
         per_connection_buffer_limit_bytes=UInt32Value(value=BUFFER_LIMIT),
         traffic_direction=TrafficDirection.Value(direction),
         enable_reuse_port=BoolValue(value=reuse_port),
@@ -68,10 +58,10 @@ def shared(
     return Chain(serialize(proto))
 
 
-def listener(name: str, at: tuple[str, int], given: Chain) -> bytes:
-    """Return a serialised listener at (address, port).
+def listener(name: str, at: tuple[str, int], given: Chain, metadata: Metadata | None = None) -> bytes:
+    """Return a serialised listener at (address, port); `metadata` are what its log knows of the node.
 
     Two serialised messages in a row are both, merged (Protocol Buffers, "Encoding": last one wins), so what
     nodes share is serialised once.
     """
-    return serialize(Listener(name=name, address=tcp(*at))) + given.body
+    return serialize(Listener(name=name, address=tcp(*at), metadata=metadata)) + given.body

@@ -1,26 +1,29 @@
 """The listener that Prometheus reads: two paths of the admin interface, and nothing else of it."""
 
+from datetime import timedelta
+
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.config.metrics.v3.stats_pb2 import HistogramBucketSettings, StatsConfig
+from envoy.config.metrics.v3.stats_pb2 import HistogramBucketSettings, StatsConfig, StatsMatcher
 from envoy.config.route.v3 import route_components_pb2 as components
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
-from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
+from envoy.type.matcher.v3.string_pb2 import ListStringMatcher, StringMatcher
 
 from legation.mesh import names
+from legation.mesh.model.slo import LATENCY_BUCKETS
 from xds_server.compile.http import SERVER_NAME, network_filter, router
+from xds_server.compile.inclusion import INCLUDED
 from xds_server.compile.listener import listener, shared
 
 METRICS = "metrics"
+MILLISECOND = timedelta(milliseconds=1)
 PATHS = ("/ready", "/stats/prometheus")
 """All that leaves an Envoy's admin interface over TCP; the rest of it could stop the proxy."""
-
-LATENCY_BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 75, 100, 150, 200, 250, 300, 400, 500, 750, 1000, 2500, 5000, 10000)
-"""Milliseconds. Envoy's own leave a gap from 250 to 500, which ruins every high quantile of a web service."""
 
 
 def metrics_listener(address: str, port: int) -> Listener:
@@ -37,9 +40,14 @@ def metrics_listener(address: str, port: int) -> Listener:
 
 
 def stats_config() -> StatsConfig:
-    """Return the histogram buckets of every request time."""
+    """Return what is counted, and the histogram buckets of every request time, in milliseconds."""
     match = StringMatcher(suffix="rq_time")
-    return StatsConfig(histogram_bucket_settings=[HistogramBucketSettings(match=match, buckets=LATENCY_BUCKETS_MS)])
+    buckets = [limit / MILLISECOND for limit in LATENCY_BUCKETS]
+    included = [StringMatcher(safe_regex=RegexMatcher(regex=pattern)) for pattern in INCLUDED]
+    return StatsConfig(
+        stats_matcher=StatsMatcher(inclusion_list=ListStringMatcher(patterns=included)),
+        histogram_bucket_settings=[HistogramBucketSettings(match=match, buckets=buckets)],
+    )
 
 
 def _routes() -> RouteConfiguration:

@@ -3,15 +3,10 @@
 from collections.abc import Iterable
 
 from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions
-<<<<<<< HEAD
-from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import LocalReplyConfig
-=======
-from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpFilter,
     LocalReplyConfig,
 )
->>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
@@ -30,12 +25,6 @@ def outbound_chain(callee: str, service: str, filters: Iterable[HttpFilter] = ()
     return chain(manager, "OUTBOUND")
 
 
-<<<<<<< HEAD
 def outbound_listener(node: InstanceSpec, callee: str, port: int, shared: Chain) -> bytes:
     """Return a node's serialised listener for one called service."""
-    return listener(names.outbound_listener(callee), (node.address, port), shared)
-=======
-def outbound_listener(node: InstanceSpec, callee: str, port: int, shared: Chain) -> Listener:
-    """Return a node's listener for one called service."""
-    return listener(names.outbound_listener(callee), (node.address, port), "OUTBOUND", shared, metadata=writer(node))
->>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)
+    return listener(names.outbound_listener(callee), (node.address, port), shared, writer(node))

@@ -66,9 +66,8 @@ class Own:
 
     def _chain(self, service: str, callee: str) -> Chain:
         if (service, callee) not in self._outbound:
-            self._outbound[service, callee] = outbound_chain(
-                callee, service, caller_filters(self._mesh.services[callee])
-            )
+            filters = caller_filters(self._mesh.services[callee])
+            self._outbound[service, callee] = outbound_chain(callee, service, filters)
         return self._outbound[service, callee]
 
     def _gateway(self, service: str, node: InstanceSpec) -> Resource:
@@ -77,10 +76,5 @@ class Own:
             raise AssertionError(f"{service} is not exposed")
         position = self._source.position("services", service, "expose")
         port = node.outbound_ports.get(service, expose.port)
-<<<<<<< HEAD
-        body = gateway_listener(service, expose, port)
+        body = gateway_listener(service, expose, port, node, caller_filters(self._mesh.services[service]))
         return Resource.of(kinds.LISTENER, names.gateway_listener(port), body, position)
-=======
-        proto = gateway_listener(service, expose, port, node, caller_filters(self._mesh.services[service]))
-        return resource(kinds.LISTENER, names.gateway_listener(port), proto, position)
->>>>>>> dc3709c (Count what callers get: a prefix for each called and each exposed service, gRPC statuses, the writer in its log)

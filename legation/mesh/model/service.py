@@ -9,6 +9,7 @@ from legation.mesh.model.expose import Expose
 from legation.mesh.model.health_check import HealthCheck
 from legation.mesh.model.load_balancing import LoadBalancing
 from legation.mesh.model.route import Route
+from legation.mesh.model.slo import Slo
 from legation.mesh.types import Model, Name, Port
 
 Protocol = Literal["http", "grpc"]
@@ -29,3 +30,4 @@ class Service(Model):
     load_balancing: LoadBalancing = LoadBalancing()
     health_check: HealthCheck | None = None
     expose: Expose | None = None
+    slo: Slo | None = None

@@ -1,18 +1,23 @@
-"""What callers feel."""
+"""What callers feel, where there is no objective to measure it by."""
 
 from datetime import timedelta
 
+from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
-from telemetry.rules.alerts.sample import EACH_SERVICE, a_proxy, a_service, requests
+from telemetry.rules.alerts.sample import EACH_SERVICE, a_proxy, a_service, called, requests
 from telemetry.rules.conventions import (
     ERROR_RATIO,
     ERRORS,
     HEALTHY,
     INSTANCE,
     INSTANCE_HEALTHY,
+    MESH,
+    PREFIX,
+    SERVICE,
     SERVICE_INFO,
     selector,
 )
+from telemetry.rules.objectives import objectives
 from telemetry.rules.rule import Alert, Term
 from telemetry.rules.story import Case, Firing, Series, fires, silent
 
@@ -25,44 +30,64 @@ FEWEST_ERRORS = 10
 
 def alerts(mesh: Mesh) -> tuple[Alert, ...]:
     """Return the alerts of this group."""
-    return (high_error_ratio(mesh), no_healthy_instance(mesh))
+    promised = {service for service, objective in objectives(mesh) if objective == "availability"}
+    unpromised = [name for name in mesh.services if name not in promised and _is_called(mesh, name)]
+    return (*([high_error_ratio(mesh, unpromised)] if unpromised else []), no_healthy_instance(mesh))
 
 
-def high_error_ratio(mesh: Mesh) -> Alert:
+def _is_called(mesh: Mesh, service: str) -> bool:
+    return bool(mesh.callers(service)) or service in mesh.exposed()
+
+
+def high_error_ratio(mesh: Mesh, services: list[str]) -> Alert:
     """Return the alert on too many failed requests, silent where there are too few to tell."""
-    proxy = a_proxy(mesh)
+    chosen = f'{SERVICE}=~"{"|".join(services)}"'
+    service = services[0]
+    caller = called(mesh, service)
+    own = {MESH: mesh.mesh, SERVICE: service, INSTANCE: "sick", PREFIX: names.INBOUND}
+    fired = Firing({MESH: mesh.mesh, SERVICE: service}, "50%")
     return Alert(
         name="MeshHighErrorRatio",
         terms=(
-            Term(selector(ERROR_RATIO, mesh.mesh), f"> {MOST_ERRORS}"),
-            Term(f"{selector(ERRORS, mesh.mesh)} * 300", f">= {FEWEST_ERRORS}"),
+            Term(selector(ERROR_RATIO, mesh.mesh, chosen), f"> {MOST_ERRORS}"),
+            Term(f"{selector(ERRORS, mesh.mesh, chosen)} * 300", f">= {FEWEST_ERRORS}"),
         ),
         on=EACH_SERVICE,
         severity="page",
         hold=timedelta(minutes=2),
         summary="{{ $labels.service }} fails {{ $value | humanizePercentage }} of its requests",
-        description="More than 5% of the requests that reached {{ $labels.service }} in the last five minutes "
-        "were answered with a 5xx status, and they were ten or more.",
-        runbook="Look at *Share failed* under *What it calls*: when a dependency fails as well, begin there. "
-        "Else compare versions and instances: one that stands out is to be withdrawn, or its release taken back "
-        "by the route's `split`.",
+        description="More than 5% of the requests to {{ $labels.service }} in the last five minutes failed for their "
+        "callers, after all retries, and they were ten or more.",
+        runbook="*Who gets failures* on the dashboard says which callers, *What it calls* whether a dependency fails "
+        "as well: begin there. Else compare versions and instances: one that stands out is to be withdrawn, or its "
+        "release taken back by the route's `split`. Give the service an `slo` in mesh.yaml, and it pages by that.",
         cases=(
             Case(
                 "half of all requests fail, for 15 minutes",
                 [
-                    requests(proxy, "2", "0+600x20 12300+300x14 17100+600x30"),
-                    requests(proxy, "5", "0+0x20 300+300x14 4500+0x30"),
+                    requests(caller, "2", "0+600x20 12300+300x14 17100+600x30"),
+                    requests(caller, "5", "0+0x20 300+300x14 4500+0x30"),
                 ],
-                [*silent(20), fires(28, Firing(a_service(mesh), "50%")), *silent(45)],
+                [*silent(20), fires(28, fired), *silent(45)],
             ),
             Case(
                 "one in fifty fails",
-                [requests(proxy, "2", "0+588x30"), requests(proxy, "5", "0+12x30")],
+                [requests(caller, "2", "0+588x30"), requests(caller, "5", "0+12x30")],
+                silent(15, 30),
+            ),
+            Case(
+                "half of all attempts fail, and each is answered when tried again",
+                [
+                    requests(caller, "2", "0+600x30"),
+                    requests(caller, "5", "0x30"),
+                    requests(own, "2", "0+600x30"),
+                    requests(own, "5", "0+600x30"),
+                ],
                 silent(15, 30),
             ),
             Case(
                 "little traffic: one failure of a few requests",
-                [requests(proxy, "2", "0+1x30"), requests(proxy, "5", "0x10 1x20")],
+                [requests(caller, "2", "0+1x30"), requests(caller, "5", "0x10 1x20")],
                 silent(13, 15),
             ),
             Case("no data", [], silent(15)),

@@ -2,15 +2,18 @@
 
 from datetime import timedelta
 
+from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts.sample import EACH_SERVICE, a_proxy, a_service, requests
 from telemetry.rules.conventions import (
     HEALTHY,
     INSTANCE_HEALTHY,
     MESH,
-    REQUESTS,
+    PREFIX,
+    RQ_XX,
     SERVICE_INFO,
     WATCH_CONNECTED,
+    arriving,
     selector,
 )
 from telemetry.rules.recording import BY_SERVICE
@@ -54,12 +57,13 @@ def metrics_absent(mesh: Mesh) -> Alert:
     A vanished series makes every other alert silent, not red.
     """
     service, proxy = a_service(mesh), a_proxy(mesh)
+    counted = {**proxy, PREFIX: names.INBOUND}
     listed = f"group by ({BY_SERVICE}) ({selector(SERVICE_INFO, mesh.mesh)})"
-    counted = f"count by ({BY_SERVICE}) ({selector(REQUESTS, mesh.mesh)})"
-    info, healthy = Series(SERVICE_INFO, service, "1x60"), Series(INSTANCE_HEALTHY, proxy, "1x60")
+    seen = f"count by ({BY_SERVICE}) ({arriving(RQ_XX, mesh.mesh)})"
+    info, healthy = Series(SERVICE_INFO, service, "1x80"), Series(INSTANCE_HEALTHY, proxy, "1x80")
     return Alert(
         name="MeshMetricsAbsent",
-        terms=(Term(f"{counted} or 0 * {listed}", "== 0"), Term(selector(HEALTHY, mesh.mesh), "> 0")),
+        terms=(Term(f"{seen} or 0 * {listed}", "== 0"), Term(selector(HEALTHY, mesh.mesh), "> 0")),
         on=EACH_SERVICE,
         severity="ticket",
         hold=timedelta(minutes=10),
@@ -71,10 +75,10 @@ def metrics_absent(mesh: Mesh) -> Alert:
         cases=(
             Case(
                 "the counters vanish, and come back",
-                [info, healthy, requests(proxy, "2", "0+60x20 _x19 5000+60x20")],
-                [*silent(20), fires(38, Firing(service, "0")), *silent(50)],
+                [info, healthy, requests(counted, "2", "0+60x20 _x25 5000+60x20")],
+                [*silent(20), fires(42, Firing(service, "0")), *silent(60)],
             ),
-            Case("no requests are no absence", [info, healthy, requests(proxy, "2", "0x60")], silent(30)),
+            Case("no requests are no absence", [info, healthy, requests(counted, "2", "0x60")], silent(30)),
             Case("no instance: another alert's matter", [info], silent(30)),
         ),
     )

@@ -22,6 +22,15 @@ def a_proxy(mesh: Mesh) -> Labels:
     return {**service, INSTANCE: names.instance_id(service[SERVICE], "v1", 1)}
 
 
-def requests(proxy: Labels, code_class: str, values: str) -> Series:
-    """Return a proxy's counter of what it answered with a class of status."""
-    return Series(RQ_XX, {**proxy, PREFIX: names.INBOUND, CLASS: code_class}, values)
+def called(mesh: Mesh, service: str) -> Labels:
+    """Return the labels of a proxy that calls a service, and what it counts that under."""
+    callers = mesh.callers(service)
+    caller = callers[0][0] if callers else names.GATEWAY
+    prefix = names.outbound_stat_prefix(service) if callers else names.gateway_stat_prefix(service)
+    instance = names.instance_id(caller, "v1", 1)
+    return {MESH: mesh.mesh, SERVICE: caller, INSTANCE: instance, PREFIX: prefix}
+
+
+def requests(counted: Labels, code_class: str, values: str) -> Series:
+    """Return a proxy's counter of what was answered with a class of status."""
+    return Series(RQ_XX, {**counted, CLASS: code_class}, values)

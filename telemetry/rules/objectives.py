@@ -1,0 +1,146 @@
+"""What each service promises (`slo`), and how fast its error budget is spent: SRE workbook, chapter 5.
+
+Long windows are averages of five-minute rates, errors and requests each by themselves: a mean
+of ratios would let a quiet night weigh like a busy noon.
+"""
+
+from datetime import timedelta
+
+from legation.mesh.model.mesh import Mesh
+from telemetry.rules.conventions import (
+    BAD,
+    BUCKETS,
+    BUDGET,
+    BUDGET_LEFT,
+    BURN,
+    ERRORS,
+    MESH,
+    OBJECTIVE,
+    REQUESTS,
+    SERVICE,
+    TOTAL,
+    selector,
+)
+from telemetry.rules.rule import Group, Recording
+
+SHORT_WINDOWS = ("30m", "1h", "2h", "6h")
+LONG_WINDOWS = ("1d", "3d")
+"""Windows beside the five minutes that everything is counted by; the long ones are evaluated once a minute."""
+
+_PAIR = (BAD, TOTAL)
+EACH_OBJECTIVE = f"{MESH}, {SERVICE}, {OBJECTIVE}"
+
+
+def objective_groups(mesh: Mesh) -> tuple[Group, ...]:
+    """Return the groups of recorded series of all objectives; none where no service that is called has one."""
+    budgets = tuple(_budgets(mesh))
+    if not budgets:
+        return ()
+    name = mesh.mesh
+    counted = (Recording(f"{BAD}5m", _each(_bad(mesh))), Recording(f"{TOTAL}5m", _each(_total(mesh))))
+    short = [_average(f"{series}{window}", series, window, mesh) for window in SHORT_WINDOWS for series in _PAIR]
+    long = [_average(f"{series}{window}", series, window, mesh) for window in LONG_WINDOWS for series in _PAIR]
+    return (
+        Group(f"{name}-objectives", (*budgets, *counted, *short, *(_burn(w, mesh) for w in ("5m", *SHORT_WINDOWS)))),
+        Group(
+            f"{name}-budgets",
+            (*long, *(_burn(window, mesh) for window in LONG_WINDOWS), budget_left(mesh)),
+            timedelta(minutes=1),
+        ),
+    )
+
+
+def objectives(mesh: Mesh) -> dict[tuple[str, str], float]:
+    """Return the share of requests that may be bad, by service and objective, for services that somebody calls."""
+    found: dict[tuple[str, str], float] = {}
+    for name, service in mesh.services.items():
+        if service.slo is None or not (mesh.callers(name) or service.expose):
+            continue
+        if service.slo.availability is not None:
+            found[name, "availability"] = _share(service.slo.availability)
+        if service.slo.latency is not None:
+            found[name, "latency"] = _share(service.slo.latency.objective)
+    return found
+
+
+def budget_left(mesh: Mesh) -> Recording:
+    """Return the share of 30 days' budget that is left; below 0 it is overspent.
+
+    From averages of a day, evaluated once a minute: a quarter of the samples of the rates themselves.
+    """
+    bad, total = (f"avg_over_time({selector(f'{series}1d', mesh.mesh)}[30d])" for series in _PAIR)
+    return Recording(BUDGET_LEFT, f"1 - ({bad} / ({total} > 0) or 0 * {total}) / {selector(BUDGET, mesh.mesh)}")
+
+
+def _share(per_cent: float) -> float:
+    return round(1 - per_cent / 100, 10)
+
+
+def _budgets(mesh: Mesh) -> list[Recording]:
+    return [
+        Recording(BUDGET, f"vector({share:g})", ((MESH, mesh.mesh), (SERVICE, service), (OBJECTIVE, objective)))
+        for (service, objective), share in objectives(mesh).items()
+    ]
+
+
+def _each(parts: list[str]) -> str:
+    return f"sum by ({EACH_OBJECTIVE}) ({' or '.join(parts)})"
+
+
+def _bad(mesh: Mesh) -> list[str]:
+    """Return what spends the budgets: failed requests, and those that took too long."""
+    failed = _named(ERRORS, "availability", mesh)
+    return [*failed, *(_labelled(_slow(limit, services, mesh), "latency") for limit, services in _thresholds(mesh))]
+
+
+def _total(mesh: Mesh) -> list[str]:
+    return [*_named(REQUESTS, "availability", mesh), *_named(REQUESTS, "latency", mesh)]
+
+
+def _named(series: str, objective: str, mesh: Mesh) -> list[str]:
+    """Return a series of all services that have an objective, with its name."""
+    services = [service for service, kind in objectives(mesh) if kind == objective]
+    if not services:
+        return []
+    return [_labelled(selector(series, mesh.mesh, f'{SERVICE}=~"{"|".join(services)}"'), objective)]
+
+
+def _thresholds(mesh: Mesh) -> list[tuple[timedelta, str]]:
+    """Return each latency threshold with the services, as a pattern, that have it."""
+    found: dict[timedelta, list[str]] = {}
+    for service, objective in objectives(mesh):
+        slo = mesh.services[service].slo
+        if objective == "latency" and slo is not None and slo.latency is not None:
+            found.setdefault(slo.latency.threshold, []).append(service)
+    return [(limit, "|".join(services)) for limit, services in sorted(found.items())]
+
+
+def _slow(limit: timedelta, services: str, mesh: Mesh) -> str:
+    """Return the requests that were not answered in time: those that were given up are as slow as can be.
+
+    Prometheus 3 writes `le` as a float (250.0).
+    """
+    chosen = f'{SERVICE}=~"{services}"'
+    le = f"{limit / timedelta(milliseconds=1):g}"
+    within = selector(BUCKETS, mesh.mesh, chosen, f'le=~"{le}([.]0)?"')
+    return f"clamp_min({selector(REQUESTS, mesh.mesh, chosen)} - on ({MESH}, {SERVICE}) {within}, 0)"
+
+
+def _labelled(expr: str, objective: str) -> str:
+    return f'label_replace({expr}, "{OBJECTIVE}", "{objective}", "", "")'
+
+
+def _average(record: str, series: str, window: str, mesh: Mesh) -> Recording:
+    return Recording(record, f"avg_over_time({selector(f'{series}5m', mesh.mesh)}[{window}])")
+
+
+def _burn(window: str, mesh: Mesh) -> Recording:
+    """Return how many times faster than allowed the budget is spent; 0 without traffic."""
+    bad, total = (selector(f"{series}{window}", mesh.mesh) for series in (BAD, TOTAL))
+    share = f"({bad} / ({total} > 0) or 0 * {total})"
+    return Recording(f"{BURN}{window}", f"{share} / {selector(BUDGET, mesh.mesh)}")
+
+
+def seconds(window: str) -> int:
+    """Return the length of a window."""
+    return int(window[:-1]) * {"m": 60, "h": 3600, "d": 86400}[window[-1]]

@@ -1,0 +1,42 @@
+"""How many series a sidecar costs."""
+
+import httpx
+import pytest
+
+from legation.mesh import names
+from tests.xds_server.compile.fleet import Fleet, wait_for
+
+CALLED = ("a", "b", "c", "d", "e")
+TEXT = """
+mesh: five
+trust_domain: five.local
+services:
+  web: {protocol: http, port: 80, calls: [a, b, c, d, e]}
+""" + "".join(f"  {name}: {{protocol: http, port: 80, routes: [{{timeout: 200ms}}]}}\n" for name in CALLED)
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory):
+    fleet = Fleet(TEXT, tmp_path_factory.mktemp("fleet"))
+    fleet.add("web")
+    with fleet.running():
+        yield fleet
+
+
+def scraped(fleet: Fleet) -> list[str]:
+    url = f"http://{fleet.nodes['web-v1'].address}:{names.METRICS_PORT}/stats/prometheus"
+    return [line for line in httpx.get(url).text.splitlines() if line and not line.startswith("#")]
+
+
+def test_a_sidecar_with_five_calls_has_at_most_200_series(web):
+    for name in CALLED:
+        assert httpx.get(f"http://{web.outbound('web-v1', name)}/").status_code in (503, 504)
+
+    def all_are_timed() -> bool:
+        return sum("rq_time_count" in line for line in scraped(web)) >= len(CALLED)
+
+    wait_for(all_are_timed)
+    found = scraped(web)
+    assert 100 < len(found) <= 200, "\n".join(found)
+    for name in CALLED:
+        assert any(f'prefix="outbound_{name}"' in line and 'class="5"' in line for line in found)
