@@ -224,7 +224,10 @@ def test_a_gateway_stops_accepting_before_it_ends(world: SidecarWorld, play: Pla
     world.behaviour |= {
         "listeners": ["gateway/8080"],
         "ports": [port],
-        "stats": {"http.gateway.downstream_rq_active": [1, 0, 0], "http.gateway.downstream_cx_active": [1, 1, 0]},
+        "stats": {
+            "http.gateway_web.downstream_rq_active": [1, 0, 0],
+            "http.gateway_web.downstream_cx_active": [1, 1, 0],
+        },
     }
 
     async def scene() -> None:

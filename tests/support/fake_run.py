@@ -49,7 +49,7 @@ async def main() -> None:
             "serial_number": "0A1B",
             "expiration_time": "2100-01-01T00:00:00Z",
         }
-        prefix = "http.gateway" if "gateway" in SPEC["service"] else "http.inbound"
+        prefix = "http.gateway_web" if "gateway" in SPEC["service"] else "http.inbound"
         stats = {f"{prefix}.downstream_rq_{name}": [7] for name in ("completed", "2xx")}
         envoy = Envoy({"listeners": [], "stats": stats, "certs": {"certificates": [{"cert_chain": [chain]}]}})
         await tiny_http.serve(STATE.admin(SPEC["id"]), envoy.answer)
