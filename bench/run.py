@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from bench import compile_change, fanout, footprint, handover
+from bench import apply_mesh, compile_change, fanout, footprint, handover
 from bench.program import Broken
 from bench.report import Figure
 
@@ -32,10 +32,16 @@ async def _footprint(_: int, seconds: float) -> AsyncIterator[Figure]:
         yield figure
 
 
+async def _apply(_: int, __: float) -> AsyncIterator[Figure]:
+    async for figure in apply_mesh.figures():
+        yield figure
+
+
 BENCHES: Mapping[str, Callable[[int, float], AsyncIterator[Figure]]] = {
     "fanout": _fanout,
     "handover": _handover,
     "footprint": _footprint,
+    "apply": _apply,
 }
 
 

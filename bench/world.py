@@ -22,10 +22,10 @@ def star(services: int) -> str:
     return _HEAD + "".join(lines)
 
 
-def ring(services: int, calls: int) -> str:
+def ring(services: int, calls: int, port: int = 8080) -> str:
     """Return a mesh.yaml in which each service calls the next `calls` ones: a mesh that grows keeps its fan-in."""
     following = [[service((i + step) % services) for step in range(1, calls + 1)] for i in range(services)]
-    return _HEAD + "".join(_line(service(i), called) for i, called in enumerate(following))
+    return _HEAD + "".join(_line(service(i), called, port) for i, called in enumerate(following))
 
 
 def service(index: int) -> str:
@@ -33,11 +33,11 @@ def service(index: int) -> str:
     return f"svc-{index}"
 
 
-def instances(services: int) -> Iterator[InstanceSpec]:
-    """Yield `ENDPOINTS` nodes of each service, each with an address of its own."""
+def instances(services: int, each: int = ENDPOINTS) -> Iterator[InstanceSpec]:
+    """Yield so many nodes of each service, each with an address of its own."""
     number = count()
     for index in range(services):
-        for instance in range(ENDPOINTS):
+        for instance in range(each):
             n = next(number)
             name = service(index)
             yield InstanceSpec(
@@ -50,5 +50,5 @@ def instances(services: int) -> Iterator[InstanceSpec]:
             )
 
 
-def _line(name: str, called: list[str]) -> str:
-    return f"  {name}: {{protocol: http, port: 8080, calls: [{', '.join(called)}]}}\n"
+def _line(name: str, called: list[str], port: int = 8080) -> str:
+    return f"  {name}: {{protocol: http, port: {port}, calls: [{', '.join(called)}]}}\n"

@@ -11,6 +11,7 @@ from legation.mesh.load import load
 from legation.mesh.source import SourcedMesh
 from legation.mesh.summarize import summarize
 from legation.runtime.control.messages import ApplyResult, MeshDocument, ViolationMessage
+from legation.runtime.garbage import Collector
 from legation.runtime.tasks import Latest
 from xds_server.compile import Compiler
 from xds_server.metrics import Metrics
@@ -37,6 +38,7 @@ class Applier:
         self.violations: tuple[ViolationMessage, ...] = ()
         self.mesh: SourcedMesh | None = None
         self._applying = asyncio.Lock()
+        self.collector = Collector()
 
     def restore(self) -> None:
         """Take the stored mesh; one that this version of ours rejects waits for the next apply."""
@@ -53,17 +55,21 @@ class Applier:
     async def apply(self, document: MeshDocument) -> tuple[ApplyResult, bool]:
         """Take a new mesh file whole, or reject it whole with all its violations; say whether it is another one."""
         async with self._applying:
-            try:
-                mesh = await asyncio.to_thread(load, document.text, document.file)
-                self._check_same_mesh(mesh)
-            except InvalidMesh as invalid:
-                return self._rejected(invalid), False
-            self.violations = ()
-            changed = mesh.version != self.document.value.version
-            if changed:
-                await self._replace(mesh, MeshDocument(file=document.file, text=document.text, version=mesh.version))
-            self._metrics.applies.labels("applied" if changed else "unchanged").inc()
-            return ApplyResult(version=mesh.version, desired=summarize(mesh), changed=changed), changed
+            with self.collector.paused():
+                return await self._apply(document)
+
+    async def _apply(self, document: MeshDocument) -> tuple[ApplyResult, bool]:
+        try:
+            mesh = await asyncio.to_thread(load, document.text, document.file)
+            self._check_same_mesh(mesh)
+        except InvalidMesh as invalid:
+            return self._rejected(invalid), False
+        self.violations = ()
+        changed = mesh.version != self.document.value.version
+        if changed:
+            await self._replace(mesh, MeshDocument(file=document.file, text=document.text, version=mesh.version))
+        self._metrics.applies.labels("applied" if changed else "unchanged").inc()
+        return ApplyResult(version=mesh.version, desired=summarize(mesh), changed=changed), changed
 
     async def _replace(self, mesh: SourcedMesh, applied: MeshDocument) -> None:
         """Compile off the event loop what depends on the mesh alone: proxies and health are served meanwhile."""

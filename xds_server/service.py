@@ -41,6 +41,7 @@ async def run(settings: Settings, clock: Clock | None = None) -> None:
             identity: Latest[Identity | None] = Latest(None)
             spawn(group, "identity", follow(settings.sds, "xds-server", identity))
             spawn(group, "ticks", _tick(plane))
+            spawn(group, "garbage", plane.applier.collector.sweep())
             spawn(group, "instances", _publish(plane))
             spawn(group, "discovery", _discovery(plane, settings, identity))
 
