@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable, Mapping
 from xds_server.protocol.difference import Differences
 from xds_server.protocol.manner import Manner
 from xds_server.protocol.order import DEPENDENCIES, DEPENDENTS, REMOVALS, UPSERTS, in_order, split
+from xds_server.protocol.references import FOLLOWERS, followed_by
 from xds_server.protocol.types import DeltaRequest, Effect, LimitExceeded, Limits, Nacked, Send, TooLarge, UnknownType
 from xds_server.protocol.watch import Watch
-from xds_server.snapshot import CLUSTER, ENDPOINT, Resource, Snapshot, version_of
+from xds_server.snapshot import Resource, Snapshot, version_of
 
 
 class XdsStream:
@@ -28,7 +29,8 @@ class XdsStream:
         self._upsert_order: tuple[Watch, ...] = ()
         self._removal_order: tuple[Watch, ...] = ()
         self._snapshot: Snapshot | None = None
-        self._owed_endpoints: set[str] = set()
+        self._owed: dict[str, set[str]] = {follower: set() for follower in FOLLOWERS.values()}
+        """Names to send again, by type, as what refers to them was sent."""
         self._nonce = 0
         self._flushed = False
 
@@ -114,8 +116,7 @@ class XdsStream:
         """Return the responses of one type, removals apart."""
         if len(watch.acks.pending) >= self._limits.unanswered:
             return []
-        if watch.type_url == ENDPOINT:
-            self._follow_clusters(watch)
+        self._follow(watch)
         if not watch.due and not watch.explicit_answer:
             return []
         together, apart, missing = watch.upserts()
@@ -123,8 +124,8 @@ class XdsStream:
         if new and self._has_to_wait(watch):
             together, apart = [], []
         sends = self._say(watch, together, apart, missing, waiting=len(new) - len(together) - len(apart))
-        if watch.type_url == CLUSTER and sends and self._snapshot is not None:
-            self._owed_endpoints |= {resource.name for resource in new} & self._snapshot.of_type(ENDPOINT).keys()
+        if sends:
+            self._owe_followers(watch.type_url, new)
         return sends
 
     def _say(
@@ -137,14 +138,21 @@ class XdsStream:
         sends = self._sends(watch, together, missing) + self._sends(watch, apart, ())
         return sends or ([self._send(watch, (), ())] if watch.explicit_answer and not waiting else [])
 
-    def _follow_clusters(self, endpoints: Watch) -> None:
-        """Have each changed cluster's endpoints sent after it, without waiting for an ACK.
+    def _owe_followers(self, type_url: str, sent: Iterable[Resource]) -> None:
+        """Have each changed cluster's endpoints and each changed listener's routes sent after it.
 
-        Envoy keeps the changed cluster warming, its ACK with it, until they come, and does not ask
-        for them again (envoy#33607 for the reconnect).
+        Without waiting for an ACK: Envoy keeps what has changed warming, its ACK with it, until they come, and
+        does not ask for them again (xDS protocol, "Resource warming"; envoy#33607 for the reconnect).
         """
-        endpoints.owe(self._owed_endpoints)
-        self._owed_endpoints -= endpoints.due
+        follower = FOLLOWERS.get(type_url)
+        if follower and self._snapshot is not None and (there := self._snapshot.of_type(follower)):
+            self._owed[follower] |= followed_by(sent) & there.keys()
+
+    def _follow(self, watch: Watch) -> None:
+        """Have what is owed of a type sent, where the client subscribes to it."""
+        if owed := self._owed.get(watch.type_url):
+            watch.owe(owed)
+            owed -= watch.due
 
     def _removals(self, watch: Watch) -> list[Send]:
         """Return the removals of one type, or none while what the client runs may still refer to them."""

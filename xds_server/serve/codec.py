@@ -49,6 +49,10 @@ class Codec(Protocol[R_co]):
         """
         ...
 
+    def renews(self, features: Collection[str]) -> bool:
+        """Return whether a client knows TTLs, and so has to hear in time that a resource is still there."""
+        ...
+
 
 class DeltaCodec:
     """Delta: DeltaDiscoveryRequest and DeltaDiscoveryResponse."""
@@ -79,6 +83,10 @@ class DeltaCodec:
         resources = (resource.heartbeat if send.heartbeat else resource.wire for resource in send.resources)
         return b"".join((head.SerializeToString(), *resources))
 
+    def renews(self, features: Collection[str]) -> bool:  # noqa: ARG002 - all clients know all of this
+        """Return True: in delta all clients know TTLs."""
+        return True
+
 
 class SotwCodec:
     """State of the world: DiscoveryRequest and DiscoveryResponse."""
@@ -103,9 +111,13 @@ class SotwCodec:
         xDS protocol, "TTL".
         """
         head = DiscoveryResponse(type_url=send.type_url, nonce=send.nonce, version_info=send.version)
-        wraps = RESOURCE_IN_SOTW in features
+        wraps = self.renews(features)
         resources = (_wrapped(r, send) if wraps and r.ttl is not None else r.any for r in send.resources)
         return b"".join((head.SerializeToString(), *resources))
+
+    def renews(self, features: Collection[str]) -> bool:
+        """Return whether a client takes the wrapper in which a TTL is said."""
+        return RESOURCE_IN_SOTW in features
 
 
 def _wrapped(resource: Resource, send: Send) -> bytes:

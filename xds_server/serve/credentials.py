@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import grpc
 from cryptography import x509
 
-from legation.runtime.identity import Identity, serial_of
+from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest
 
 
@@ -43,10 +43,10 @@ def peer_spiffe_id(proven: Mapping[str, Iterable[bytes]]) -> str | None:
     return None
 
 
-def peer_serial(proven: Mapping[str, Iterable[bytes]]) -> str | None:
-    """Return the serial of the client's certificate as `serial_of` writes it; None without TLS."""
+def peer_certificate(proven: Mapping[str, Iterable[bytes]]) -> x509.Certificate | None:
+    """Return the client's certificate; None without TLS."""
     for pem in proven.get("x509_pem_cert", ()):
-        return serial_of(x509.load_pem_x509_certificate(pem))
+        return x509.load_pem_x509_certificate(pem)
     return None
 
 

@@ -13,7 +13,7 @@ from legation.runtime.tasks import Latest
 from xds_server.serve.codec import Malformed
 from xds_server.serve.info import StreamInfo
 from xds_server.serve.servicers import service
-from xds_server.serve.session import Context, Streams, first, handler, read, run, stream_info
+from xds_server.serve.session import Context, Streams, Writer, first, handler, read, run, stream_info
 
 HDS = "envoy.service.health.v3.HealthDiscoveryService"
 
@@ -55,9 +55,10 @@ async def _serve_health(context: Context, source: HealthSource, streams: Streams
     """Serve one health stream: specifiers out as they change, reports in."""
     request = _decode(await first(context))
     with streams.one():
-        stream = await source.admit_health(stream_info(context, "hds", request.health_check_request.node))
+        info, writer = stream_info(context, "hds", request.health_check_request.node), Writer(context)
+        stream = await source.admit_health(info)
         try:
-            await run(streams, report=_report(context, source, stream), specify=_specify(context, stream))
+            await run(streams, info, writer, report=_report(context, source, stream), specify=_specify(writer, stream))
         finally:
             source.health_closed(stream)
 
@@ -70,10 +71,10 @@ async def _report(context: Context, source: HealthSource, stream: AdmittedHealth
             source.health(stream, _healthy(message.endpoint_health_response))
 
 
-async def _specify(context: Context, stream: AdmittedHealth) -> None:
+async def _specify(writer: Writer, stream: AdmittedHealth) -> None:
     """Write each newer specifier."""
     async for specifier in stream.specifiers.watch():
-        await context.write(specifier)
+        await writer.write(specifier)
 
 
 def _decode(data: bytes) -> HealthCheckRequestOrEndpointHealthResponse:

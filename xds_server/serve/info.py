@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,7 +10,8 @@ class StreamInfo:
     """Who opens a stream: its first request's node, and what TLS proved (None on a plaintext socket).
 
     `service` is `ads`, `cds`, `eds`, `lds`, `rds`, `sds` or `hds`. `serial` is the client
-    certificate's, lower-case hex. `features` are the client features that the node names.
+    certificate's, lower-case hex, and `expires` its end: the stream's too. `features` are the client
+    features that the node names.
     """
 
     service: str
@@ -19,3 +21,4 @@ class StreamInfo:
     serial: str | None
     cluster: str = ""
     features: frozenset[str] = frozenset()
+    expires: datetime | None = None

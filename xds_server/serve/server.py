@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from xds_server.protocol.types import Limits
 from xds_server.serve.credentials import server_credentials
 from xds_server.serve.followers import Laggard
 from xds_server.serve.hds import HealthSource, health_discovery
+from xds_server.serve.info import StreamInfo
 from xds_server.serve.report import OnAck, OnNack, Reporting
 from xds_server.serve.servicers import discovery
 from xds_server.serve.session import Streams
@@ -61,6 +62,14 @@ class Server:
     def nodes(self) -> frozenset[str]:
         """Return the ids of the nodes that have a stream now."""
         return self._streams.followers.nodes()
+
+    def end(self, which: Callable[[StreamInfo], bool], reason: str) -> int:
+        """End the streams of which this holds, with PERMISSION_DENIED and the reason; return how many.
+
+        For clients that may not have a stream any more, as their certificate was revoked, say: a stream
+        ends by itself when its certificate expires. A client may come back; it is the source's to reject it.
+        """
+        return self._streams.end(which, reason)
 
     def laggards(self) -> tuple[Laggard, ...]:
         """Return the streams whose clients do not have what they should, and why."""

@@ -2,19 +2,21 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
 import structlog
 from envoy.config.core.v3 import base_pb2
 
-from legation.runtime.tasks import pause, spawn
+from legation.runtime.identity import serial_of
+from legation.runtime.tasks import spawn
 from xds_server.protocol.difference import Differences
 from xds_server.protocol.types import LimitExceeded, UnknownType
 from xds_server.serve.codec import Malformed, metadata
-from xds_server.serve.credentials import peer_serial, peer_spiffe_id
+from xds_server.serve.credentials import peer_certificate, peer_spiffe_id
 from xds_server.serve.followers import Followers
 from xds_server.serve.info import StreamInfo
 
@@ -23,6 +25,8 @@ Handler = Callable[[Any, Context], Awaitable[None]]
 
 FIRST_REQUEST_LIMIT = 10.0
 """Seconds in which a new stream has to say who it is."""
+WRITE_LIMIT = 5.0
+"""Seconds in which the last response has to be taken by a client whose stream ends."""
 
 log = structlog.get_logger(__name__)
 
@@ -41,14 +45,14 @@ class End(Exception):
 
 
 class Streams:
-    """All open streams of a server, so that it can stop with none left."""
+    """All open streams of a server, so that each can be ended, and the server stop with none left."""
 
     def __init__(self) -> None:
         """Start as a server that goes on, without a stream."""
         self.differences = Differences()
         self.followers = Followers()
-        self._stopping = asyncio.Event()
-        self._spread = 0.0
+        self._spread: float | None = None
+        self._lives: dict[asyncio.Future[None], StreamInfo] = {}
         self._open = 0
         self._none = asyncio.Event()
         self._none.set()
@@ -65,20 +69,85 @@ class Streams:
             if not self._open:
                 self._none.set()
 
+    @contextmanager
+    def life(self, info: StreamInfo) -> Iterator[asyncio.Future[None]]:
+        """Yield what fails with an End when the stream is over: by itself, or by `stop`, `end` or its certificate."""
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lives[over] = info
+        expiry = None if info.expires is None else _later(info.expires.timestamp() - time.time(), over, _EXPIRED)
+        if self._spread is not None:
+            self._stop_soon(over)
+        try:
+            yield over
+        finally:
+            del self._lives[over]
+            over.cancel()
+            if expiry is not None:
+                expiry.cancel()
+
+    def end(self, which: Callable[[StreamInfo], bool], reason: str) -> int:
+        """End streams whose clients may not have them any more; return how many."""
+        ended = [over for over, info in self._lives.items() if which(info)]
+        for over in ended:
+            fail(over, End(grpc.StatusCode.PERMISSION_DENIED, reason))
+        return len(ended)
+
     def stop(self, spread: float) -> None:
         """Have each stream end at its own moment of so many seconds, so that clients do not return as a herd."""
         self._spread = spread
-        self._stopping.set()
+        for over in self._lives:
+            self._stop_soon(over)
 
-    async def stopping(self) -> None:
-        """Wait for a stream's own moment to end."""
-        await self._stopping.wait()
-        await pause(random.uniform(0, self._spread))  # noqa: S311 - no secret
+    def _stop_soon(self, over: asyncio.Future[None]) -> None:
+        _later(random.uniform(0, self._spread or 0), over, _STOPPING)  # noqa: S311 - no secret
 
     async def none(self, limit: float) -> None:
         """Wait until all have ended; TimeoutError when one does not."""
         async with asyncio.timeout(limit):
             await self._none.wait()
+
+
+_EXPIRED = End(grpc.StatusCode.UNAUTHENTICATED, "the client's certificate has expired: connect with its successor")
+_STOPPING = End(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+
+
+def fail(over: asyncio.Future[None], error: Exception) -> None:
+    """Have a stream be over, unless it is already."""
+    if not over.done():
+        over.set_exception(error)
+
+
+def _later(seconds: float, over: asyncio.Future[None], end: End) -> asyncio.TimerHandle:
+    # each stream's traceback is its own, so each has an error of its own
+    return asyncio.get_running_loop().call_later(seconds, lambda: fail(over, End(end.code, end.details)))
+
+
+class Writer:
+    """What a stream writes with. A write is never given up half-way: grpc.aio would not send a status after that."""
+
+    def __init__(self, context: Context) -> None:
+        """Write to a stream."""
+        self._context = context
+        self._over = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def write(self, data: bytes) -> None:
+        """Write a message; End when the stream is over."""
+        if self._over:
+            raise End(grpc.StatusCode.OK)
+        self._idle.clear()
+        try:
+            await self._context.write(data)
+        finally:
+            self._idle.set()
+
+    async def finish(self, limit: float) -> None:
+        """Begin no other write, and wait for the end of the one that goes on, where it comes in time."""
+        self._over = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._idle.wait()
 
 
 def handler(converse: Callable[[Context], Awaitable[None]]) -> Handler:
@@ -119,24 +188,37 @@ def stream_info(context: Context, service: str, node: base_pb2.Node) -> StreamIn
     if not node.id:
         raise Malformed("node.id is empty: the first request of a stream needs it")
     proven = context.auth_context()
+    certificate = peer_certificate(proven)
     return StreamInfo(
         service,
         node.id,
         metadata(node),
         peer_spiffe_id(proven),
-        peer_serial(proven),
+        None if certificate is None else serial_of(certificate),
         node.cluster,
         frozenset(node.client_features),
+        None if certificate is None else certificate.not_valid_after_utc,
     )
 
 
-async def run(streams: Streams, **works: Coroutine[Any, Any, None]) -> None:
-    """Run a stream's tasks, by name, until one of them, or the server, ends it."""
-    async with asyncio.TaskGroup() as group:
-        for name, work in works.items():
-            spawn(group, name, work)
-        await streams.stopping()
-        raise End(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+async def run(streams: Streams, info: StreamInfo, writer: Writer, **works: Coroutine[Any, Any, None]) -> None:
+    """Run a stream's tasks, by name, until one of them, the server or the client's certificate ends it."""
+
+    async def work_on(over: asyncio.Future[None], work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - whatever ends one task ends the stream, in the order below
+            fail(over, error)
+
+    with streams.life(info) as over:
+        async with asyncio.TaskGroup() as group:
+            for name, work in works.items():
+                spawn(group, name, work_on(over, work))
+            try:
+                await over
+            except Exception:
+                await writer.finish(WRITE_LIMIT)
+                raise
 
 
 _CODES: Mapping[type[Exception], grpc.StatusCode] = {

@@ -12,7 +12,7 @@ from xds_server.protocol.sotw import SotwStream
 from xds_server.protocol.types import Acknowledged, Effect, Limits
 from xds_server.serve.codec import Codec, DeltaCodec, SotwCodec
 from xds_server.serve.info import StreamInfo
-from xds_server.serve.session import Context, Rejected, Streams, first, read, run, stream_info
+from xds_server.serve.session import Context, Rejected, Streams, Writer, first, read, run, stream_info
 from xds_server.snapshot import CLUSTER, ENDPOINT, Snapshot
 
 __all__ = ["DELTA", "SOTW", "Admitted", "Rejected", "Source", "StreamInfo", "Variant", "serve_stream"]
@@ -84,7 +84,7 @@ async def serve_stream(
             session.receive(request)
             session.on_acknowledged = streams.followers.moved
             with streams.followers.one(session):
-                await run(streams, read=session.read(), push=session.push())
+                await run(streams, info, session.writer, read=session.read(), push=session.push())
         finally:
             source.closed(stream)
 
@@ -108,6 +108,7 @@ class StreamSession:
     ) -> None:
         """Prepare for a stream that was admitted."""
         self._context = context
+        self.writer = Writer(context)
         self._source = source
         self._stream = stream
         self._implied_type = implied_type
@@ -132,6 +133,7 @@ class StreamSession:
 
     async def push(self) -> None:
         """Feed each newer snapshot."""
+        renews = self._codec.renews(self.info.features)
         async with asyncio.TaskGroup() as group:
             beating: asyncio.Task[None] | None = None
             async for snapshot in self._stream.snapshots.watch():
@@ -139,7 +141,7 @@ class StreamSession:
                     continue
                 self._core.update(snapshot)
                 await self._write()
-                if snapshot.ttl is not None and (beating is None or beating.done()):
+                if renews and snapshot.ttl is not None and (beating is None or beating.done()):
                     beating = spawn(group, "beat", self._beat())
 
     async def _beat(self) -> None:
@@ -158,7 +160,7 @@ class StreamSession:
             while sends := self._core.flush():
                 for send in sends:
                     self._source.observe(self._stream, send)
-                    await self._context.write(self._codec.encode(send, self.info.features))
+                    await self.writer.write(self._codec.encode(send, self.info.features))
         finally:
             self._writing = False
         self._tell_acknowledged()

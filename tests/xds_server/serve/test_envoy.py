@@ -96,9 +96,10 @@ def test_envoy_serves_and_follows_every_kind_of_change(with_envoy):
             assert await envoy.stat("cluster_manager.warming_clusters") == 0
             assert await get(url) == (200, "two")
 
-            # 40: a changed listener takes its unchanged route over, nobody has to send it
+            # 40: a changed listener warms until it has its route, which is sent although it is unchanged
             whole[2] = listener("in", port, "r", stat_prefix="again")
-            assert await publish(consumer, *whole, limit=5) == [("Listener", ("in",))]
+            sent = [("Listener", ("in",)), ("RouteConfiguration", ("r",))]
+            assert await publish(consumer, *whole, limit=5) == sent
 
             async def moved() -> bool:
                 await get(url)

@@ -127,12 +127,12 @@ class Authority:
         )
         self.pem = self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, spiffe_id: str, serial: int) -> Identity:
+    def issue(self, spiffe_id: str, serial: int, life: dt.timedelta = dt.timedelta(hours=1)) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
         sans = [x509.UniformResourceIdentifier(spiffe_id), x509.DNSName("xds.test")]
         sans.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
         leaf = (
-            self._builder(x509.Name([]), key, serial)
+            self._builder(x509.Name([]), key, serial, life)
             .add_extension(x509.SubjectAlternativeName(sans), critical=True)
             .sign(self.key, hashes.SHA256())
         )
@@ -141,7 +141,7 @@ class Authority:
         )
         return Identity.of(leaf.public_bytes(serialization.Encoding.PEM), private, self.pem)
 
-    def _builder(self, subject, key, serial) -> x509.CertificateBuilder:
+    def _builder(self, subject, key, serial, life=dt.timedelta(hours=1)) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
@@ -150,7 +150,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(serial)
             .not_valid_before(now - dt.timedelta(minutes=1))
-            .not_valid_after(now + dt.timedelta(hours=1))
+            .not_valid_after(now + life)
         )
 
 
