@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help python sync runtime up test cover check bench golden picture lock clean
+.PHONY: help python sync runtime up test conformance conformance-peers cover check bench golden picture lock clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 python:
 	@command -v $(PYTHON) >/dev/null || { echo "legation: no $(PYTHON) here: install python3 and python3-venv, 3.11 to 3.13" >&2; exit 1; }
@@ -21,6 +21,12 @@ up: runtime ## run the shop's mesh on this host, until Ctrl-C
 
 test: sync ## run all tests, on the real components (some of them: make test ARGS="-k retry")
 	$(BIN)/pytest $(ARGS)
+
+conformance: sync ## put our xDS server to the 53 cases of tests/conformance (RECORD=1 writes docs/conformance.md)
+	$(BIN)/pytest tests/conformance $(if $(RECORD),--record "make conformance") $(ARGS)
+
+conformance-peers: sync ## put go-control-plane to the same cases, for docs/conformance.md (needs Go 1.26)
+	$(BIN)/python -m tests.conformance.peers.run go-control-plane $(ARGS)
 
 cover: sync ## hold what the quick tests run of each package against its floor
 	$(BIN)/python .ci/cover.py
