@@ -61,7 +61,7 @@ def queries(mesh: Mesh, rate_interval: str = RATE_INTERVAL) -> list[tuple[str, s
         for name, _ in services(mesh):
             found.setdefault(_filled(expr, name, rate_interval), f"{where} of {name}")
         any_service = _filled(expr.replace('="$service"', '=~".+"'), ".+", rate_interval)
-        for text in promql.selectors(where, any_service):
+        for text in promql.lasting(where, any_service):
             found.setdefault(text, where)
     return [(where, query) for query, where in found.items()]
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import promql_parser
 
+from telemetry.rules.conventions import GRPC_STATUS
+
 
 class InvalidQuery(Exception):
     """A query of ours that does not parse."""
@@ -25,6 +27,15 @@ def parse(where: str, expr: str) -> Any:
 def selectors(where: str, expr: str) -> tuple[str, ...]:
     """Return the instant vector selectors of a query, each as a query of its own, sorted, each once."""
     return tuple(sorted(set(_selectors(parse(where, expr)))))
+
+
+def lasting(where: str, expr: str) -> tuple[str, ...]:
+    """Return those selectors that match something in a mesh that is well, and young: without their offset.
+
+    Not a gRPC status: each has a counter of its own, which is there from its first hit only.
+    """
+    found = {text.partition(" offset ")[0] for text in selectors(where, expr)}
+    return tuple(sorted(text for text in found if not text.startswith(GRPC_STATUS)))
 
 
 def metrics(where: str, expr: str) -> tuple[str, ...]:

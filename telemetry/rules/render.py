@@ -70,7 +70,7 @@ def queries(mesh: Mesh) -> list[tuple[str, str]]:
         for rule in group.rules:
             measured = [rule.expr] if isinstance(rule, Recording) else [term.signal for term in rule.terms]
             for expr in measured:
-                for query in (expr, *promql.selectors(_name(rule), expr)):
+                for query in (expr, *promql.lasting(_name(rule), expr)):
                     found.setdefault(query, _name(rule))
     return [(where, query) for query, where in found.items()]
 

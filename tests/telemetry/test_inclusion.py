@@ -10,6 +10,7 @@ import telemetry.rules.render
 from legation.mesh.load import load
 from telemetry.rules.inclusion import inclusion
 from telemetry.rules.promql import metrics
+from telemetry.rules.rule import Recording
 from tests.telemetry.registry import MESH
 from xds_server.compile import inclusion as kept
 
@@ -24,7 +25,9 @@ INCLUDED = (
 
 
 def read() -> set[str]:
-    queries = telemetry.rules.render.queries(SHOP) + dashboards.render.queries(SHOP)
+    groups = telemetry.rules.render.all_groups(SHOP)
+    rules = [(r.record, r.expr) for group in groups for r in group.rules if isinstance(r, Recording)]
+    queries = rules + telemetry.rules.render.queries(SHOP) + dashboards.render.queries(SHOP)
     return {name for where, query in queries for name in metrics(where, query)}
 
 

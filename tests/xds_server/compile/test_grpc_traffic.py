@@ -107,3 +107,5 @@ def test_a_grpc_status_is_retried_where_the_operator_asks_and_only_there(fleet, 
             call(fleet, method)
         assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
     assert app.seen == ["/payments.Payments/Read"] * 3 + ["/payments.Payments/Charge"]
+    # Counted at the caller, once a call whatever was retried; telemetry.rules.conventions.GRPC_STATUS is this name.
+    assert fleet.stat("web-v1", "cluster.payments.grpc.14") == 2
