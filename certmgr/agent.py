@@ -16,7 +16,7 @@ import structlog
 from cryptography import x509
 
 from certmgr.core.bundle import Bundle, Damaged
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from certmgr.core.schedule import Entry, Schedule
 from certmgr.core.verify import misuse
 from certmgr.issue.issuer import IssueError, NotEnrolled
@@ -44,7 +44,7 @@ _SDS_GRACE = 0.5
 class Issuing(Protocol):
     """Where certificates come from. Blocks."""
 
-    def issue(self, wanted: Wanted) -> Bundle:
+    def issue(self, spec: IdentitySpec) -> Bundle:
         """Return a new, verified identity; IssueError or VaultError when there is none."""
         ...
 
@@ -57,7 +57,7 @@ class Issuing(Protocol):
 class Held:
     """One identity as the agent holds it; `attempts` is the number of the last attempt that has ended."""
 
-    wanted: Wanted
+    spec: IdentitySpec
     secrets: Secrets
     bundle: Bundle | None = None
     started: int = 0
@@ -107,49 +107,49 @@ class Agent:
     async def _until_due(self) -> None:
         """Wait for the next due time or a kick. Short naps: the wall clock may be stepped under us."""
         wake = self._schedule.next_wake()
-        nap = _LONGEST_SLEEP if wake is None else min(_LONGEST_SLEEP, max(0.0, wake - self._clock.now()))
+        wait = _LONGEST_SLEEP if wake is None else min(_LONGEST_SLEEP, max(0.0, wake - self._clock.now()))
         with suppress(TimeoutError):
-            async with asyncio.timeout(nap):
+            async with asyncio.timeout(wait):
                 await self._kicked.wait()
 
-    def want(self, wanted: Sequence[Wanted]) -> None:
+    def want(self, desired: Sequence[IdentitySpec]) -> None:
         """Hold exactly these identities: new ones are taken from disk or issued, others are dropped."""
-        for name in set(self._held) - {identity.name for identity in wanted}:
+        for name in set(self._held) - {identity.name for identity in desired}:
             self._drop(name)
-        for identity in wanted:
+        for identity in desired:
             held = self._held.get(identity.name)
             if held is None:
                 self._take(identity)
-            elif held.wanted != identity:
+            elif held.spec != identity:
                 self._change(held, identity)
         self._kicked.set()
 
-    def _take(self, wanted: Wanted) -> None:
+    def _take(self, spec: IdentitySpec) -> None:
         """Start to hold an identity, with the bundle on disk where that can be served."""
-        held = self._held[wanted.name] = Held(wanted, Secrets(wanted.name), self._stored(wanted))
-        self._metrics.expect(wanted.name)
+        held = self._held[spec.name] = Held(spec, Secrets(spec.name), self._stored(spec))
+        self._metrics.expect(spec.name)
         life = None
         if held.bundle is not None:
             life = held.bundle.life
             self._show(held, held.bundle)
-        self._schedule.add(wanted.name, wanted.ttl, self._clock.now(), life=life, jitter=_jitter())
+        self._schedule.add(spec.name, spec.ttl, self._clock.now(), life=life, jitter=_jitter())
         self._serve(held)
 
-    def _stored(self, wanted: Wanted) -> Bundle | None:
+    def _stored(self, spec: IdentitySpec) -> Bundle | None:
         """Return the bundle on disk; None, and it is removed, when it may not be served."""
         wrong: tuple[str, ...]
         try:
-            bundle = self._store.bundle(wanted.name)
+            bundle = self._store.bundle(spec.name)
         except Damaged as error:
             wrong = (str(error),)
         else:
             if bundle is None:
                 return None
-            wrong = misuse(bundle, wanted, self._pinned() or bundle.root, self._clock.now())
+            wrong = misuse(bundle, spec, self._pinned() or bundle.root, self._clock.now())
             if not wrong:
                 return bundle
-        log.warning("stored certificate discarded", identity=wanted.name, reason="; ".join(wrong))
-        self._store.discard_bundle(wanted.name)
+        log.warning("stored certificate discarded", identity=spec.name, reason="; ".join(wrong))
+        self._store.discard_bundle(spec.name)
         return None
 
     def _pinned(self) -> x509.Certificate | None:
@@ -159,13 +159,13 @@ class Agent:
         except Damaged:
             return None
 
-    def _change(self, held: Held, wanted: Wanted) -> None:
+    def _change(self, held: Held, spec: IdentitySpec) -> None:
         """Take in another life or name; the certificate on show stays until the new one is there."""
-        renamed = held.wanted.spiffe_id != wanted.spiffe_id
-        held.wanted = wanted
-        self._schedule.add(wanted.name, wanted.ttl, self._clock.now())
+        renamed = held.spec.spiffe_id != spec.spiffe_id
+        held.spec = spec
+        self._schedule.add(spec.name, spec.ttl, self._clock.now())
         if renamed:
-            self._schedule.hurry(wanted.name, self._clock.now())
+            self._schedule.trigger(spec.name, self._clock.now())
 
     def _drop(self, name: str) -> None:
         """Stop to hold an identity, and forget its key."""
@@ -179,27 +179,27 @@ class Agent:
     def _serve(self, held: Held) -> None:
         if self._group is None:  # run() will
             return
-        spawn(self._group, f"sds {held.wanted.name}", self._socket_of(held))
+        spawn(self._group, f"sds {held.spec.name}", self._socket_of(held))
 
     async def _socket_of(self, held: Held) -> None:
         """Serve one identity's socket until it leaves the mesh."""
-        path = self._socket(held.wanted.name)
+        path = self._socket(held.spec.name)
         async for _ in backoff(_SDS_GRACE, 5.0):
             try:
                 async with serve(held.secrets, address=path, grace=_SDS_GRACE):
                     await held.gone.wait()
             except OSError as error:
-                log.warning("identity is not on its socket", identity=held.wanted.name, reason=str(error))
+                log.warning("identity is not on its socket", identity=held.spec.name, reason=str(error))
             else:
                 return
 
     async def _attempt(self, held: Held) -> None:
         """Try once to issue an identity; whatever comes of it, the schedule knows."""
-        name, number = held.wanted.name, held.started + 1
+        name, number = held.spec.name, held.started + 1
         held.started = number
         try:
             async with self._slots:
-                bundle = await asyncio.to_thread(self._issuer.issue, held.wanted)
+                bundle = await asyncio.to_thread(self._issuer.issue, held.spec)
                 if not held.gone.is_set():
                     await asyncio.to_thread(self._store.save_bundle, name, bundle)
         except (IssueError, VaultError, Damaged, OSError) as error:
@@ -213,7 +213,7 @@ class Agent:
         self._kicked.set()
 
     def _issued(self, held: Held, bundle: Bundle) -> None:
-        name = held.wanted.name
+        name = held.spec.name
         self._show(held, bundle)
         self._schedule.issued(name, bundle.life, self._clock.now(), _jitter())
         self._metrics.renewals.labels(name, "issued").inc()
@@ -222,7 +222,7 @@ class Agent:
     def _failed(self, held: Held, error: Exception) -> None:
         if held.gone.is_set():
             return
-        name, now = held.wanted.name, self._clock.now()
+        name, now = held.spec.name, self._clock.now()
         awaited = isinstance(error, NotEnrolled) and error.problem is None
         self._schedule.failed(name, None if awaited else str(error), now, random.random())  # noqa: S311 - no secret
         if isinstance(error, NotEnrolled):  # a start takes its time: no failure, and no news
@@ -237,7 +237,7 @@ class Agent:
     def _show(self, held: Held, bundle: Bundle) -> None:
         held.bundle = bundle
         held.secrets.show(bundle)
-        self._metrics.expiry.labels(held.wanted.name).set(bundle.life[1])
+        self._metrics.expiry.labels(held.spec.name).set(bundle.life[1])
 
     def recovered(self) -> None:
         """Try again soon what has failed: Vault is back, or now knows us."""
@@ -248,7 +248,7 @@ class Agent:
         """Renew an identity now and return how it then is; TimeoutError after `limit` seconds, KeyError if unknown."""
         held = self._held[name]
         number = held.started + 1
-        self._schedule.hurry(name, self._clock.now())
+        self._schedule.trigger(name, self._clock.now())
         self._kicked.set()
         async with asyncio.timeout(limit):
             async for done in held.attempts.watch():
@@ -269,13 +269,13 @@ class Agent:
         return tuple(self._identity(held) for held in self._held.values())
 
     def _identity(self, held: Held) -> Identity:
-        name = held.wanted.name
+        name = held.spec.name
         entry = self._schedule.get(name)
         life = (None, None) if held.bundle is None else held.bundle.life
         self._metrics.streams.labels(name).set(held.secrets.streams)
         return Identity(
             name=name,
-            spiffe_id=held.wanted.spiffe_id,
+            spiffe_id=held.spec.spiffe_id,
             serial=None if held.bundle is None else held.bundle.serial,
             not_before=life[0],
             not_after=life[1],

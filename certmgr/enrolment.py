@@ -8,7 +8,7 @@ from contextlib import suppress
 import structlog
 
 from certmgr.core.bundle import Damaged
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from certmgr.embedded import Embedded
 from certmgr.issue.auth import Intercepted
 from certmgr.issue.issuer import IssueError
@@ -55,11 +55,11 @@ class Enrolment:
         self.problem: str | None = None
         self._alarmed: str | None = None
         self._authority: Authority | None = None
-        self._wanted: tuple[Wanted, ...] = ()
+        self._desired: tuple[IdentitySpec, ...] = ()
 
-    def want(self, authority: Authority, wanted: Sequence[Wanted]) -> None:
+    def want(self, authority: Authority, desired: Sequence[IdentitySpec]) -> None:
         """Enrol these identities."""
-        self._authority, self._wanted = authority, tuple(wanted)
+        self._authority, self._desired = authority, tuple(desired)
         self._asked.set()
 
     def ask(self) -> None:
@@ -67,7 +67,7 @@ class Enrolment:
         if not self._retrying:
             self._asked.set()
 
-    def hurry(self) -> None:
+    def trigger(self) -> None:
         """Look now: Vault is back."""
         self._asked.set()
 
@@ -100,11 +100,11 @@ class Enrolment:
     async def _try(self, attempt: int) -> list[str] | None:
         """Enrol once; return what was changed, None when it did not work."""
         self._asked.clear()
-        authority, wanted = self._authority, self._wanted
+        authority, desired = self._authority, self._desired
         if authority is None:
             return []
         try:
-            changes = await asyncio.to_thread(self._enrol, authority, wanted)
+            changes = await asyncio.to_thread(self._enrol, authority, desired)
         except (VaultError, IssueError, CannotSetUp, Damaged, OSError) as error:
             self.problem = str(error)
             if isinstance(error, Intercepted):
@@ -124,7 +124,7 @@ class Enrolment:
             self._metrics.alarms.labels("wrapped_secret_id").inc()
             log.error("ALARM: SecretID may be intercepted", reason=str(error))
 
-    def _enrol(self, authority: Authority, wanted: Sequence[Wanted]) -> list[str]:
+    def _enrol(self, authority: Authority, desired: Sequence[IdentitySpec]) -> list[str]:
         """Do it all, in order: whoever dies in between leaves a state that the next run completes."""
         changes = []
         if self._embedded is not None and self._embedded.pending:
@@ -132,7 +132,7 @@ class Enrolment:
         changes += self._trust()
         if self._login is None:
             return changes
-        names = [identity.name for identity in wanted]
+        names = [identity.name for identity in desired]
         missing = [name for name in names if name in self._refused or self._store.credentials(name) is None]
         left = [name for name in self._store.enrolled() if name not in names]
         if missing or left:

@@ -107,14 +107,14 @@ class _Service:
                 log.info("vault", state=state, before=self._state, seconds_to_outage=self.agent.seconds_to_outage())
                 self._state = state
                 if state == "ok":
-                    self.enrolment.hurry()
+                    self.enrolment.trigger()
                     self.agent.recovered()
             await pause(_LOOK_AGAIN[state] * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
     def _take(self, mesh: Mesh) -> None:
-        wanted = plan(mesh)
-        self.enrolment.want(Authority(mesh.mesh, mesh.trust_domain, dev=True), wanted)
-        self.agent.want(wanted)
+        desired = plan(mesh)
+        self.enrolment.want(Authority(mesh.mesh, mesh.trust_domain, dev=True), desired)
+        self.agent.want(desired)
 
     def _not_enrolled(self, name: str, refused: bool) -> None:
         if refused:

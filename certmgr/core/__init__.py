@@ -1,1 +1,1 @@
-"""Decisions about identities, without I/O: which are wanted, when each is due, whether what came back is right."""
+"""Decisions about identities, without I/O: which are desired, when each is due, whether what came back is right."""

@@ -1,4 +1,4 @@
-"""Which identities a mesh wants: one for every service, and one for each of our own components."""
+"""Which identities a mesh desires: one for every service, and one for each of our own components."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from legation.mesh.model.mesh import Mesh
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class IdentitySpec:
     """One identity: its name is also its role's in Vault. `ttl` is in seconds."""
 
     name: str
@@ -15,9 +15,10 @@ class Wanted:
     ttl: int
 
 
-def plan(mesh: Mesh) -> tuple[Wanted, ...]:
-    """Return the wanted identities: services in the order of the file, then our components."""
+def plan(mesh: Mesh) -> tuple[IdentitySpec, ...]:
+    """Return the desired identities: services in the order of the file, then our components."""
     ttl = int(mesh.certificates.ttl.total_seconds())
     return tuple(
-        Wanted(name, names.spiffe_id(mesh.trust_domain, name), ttl) for name in (*mesh.services, *names.COMPONENTS)
+        IdentitySpec(name, names.spiffe_id(mesh.trust_domain, name), ttl)
+        for name in (*mesh.services, *names.COMPONENTS)
     )

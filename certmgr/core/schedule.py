@@ -58,7 +58,7 @@ class Schedule:
             self._retime(name, entry, now)
 
     def _retime(self, name: str, entry: Entry, now: float) -> None:
-        """Keep an entry; one whose certificate lives longer than is wanted now is due at once."""
+        """Keep an entry; one whose certificate lives longer than is desired now is due at once."""
         too_long = (
             entry.not_before is not None
             and entry.not_after is not None
@@ -72,7 +72,7 @@ class Schedule:
         """Take an identity out; what comes back of an attempt under way is ignored."""
         self._entries.pop(name, None)
 
-    def hurry(self, name: str, now: float) -> None:
+    def trigger(self, name: str, now: float) -> None:
         """Make an identity due now; one that is under way is issued once more, after."""
         entry = self._entries[name]
         self._entries[name] = replace(entry, again=True) if entry.due is None else replace(entry, due=now)
@@ -95,7 +95,7 @@ class Schedule:
     def failed(self, name: str, error: str | None, now: float, roll: float) -> None:
         """Take in a failure; the next try is after a back-off of full jitter (`roll` is 0 to 1).
 
-        The back-off is capped at a twentieth of the wanted life, so that short lives have many tries.
+        The back-off is capped at a twentieth of the desired life, so that short lives have many tries.
         """
         entry = self._entries.get(name)
         if entry is None:

@@ -170,8 +170,8 @@ def _named(seen: Seen, signer: Mapping[str, Any], root: x509.Certificate) -> Ite
     identity = signer["issuer_id"]
     # PATCH: a POST would wipe what it does not name
     yield from _ensure(f"{INT_MOUNT}/issuer/{identity}", signer, _LIMITS, act="patch")
-    wanted = {"default": identity, "default_follows_latest_issuer": False}
-    yield from _ensure(f"{INT_MOUNT}/config/issuers", seen.at.get(f"{INT_MOUNT}/config/issuers", {}), wanted)
+    desired = {"default": identity, "default_follows_latest_issuer": False}
+    yield from _ensure(f"{INT_MOUNT}/config/issuers", seen.at.get(f"{INT_MOUNT}/config/issuers", {}), desired)
     if root not in [_certificate(issuer) for issuer in seen.issuers(INT_MOUNT)]:
         yield Step("root in the chain", f"{INT_MOUNT}/issuers/import/bundle")
 
@@ -197,9 +197,9 @@ def _lists(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
     hours = layout.CRL_HOURS
     crl = {"auto_rebuild": True, "auto_rebuild_grace_period": f"{hours // 2}h", "expiry": f"{hours}h"}
     tidy = {"enabled": True, "tidy_cert_store": True, "tidy_revoked_certs": True, "safety_buffer": 72 * 3600}
-    for what, wanted in (("crl", crl), ("auto-tidy", tidy)):
+    for what, desired in (("crl", crl), ("auto-tidy", tidy)):
         path = f"{INT_MOUNT}/config/{what}"
-        yield from _ensure(path, seen.at.get(path, {}), wanted)
+        yield from _ensure(path, seen.at.get(path, {}), desired)
 
 
 def _policies(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
@@ -222,10 +222,10 @@ def _roles(seen: Seen, authority: Authority, _: float) -> Iterator[Step]:
         accessor = seen.accessor(kind)
         path = f"{INT_MOUNT}/roles/{kind.role}"
         known = accessor or UNKNOWN.format(f"auth/{kind.auth}")
-        wanted = layout.role(kind, authority.trust_domain, known, authority.key, authority.max_ttl)
+        desired = layout.role(kind, authority.trust_domain, known, authority.key, authority.max_ttl)
         ready = accessor is not None and any(issuer.get("issuer_name") == ISSUER for issuer in seen.issuers(INT_MOUNT))
         waits = None if ready else f"auth/{kind.auth}" if accessor is None else f"issuer {ISSUER}"
-        yield from _ensure(path, seen.at.get(path, {}), wanted, waits=waits)
+        yield from _ensure(path, seen.at.get(path, {}), desired, waits=waits)
 
 
 def _enroller(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
@@ -251,17 +251,17 @@ def _is_earlier(name: str) -> bool:
 def _ensure(
     path: str,
     found: Mapping[str, Any],
-    wanted: Mapping[str, Any],
+    desired: Mapping[str, Any],
     *,
     act: Literal["write", "patch"] = "write",
     waits: str | None = None,
 ) -> Iterator[Step]:
-    """Write what is not there as wanted; an empty list and none are the same to Vault."""
+    """Write what is not there as desired; an empty list and none are the same to Vault."""
     changes = tuple(
-        (key, found.get(key), value) for key, value in wanted.items() if (found.get(key) or None) != (value or None)
+        (key, found.get(key), value) for key, value in desired.items() if (found.get(key) or None) != (value or None)
     )
     if changes:
-        yield Step(act, path, wanted, waits, changes)
+        yield Step(act, path, desired, waits, changes)
 
 
 def _certificate(issuer: Mapping[str, Any]) -> x509.Certificate:

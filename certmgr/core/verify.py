@@ -12,23 +12,23 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certmgr.core.bundle import Bundle
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from certmgr.core.schedule import BACKDATE
 
 _ROUNDING = 2
 """Seconds that a CA's clock and its cutting of fractions may add to a life."""
 
 
-def faults(bundle: Bundle, wanted: Wanted, pinned: x509.Certificate, now: float) -> tuple[str, ...]:
+def faults(bundle: Bundle, spec: IdentitySpec, pinned: x509.Certificate, now: float) -> tuple[str, ...]:
     """Return all that is wrong with an identity that was just issued; empty when it can be used."""
-    return (*misuse(bundle, wanted, pinned, now), *_too_long(bundle, wanted))
+    return (*misuse(bundle, spec, pinned, now), *_too_long(bundle, spec))
 
 
-def misuse(bundle: Bundle, wanted: Wanted, pinned: x509.Certificate, now: float) -> tuple[str, ...]:
-    """Return why an identity may not be served now; a life longer than is wanted today is no reason."""
+def misuse(bundle: Bundle, spec: IdentitySpec, pinned: x509.Certificate, now: float) -> tuple[str, ...]:
+    """Return why an identity may not be served now; a life longer than is desired today is no reason."""
     return (
         *_key(bundle),
-        *_names(bundle.leaf, wanted.spiffe_id),
+        *_names(bundle.leaf, spec.spiffe_id),
         *_purposes(bundle.leaf),
         *_times(bundle, now),
         *_path(bundle, pinned),
@@ -75,10 +75,10 @@ def _times(bundle: Bundle, now: float) -> Iterator[str]:
         yield f"it expired {now - not_after:.0f} s ago"
 
 
-def _too_long(bundle: Bundle, wanted: Wanted) -> Iterator[str]:
+def _too_long(bundle: Bundle, spec: IdentitySpec) -> Iterator[str]:
     not_before, not_after = bundle.life
-    if not_after - not_before > wanted.ttl + BACKDATE + _ROUNDING:
-        yield f"it lives {not_after - not_before:.0f} s, and should live {wanted.ttl + BACKDATE} s at most"
+    if not_after - not_before > spec.ttl + BACKDATE + _ROUNDING:
+        yield f"it lives {not_after - not_before:.0f} s, and should live {spec.ttl + BACKDATE} s at most"
 
 
 def _path(bundle: Bundle, pinned: x509.Certificate) -> Iterator[str]:

@@ -12,7 +12,7 @@ from cryptography import x509
 
 from certmgr.core.bundle import Bundle
 from certmgr.core.layout import INT_MOUNT, kind_of
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from certmgr.core.verify import faults
 from certmgr.issue.csr import leaf_request, new_key
 from certmgr.issue.login import Login
@@ -60,7 +60,7 @@ class Issuer:
         self._vault, self._kept, self._clock, self._problem = vault, kept, clock, problem
         self._logins: dict[str, Login] = {}
 
-    def issue(self, wanted: Wanted) -> Bundle:
+    def issue(self, spec: IdentitySpec) -> Bundle:
         """Return a new, verified identity; IssueError, VaultError or Damaged when there is none."""
         root = self._kept.root()
         if root is None:
@@ -68,16 +68,16 @@ class Issuer:
         key = new_key()
         request = leaf_request(key)
         login = self._logins.setdefault(
-            wanted.name, Login(lambda: self._vault.login(self._enrolled(wanted.name)), self._clock)
+            spec.name, Login(lambda: self._vault.login(self._enrolled(spec.name)), self._clock)
         )
         answer = login.call(
             lambda token: self._vault.sign(
-                token, INT_MOUNT, kind_of(wanted.name).role, request=request, uri=wanted.spiffe_id, ttl=wanted.ttl
+                token, INT_MOUNT, kind_of(spec.name).role, request=request, uri=spec.spiffe_id, ttl=spec.ttl
             )
         )
         leaf, chain = _certificates(answer)
         bundle = Bundle(key, leaf, chain, root)
-        if wrong := faults(bundle, wanted, root, self._clock.now()):
+        if wrong := faults(bundle, spec, root, self._clock.now()):
             raise WrongAnswer(f"the CA's answer is refused: {'; '.join(wrong)}")
         return bundle
 

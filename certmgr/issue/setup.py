@@ -50,7 +50,7 @@ class Setup:
         return plan(self.observe(authority), authority, now)
 
     def run(self, authority: Authority, now: float) -> x509.Certificate:
-        """Bring everything to what is wanted; return the root. `changes` then says what was done."""
+        """Bring everything to what is desired; return the root. `changes` then says what was done."""
         for _ in range(_ROUNDS):
             seen = self.observe(authority)
             steps = plan(seen, authority, now)

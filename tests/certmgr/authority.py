@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certmgr.core.bundle import Bundle
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 YEAR = 365 * 86400
@@ -54,11 +54,11 @@ class Authority:
             ),
         )
 
-    def issue(self, wanted: Wanted, **wrong: Any) -> Bundle:
+    def issue(self, spec: IdentitySpec, **wrong: Any) -> Bundle:
         """Return what was asked for, but for what `wrong` says."""
         key = new_key()
-        names = wrong.get("names", [x509.UniformResourceIdentifier(wanted.spiffe_id)])
-        life = wrong.get("life", (self.now - 60, self.now + wanted.ttl))
+        names = wrong.get("names", [x509.UniformResourceIdentifier(spec.spiffe_id)])
+        life = wrong.get("life", (self.now - 60, self.now + spec.ttl))
         extensions = [
             (x509.BasicConstraints(wrong.get("ca", False), None), True),
             (wrong.get("usage", usage()), True),

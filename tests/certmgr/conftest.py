@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 from cryptography import x509
 
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from certmgr.issue.setup import Authority, Enroller, Setup
 from certmgr.issue.vault import AppRole, Token, pick
 from tests.certmgr.bao import Bao
 
 AUTHORITY = Authority("shop", "shop.local", dev=True)
-ORDERS = Wanted("orders", "spiffe://shop.local/orders", 60)
-WEB = Wanted("web", "spiffe://shop.local/web", 60)
+ORDERS = IdentitySpec("orders", "spiffe://shop.local/orders", 60)
+WEB = IdentitySpec("web", "spiffe://shop.local/web", 60)
 
 
 @pytest.fixture(scope="session")

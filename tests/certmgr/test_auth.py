@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certmgr.core.bundle import Damaged, render
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from certmgr.issue.auth import Intercepted, Method, enter
 from certmgr.issue.login import Login, LoginRefused
 from certmgr.issue.setup import Authority, Setup, root_of
@@ -209,7 +209,7 @@ def cluster(folder, good: str):
 
     ca = Ca(time.time())
     names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    bundle = ca.issue(Wanted("api", "spiffe://x/api", 3600), names=names)
+    bundle = ca.issue(IdentitySpec("api", "spiffe://x/api", 3600), names=names)
     (folder / "api.pem").write_bytes(render(bundle))
     seen = []
 
@@ -271,14 +271,14 @@ def test_certificate(there, tmp_path):
     there.vault.call(ROOT, "post", "sys/auth/cert", {"type": "cert"})
     trusted = ca.intermediate.public_bytes(Encoding.PEM).decode()
     there.vault.call(ROOT, "post", "auth/cert/certs/mesh-enrol", {"certificate": trusted, **RIGHTS})
-    wanted = Wanted("host-a", "spiffe://shop.local/host-a", 3600)
-    file = secret(tmp_path / "host.pem", render(ca.issue(wanted, called="host-a")).decode())
+    spec = IdentitySpec("host-a", "spiffe://shop.local/host-a", 3600)
+    file = secret(tmp_path / "host.pem", render(ca.issue(spec, called="host-a")).decode())
     log_in = way(there, "cert", file)
     assert may_enrol(there, log_in())
-    file.write_bytes(render(other.issue(wanted, called="host-a")))
+    file.write_bytes(render(other.issue(spec, called="host-a")))
     with pytest.raises(LoginRefused):
         log_in()
-    file.write_bytes(render(ca.issue(wanted, called="host-a")))
+    file.write_bytes(render(ca.issue(spec, called="host-a")))
     assert may_enrol(there, log_in())
     file.chmod(0o644)
     with pytest.raises(Damaged, match="chmod it to 0600"):

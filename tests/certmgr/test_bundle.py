@@ -5,11 +5,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certmgr.core.bundle import Damaged, parse, render
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from tests.certmgr.authority import Authority
 
 NOW = 1_800_000_000.0
-BUNDLE = Authority(NOW).issue(Wanted("orders", "spiffe://shop.local/orders", 3600))
+BUNDLE = Authority(NOW).issue(IdentitySpec("orders", "spiffe://shop.local/orders", 3600))
 WRITTEN = render(BUNDLE)
 
 

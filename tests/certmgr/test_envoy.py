@@ -7,7 +7,7 @@ import time
 from contextlib import asynccontextmanager
 
 from certmgr.core.bundle import Bundle
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from legation.mesh import names
 from legation.runtime import binaries
 from legation.runtime.tasks import until
@@ -105,7 +105,7 @@ def test_envoy_serves_what_certmgr_holds(tmp_path):
                 return here.of("orders").streams == 2
 
             assert await until(both_streams, 5), "one for the certificate, one for the CA"
-            foreign = here.issuer.ca.issue(Wanted("web", "spiffe://other.local/web", 3600))
+            foreign = here.issuer.ca.issue(IdentitySpec("web", "spiffe://other.local/web", 3600))
             assert await call(tmp_path, port, foreign) is None, "the name constraint of the intermediate forbids it"
             assert await call(tmp_path, port, web) == here.of("orders").serial
 

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certmgr.core.layout import INT_MOUNT, ROOT_MOUNT
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from certmgr.issue.issuer import Issuer
 from certmgr.issue.setup import Enroller, root_of
 from certmgr.issue.vault import AppRole, Rejected
@@ -79,7 +79,7 @@ def test_plan_is_done_once_and_a_host_enrols_with_what_it_writes(there, operator
     resident = there.vault.login(AppRole(given["role_id"], secret["secret_id"]))
     credentials = Enroller(there.vault, resident).deliver("web")
     issuer = Issuer(there.vault, Kept(credentials, root), WallClock(), lambda: None)
-    issuer.issue(Wanted("web", "spiffe://shop.local/web", 60))
+    issuer.issue(IdentitySpec("web", "spiffe://shop.local/web", 60))
 
     left = [f for f in there.folder.rglob("*") if f.is_file() and operator.token.encode() in f.read_bytes()]
     assert [] == left

@@ -94,11 +94,11 @@ def test_shorter_life_is_taken_at_once_longer_at_the_next_renewal():
     assert schedule.tick(21) == ("orders",), "it was cut again while the attempt was under way"
 
 
-def test_hurry_under_way_means_once_more():
+def test_a_trigger_while_under_way_means_once_more():
     schedule = Schedule(300)
     schedule.add("orders", HOUR, 0)
     schedule.tick(0)
-    schedule.hurry("orders", 0)
+    schedule.trigger("orders", 0)
     schedule.issued("orders", life(0, HOUR), 0, 0)
     assert schedule.tick(0) == ("orders",)
     schedule.issued("orders", life(0, HOUR), 0, 0)
@@ -207,8 +207,8 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.known)
     @rule(data=st.data())
-    def hurry(self, data):
-        self.schedule.hurry(data.draw(st.sampled_from(sorted(self.known))), self.now)
+    def trigger(self, data):
+        self.schedule.trigger(data.draw(st.sampled_from(sorted(self.known))), self.now)
 
     @rule(roll=st.floats(0, 1))
     def recover(self, roll):

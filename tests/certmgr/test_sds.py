@@ -4,14 +4,14 @@ import asyncio
 
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from certmgr.sds import Secrets, snapshot
 from legation.mesh import names
 from tests.certmgr.authority import Authority
 from xds_server.serve.stream import StreamInfo
 from xds_server.snapshot import SECRET
 
-ORDERS = Wanted("orders", "spiffe://shop.local/orders", 3600)
+ORDERS = IdentitySpec("orders", "spiffe://shop.local/orders", 3600)
 BUNDLE = Authority(1_800_000_000.0).issue(ORDERS)
 HELLO = StreamInfo("sds", "node", {}, None, None)
 

@@ -8,13 +8,13 @@ import sys
 import pytest
 
 from certmgr.core.bundle import Damaged, parse, render
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from certmgr.issue.vault import AppRole
 from certmgr.store import Locked, Store, app_role
 from tests.certmgr.authority import Authority
 
 CA = Authority(1_800_000_000.0)
-BUNDLE = CA.issue(Wanted("orders", "spiffe://shop.local/orders", 3600))
+BUNDLE = CA.issue(IdentitySpec("orders", "spiffe://shop.local/orders", 3600))
 
 
 @pytest.fixture

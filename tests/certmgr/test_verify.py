@@ -4,12 +4,12 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from certmgr.core.verify import faults, intermediate_faults, misuse
 from tests.certmgr.authority import CLIENT, SERVER, YEAR, Authority, sign, usage
 
 NOW = 1_800_000_000.0
-ORDERS = Wanted("orders", "spiffe://shop.local/orders", 3600)
+ORDERS = IdentitySpec("orders", "spiffe://shop.local/orders", 3600)
 URI = x509.UniformResourceIdentifier(ORDERS.spiffe_id)
 CA = Authority(NOW)
 OTHER = Authority(NOW)

@@ -6,15 +6,15 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 
 from certmgr.agent import Agent
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from certmgr.metrics import Metrics
 from certmgr.store import Store
 from legation.runtime.tasks import until
 from tests.certmgr.authority import Authority
 
 NOW = 1_800_000_000.0
-ORDERS = Wanted("orders", "spiffe://shop.local/orders", 3600)
-WEB = Wanted("web", "spiffe://shop.local/web", 3600)
+ORDERS = IdentitySpec("orders", "spiffe://shop.local/orders", 3600)
+WEB = IdentitySpec("web", "spiffe://shop.local/web", 3600)
 
 
 class Clock:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from certmgr.core.bundle import render
-from certmgr.core.plan import Wanted
+from certmgr.core.plan import IdentitySpec
 from legation.runtime import binaries
 from legation.sidecar.sockets import all_listening, inodes_of
 from tests.certmgr.authority import Authority
@@ -147,7 +147,7 @@ def allowed(path: str) -> bool:
 
 def test_a_certificate_of_another_authority_is_refused(shop: Mesh, tmp_path: Path) -> None:
     """It says spiffe://shop.local/web; the handshake fails, and Envoy says why."""
-    stranger = Authority(time.time()).issue(Wanted("web", "spiffe://shop.local/web", 600))
+    stranger = Authority(time.time()).issue(IdentitySpec("web", "spiffe://shop.local/web", 600))
     forged = peer(tmp_path, root_of(shop), render(stranger))
     before = shop.stat("catalog-v1-0", "listener.inbound.ssl.fail_verify_error")
     with pytest.raises(REFUSED):

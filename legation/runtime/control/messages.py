@@ -163,7 +163,7 @@ class CertmgrStatus(Message, frozen=True, kw_only=True):
     """certmgr's `GET /status`."""
 
     pid: int
-    ready: Annotated[bool, Meta(description="every wanted identity has a valid certificate")]
+    ready: Annotated[bool, Meta(description="every desired identity has a valid certificate")]
     vault: Annotated[Literal["ok", "sealed", "unreachable", "starting"], Meta(description="state of Vault or OpenBao")]
     seconds_to_outage: Annotated[float | None, Meta(description="until the first certificate in use expires")]
     identities: tuple[Identity, ...]
