@@ -1,7 +1,6 @@
 """Gives the identities of this host their credentials, and takes them away: whenever something has changed."""
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -18,6 +17,7 @@ from certmgr.issue.vault import Token, Vault, VaultError
 from certmgr.metrics import Metrics
 from certmgr.store import Store
 from legation.runtime.clock import Clock
+from legation.runtime.tasks import jittered
 
 log = structlog.get_logger(__name__)
 
@@ -84,14 +84,14 @@ class Enrolment:
             attempt = 0
             while (changes := await self._try(attempt)) is None:
                 attempt += 1
-                await self._rest(attempt)
+                await self._wait(attempt)
             if changes:
                 done()
 
-    async def _rest(self, attempt: int) -> None:
+    async def _wait(self, attempt: int) -> None:
         """Wait for the next attempt: capped full jitter, or until it is urgent."""
         self._retrying = True
-        wait = random.uniform(0, min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(attempt, 10)))  # noqa: S311 - no secret
+        wait = jittered(_FIRST_RETRY, _LONGEST_RETRY, attempt)
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await self._asked.wait()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from legation.mesh import names
-from legation.runtime.tasks import Latest, backoff, pause
+from legation.runtime import tasks
+from legation.runtime.tasks import Latest
 
 SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type URL
 METHOD = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"
@@ -52,20 +54,22 @@ def serial_of(certificate: x509.Certificate) -> str:
 
 async def follow(socket_path: Path, node_id: str, latest: Latest[Identity | None]) -> None:
     """Keep `latest` at the newest complete identity that the SDS socket gives; ends only by cancellation."""
-    while True:
-        async for attempt in backoff(RETRY_BASE, RETRY_LIMIT):
-            try:
-                if await _follow_once(socket_path, node_id, latest):
-                    log.info("identity stream ended", socket=str(socket_path))
-                    await pause(RETRY_BASE)
-                    break
-            except grpc.aio.AioRpcError as error:
-                report = log.warning if attempt == 0 else log.debug
-                report("identity socket does not answer", socket=str(socket_path), error=error.details())
+
+    def lost(error: Exception, attempt: int) -> None:
+        report = log.warning if attempt == 0 else log.debug
+        why = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
+        report("identity stream lost", socket=str(socket_path), error=why)
+
+    stream = partial(_identities, socket_path, node_id)
+    transient = (grpc.aio.AioRpcError,)
+    async for identity in tasks.follow(stream, lost, transient=transient, base=RETRY_BASE, limit=RETRY_LIMIT):
+        if identity != latest.value:
+            latest.set(identity)
+            log.info("identity is new", serial=identity.serial, not_after=identity.not_after)
 
 
-async def _follow_once(socket_path: Path, node_id: str, latest: Latest[Identity | None]) -> bool:
-    """Follow one stream to its end; return whether it brought anything."""
+async def _identities(socket_path: Path, node_id: str) -> AsyncIterator[Identity]:
+    """Yield the identities of one stream, to its end."""
     # a pool of its own: channels of one process share their back-off otherwise, up to two minutes of it
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
     async with grpc.aio.insecure_channel(f"unix:{socket_path}", options=options) as channel:
@@ -77,13 +81,11 @@ async def _follow_once(socket_path: Path, node_id: str, latest: Latest[Identity 
         call = stub()
         await call.write(_first_request(node_id))
         secrets: dict[str, Secret] = {}
-        try:
-            async for response in _responses(call):
-                await call.write(_take(response, secrets, latest))
-        except grpc.aio.AioRpcError:
-            if not secrets:
-                raise
-        return bool(secrets)
+        async for response in _responses(call):
+            answer, identity = _take(response, secrets)
+            await call.write(answer)
+            if identity is not None:
+                yield identity
 
 
 async def _responses(call: Any) -> AsyncIterator[DeltaDiscoveryResponse]:
@@ -100,9 +102,9 @@ def _first_request(node_id: str) -> DeltaDiscoveryRequest:
 
 
 def _take(
-    response: DeltaDiscoveryResponse, secrets: dict[str, Secret], latest: Latest[Identity | None]
-) -> DeltaDiscoveryRequest:
-    """Take a response; return its ACK, or its NACK when what it gives makes no identity."""
+    response: DeltaDiscoveryResponse, secrets: dict[str, Secret]
+) -> tuple[DeltaDiscoveryRequest, Identity | None]:
+    """Take a response; return its ACK and what identity there is now, or its NACK when what it gives makes none."""
     answer = DeltaDiscoveryRequest(type_url=SECRET_TYPE, response_nonce=response.nonce)
     given = dict(secrets)
     for resource in response.resources:
@@ -113,12 +115,9 @@ def _take(
         log.warning("identity NACKed", error=str(error))
         answer.error_detail.code = grpc.StatusCode.INVALID_ARGUMENT.value[0]
         answer.error_detail.message = str(error)
-        return answer
+        return answer, None
     secrets.update(given)
-    if identity is not None and identity != latest.value:
-        latest.set(identity)
-        log.info("identity is new", serial=identity.serial, not_after=identity.not_after)
-    return answer
+    return answer, identity
 
 
 def _identity(secrets: Mapping[str, Secret]) -> Identity | None:

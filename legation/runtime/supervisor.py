@@ -1,7 +1,6 @@
 """One child process that is kept running: the only place that starts a process again."""
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ import structlog
 
 from legation.runtime import process
 from legation.runtime.control.messages import ProcessState
+from legation.runtime.tasks import jittered
 
 log = structlog.get_logger()
 
@@ -109,6 +109,5 @@ class Supervisor:
 
 
 def _delay(crashes: int) -> float:
-    """Return the seconds before the next start: none but a moment after a clean end."""
-    top = min(_LIMIT, _BASE * 2**crashes)
-    return top if crashes == 0 else random.uniform(top / 2, top)  # noqa: S311 - no secret
+    """Return the seconds before the next start: but a moment after a clean end."""
+    return jittered(_BASE, _LIMIT, crashes) if crashes else _BASE

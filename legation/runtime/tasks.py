@@ -29,12 +29,17 @@ async def until(condition: Callable[[], Awaitable[bool]], limit: float, every: f
     return True
 
 
+def jittered(base: float, limit: float, attempt: int) -> float:
+    """Return the seconds to wait after an attempt (0: the first): exponential, capped, with full jitter."""
+    return random.uniform(0, min(limit, base * 2 ** min(attempt, 16)))  # noqa: S311 - no secret
+
+
 async def backoff(base: float, limit: float) -> AsyncIterator[int]:
     """Yield attempt numbers for ever, waiting between them with capped full jitter."""
     attempt = 0
     while True:
         yield attempt
-        await pause(random.uniform(0, min(limit, base * 2 ** min(attempt, 16))))  # noqa: S311 - no secret
+        await pause(jittered(base, limit, attempt))
         attempt += 1
 
 
@@ -127,5 +132,5 @@ async def follow(
                 ended = error
             lost(ended, 0 if brought else attempt)
             if brought:
-                await pause(random.uniform(0, base))  # noqa: S311 - no secret
+                await pause(jittered(base, limit, 0))
                 break

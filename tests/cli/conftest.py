@@ -21,15 +21,11 @@ import legation.cli.up
 from legation.cli.main import app
 from legation.host.layout import HostFile
 from legation.runtime.control.messages import (
-    ComponentStatus,
-    HostStatus,
-    InstanceStatus,
     MeshDocument,
-    Pids,
-    ServiceStatus,
 )
 from legation.runtime.control.server import bind_unix, reply, serve
 from legation.runtime.state import StateFolder
+from tests.support.samples import STATUS
 
 GOOD = """\
 mesh: shop
@@ -38,30 +34,6 @@ services:
   web: {protocol: http, port: 8080}
 """
 BAD = GOOD.replace("8080", "80800").replace("http", "htp")
-UP = ComponentStatus(pid=1, control="/c", state="running")
-WEB = InstanceStatus(
-    id="web-v1-0",
-    version="v1",
-    inbound="127.64.0.1:15006",
-    admin="unix:/nowhere/admin.sock",
-    synced=True,
-    healthy=True,
-    state="ready",
-    spiffe_id="spiffe://shop.local/web",
-    certificate_serial="0a",
-    pids=Pids(run=1, envoy=2, app=3),
-)
-STATUS = HostStatus(
-    mesh="shop",
-    state="/state",
-    gateway=None,
-    isolation="none",
-    openbao=UP,
-    xds_server=UP,
-    certmgr=UP,
-    telemetry=UP,
-    services=(ServiceStatus(name="web", instances=(WEB,)),),
-)
 
 
 class FakeHost:

@@ -14,8 +14,9 @@ import legation.cli.up
 from legation.cli import main as command
 from legation.mesh import names
 from legation.runtime.control.messages import ServiceStatus
-from tests.cli.conftest import BAD, GOOD, STATUS, UP, WEB, Home
+from tests.cli.conftest import BAD, GOOD, Home
 from tests.support.programs import script
+from tests.support.samples import STATUS, UP, WEB
 
 Executed = Callable[[], tuple[str, dict[str, object]]]
 

@@ -4,30 +4,13 @@ from msgspec.structs import replace
 
 from legation.host.lines import Lines
 from legation.runtime.control.messages import ComponentStatus, HostStatus, InstanceStatus, Pids, ServiceStatus
+from tests.support import samples
 
 STARTING = ComponentStatus(pid=None, control="/c", state="starting")
-WEB = InstanceStatus(
-    id="web-v1-0",
-    version="v1",
-    inbound="127.64.0.1:15006",
-    admin="unix:/nowhere/admin.sock",
-    synced=False,
-    healthy=False,
-    state="starting",
-    spiffe_id="spiffe://shop.local/web",
-    pids=Pids(),
-)
+WEB = replace(samples.WEB, synced=False, healthy=False, state="starting", certificate_serial=None, pids=Pids())
 GATEWAY = replace(WEB, id="legation-gateway-0")
-STATUS = HostStatus(
-    mesh="shop",
-    state="/state",
-    gateway=None,
-    isolation="none",
-    openbao=STARTING,
-    xds_server=STARTING,
-    certmgr=STARTING,
-    telemetry=STARTING,
-    services=(),
+STATUS = replace(
+    samples.STATUS, openbao=STARTING, xds_server=STARTING, certmgr=STARTING, telemetry=STARTING, services=()
 )
 
 

@@ -16,10 +16,8 @@ from legation.host.status import collect
 from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import (
     CertmgrStatus,
-    ComponentStatus,
     HostStatus,
     Identity,
-    InstanceStatus,
     Pids,
     ServiceStatus,
 )
@@ -27,34 +25,9 @@ from legation.runtime.tasks import spawn
 from legation.sidecar import report
 from tests.host.conftest import ALONE, HostWorld, Play, instances
 from tests.support.programs import eventually
+from tests.support.samples import STATUS, UP, WEB
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-UP = ComponentStatus(pid=1, control="/c", state="running")
-WEB = InstanceStatus(
-    id="web-v1-0",
-    version="v1",
-    inbound="127.64.0.1:15006",
-    admin="unix:/nowhere/admin.sock",
-    synced=True,
-    healthy=True,
-    state="ready",
-    spiffe_id="spiffe://shop.local/web",
-    certificate_expires="2030-01-01T01:02:00Z",
-    certificate_serial="0a",
-    requests=1200,
-    pids=Pids(run=1, envoy=2, app=3),
-)
-STATUS = HostStatus(
-    mesh="shop",
-    state="/state",
-    gateway=None,
-    isolation="none",
-    openbao=UP,
-    xds_server=UP,
-    certmgr=UP,
-    telemetry=UP,
-    services=(ServiceStatus(name="web", instances=(WEB,)),),
-)
 
 
 def with_web(**changes: object) -> HostStatus:
