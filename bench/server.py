@@ -26,6 +26,7 @@ from xds_server.registry.store import SqliteStore
 from xds_server.serve.info import StreamInfo
 from xds_server.serve.server import serve
 from xds_server.serve.stream import Admitted
+from xds_server.tune import tune
 
 LIMIT = 60.0
 """Seconds in which every stream has to ACK."""
@@ -76,5 +77,6 @@ async def _change(plane: ControlPlane, index: int) -> None:
 
 
 if __name__ == "__main__":
+    tune()
     log.set_up("xds_server")
     asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None))

@@ -68,7 +68,7 @@ class ControlPlane:
         except BaseException:  # rejected, or the client has left meanwhile, and nobody else would know
             self.disconnected(key)
             raise
-        stream.snapshots.set(self.publisher.snapshot(node))
+        self.publisher.fleet.tell(key, self.publisher.snapshot(node))
         return key, stream.snapshots
 
     def observe(self, key: int, effect: Effect) -> None:
@@ -135,7 +135,7 @@ class ControlPlane:
         try:
             async with asyncio.timeout(limit):
                 async for _ in fleet.acknowledged.watch():
-                    if not fleet.unsynced(callers):
+                    if fleet.is_synced(callers):
                         break
                     await pause(_LOOK_EVERY)
         except TimeoutError:

@@ -1,6 +1,6 @@
 """The streams that are up: what each node should have, and what it has said to that. No I/O."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from legation.mesh.instance import InstanceSpec
@@ -47,6 +47,8 @@ class Fleet:
         self.streams: dict[int, Stream] = {}
         self._of_service: dict[str, set[int]] = {}
         self._of_instance: dict[str, set[int]] = {}
+        self._behind: set[int] = set()
+        """Streams that have not answered what they should have."""
         self._last = 0
         self.acknowledged: Latest[int] = Latest(0)
 
@@ -54,9 +56,17 @@ class Fleet:
         """Take a new stream."""
         self._last += 1
         stream = self.streams[self._last] = Stream(node, Latest(NOTHING))
+        self._behind.add(self._last)
         self._of_service.setdefault(node.service, set()).add(self._last)
         self._of_instance.setdefault(node.id, set()).add(self._last)
         return self._last, stream
+
+    def tell(self, key: int, snapshot: Snapshot) -> None:
+        """Give a stream what its node should have from now on."""
+        stream = self.streams[key]
+        if snapshot is not stream.acknowledged:
+            self._behind.add(key)
+        stream.snapshots.set(snapshot)
 
     def observe(self, key: int, effect: Effect) -> bool:
         """Take what a stream's core saw; say whether it has now answered the newest that it was told."""
@@ -66,6 +76,8 @@ class Fleet:
         if stream is None or not isinstance(effect, Acknowledged):
             return False
         stream.acknowledged, stream.nacks = effect.snapshot, effect.nacks
+        if stream.answered:
+            self._behind.discard(key)
         self.acknowledged.set(self.acknowledged.value + 1)
         return stream.answered
 
@@ -79,6 +91,7 @@ class Fleet:
         if stream is not None:
             _forget(self._of_service, stream.node.service, key)
             _forget(self._of_instance, stream.node.id, key)
+            self._behind.discard(key)
         self.acknowledged.set(self.acknowledged.value + 1)
         return stream.node if stream is not None else None
 
@@ -94,9 +107,14 @@ class Fleet:
         """Return the streams of one instance."""
         return tuple(self.streams[key] for key in self._of_instance.get(instance, ()))
 
-    def unsynced(self, services: Iterable[str]) -> tuple[str, ...]:
+    def unsynced(self, services: Collection[str]) -> tuple[str, ...]:
         """Return the nodes of these services that have not answered what they should have."""
-        return tuple(sorted({s.node.id for s in self.of(services) if not s.answered}))
+        behind = (self.streams[key].node for key in self._behind)
+        return tuple(sorted({node.id for node in behind if node.service in services}))
+
+    def is_synced(self, services: Collection[str]) -> bool:
+        """Say whether all nodes of these services have answered what they should have."""
+        return not any(self.streams[key].node.service in services for key in self._behind)
 
 
 def _forget(index: dict[str, set[int]], name: str, key: int) -> None:

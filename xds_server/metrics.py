@@ -35,6 +35,8 @@ class Metrics:
             registry=registry,
         )
 
+        self._of_kind = {Send: self.sent, Acked: self.acked, Nacked: self.nacked, Stale: self.stale}
+        self._answers: dict[tuple[type, str], Counter] = {}
         self._begin_at_0()
 
     def _begin_at_0(self) -> None:
@@ -53,18 +55,12 @@ class Metrics:
 
     def observe(self, effect: Effect) -> None:
         """Count what a stream's core saw."""
-        kind = _kind(getattr(effect, "type_url", ""))
-        match effect:
-            case Send():
-                self.sent.labels(kind).inc()
-            case Acked():
-                self.acked.labels(kind).inc()
-            case Nacked():
-                self.nacked.labels(kind).inc()
-            case Stale():
-                self.stale.labels(kind).inc()
-            case _:
-                pass
+        if isinstance(effect, Send | Acked | Nacked | Stale):
+            key = type(effect), effect.type_url
+            counter = self._answers.get(key)
+            if counter is None:
+                counter = self._answers[key] = self._of_kind[type(effect)].labels(_kind(effect.type_url))
+            counter.inc()
 
 
 def _kind(type_url: str) -> str:

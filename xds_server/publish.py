@@ -88,7 +88,7 @@ class Publisher:
         if service not in groups:
             groups[service] = self._group(self.compiler, service)
         self._convergence.told(change, key)
-        stream.snapshots.set(self.compiler.join(stream.node, groups[service]))
+        self.fleet.tell(key, self.compiler.join(stream.node, groups[service]))
 
     def _group(self, compiler: Compiler, service: str) -> Group:
         return compiler.group(service, self._registry.endpoints_by_service, self.outages)

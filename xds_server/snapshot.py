@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import blake2b
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -88,7 +89,13 @@ class Resource:
 class Resources(dict[str, Resource]):
     """The resources of one type, by name. Filled once and never changed, as streams share it."""
 
-    __slots__ = ("_ttl", "_version")
+    __slots__ = ("__weakref__", "_ttl", "_version", "since")
+
+    def __init__(self, resources: Mapping[str, Resource] | Iterable[tuple[str, Resource]] = ()) -> None:
+        """Hold these."""
+        super().__init__(resources)
+        self.since: Any = None
+        """Where the protocol core keeps what differs from the set before (`protocol.difference`)."""
 
     @property
     def version(self) -> str:

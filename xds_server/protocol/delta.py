@@ -1,6 +1,5 @@
 """The delta variant (xDS protocol, "Incremental xDS"): requests say what they change."""
 
-from xds_server.protocol.difference import Differences
 from xds_server.protocol.manner import DELTA
 from xds_server.protocol.stream import XdsStream
 from xds_server.protocol.types import DeltaRequest, Effect, Limits
@@ -11,9 +10,9 @@ _DEFAULT = Limits()
 class DeltaStream(XdsStream):
     """One delta stream."""
 
-    def __init__(self, limits: Limits = _DEFAULT, differences: Differences | None = None) -> None:
-        """Start before the first request and the first snapshot; the streams of a server share `differences`."""
-        super().__init__(DELTA, limits, differences)
+    def __init__(self, limits: Limits = _DEFAULT) -> None:
+        """Start before the first request and the first snapshot."""
+        super().__init__(DELTA, limits)
 
     def receive(self, request: DeltaRequest) -> tuple[Effect, ...]:
         """Take a request and return what is worth observing of it; LimitExceeded leaves all as it was.

@@ -1,35 +1,53 @@
 """What differs between two sets of resources, found once for all streams that move from one to the other."""
 
-from collections import deque
-from collections.abc import Mapping
+from dataclasses import dataclass, field
+from weakref import ref
 
-from xds_server.snapshot import Resource
-
-_Found = tuple[Mapping[str, Resource], Mapping[str, Resource], frozenset[str]]
-_KEPT = 16
+from xds_server.snapshot import Resource, Resources
 
 
-class Differences:
-    """Remembers the newest answers: the same move of a thousand streams is looked at once.
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """The move from one set of resources to another: what streams that all move so have in common."""
 
-    One a server, for the streams of one event loop. Only a memo, as sets never change.
+    names: frozenset[str]
+    """Names of resources that came, went, or are another value now."""
+    upserts: tuple[Resource, ...]
+    """What is new, or of another version; by name."""
+    versions: dict[str, str | None]
+    """Their versions, by name."""
+    removes: bool
+    """Whether something went."""
+    size: int
+    """Bytes of all upserts together."""
+    encoded: dict[str, bytes] = field(default_factory=dict)
+    """The response with the upserts, but for its nonce, by how it is written."""
+
+
+def between(before: Resources, after: Resources) -> Change:
+    """Return what differs. By identity, as values are shared: of two that are equal all the same, the version tells.
+
+    The newest answer is kept with `after`, as sets never change: the same move of a thousand streams is
+    looked at once, and forgotten with its sets.
     """
+    if after.since is not None:
+        known, kept = after.since
+        if known() is before and isinstance(kept, Change):
+            return kept
+    change = _between(before, after)
+    after.since = ref(before), change
+    return change
 
-    __slots__ = ("_found",)
 
-    def __init__(self) -> None:
-        """Remember nothing yet."""
-        self._found: deque[_Found] = deque(maxlen=_KEPT)
+def _between(before: Resources, after: Resources) -> Change:
+    changed = {name for name, resource in after.items() if before.get(name) is not resource}
+    upserts = tuple(after[name] for name in sorted(changed) if _version(before, name) != after[name].version)
+    gone = before.keys() - after.keys()
+    versions: dict[str, str | None] = {resource.name: resource.version for resource in upserts}
+    size = sum(len(resource.wire) for resource in upserts)
+    return Change(frozenset(changed | gone), upserts, versions, bool(gone), size)
 
-    def between(self, before: Mapping[str, Resource], after: Mapping[str, Resource]) -> frozenset[str]:
-        """Return the names of all resources that came, went, or are another value now.
 
-        By identity, as values are shared: of two that are equal all the same, the version tells.
-        """
-        for known_before, known_after, names in self._found:
-            if known_before is before and known_after is after:
-                return names
-        changed = {name for name, resource in after.items() if before.get(name) is not resource}
-        names = frozenset(changed | (before.keys() - after.keys()))
-        self._found.appendleft((before, after, names))
-        return names
+def _version(resources: Resources, name: str) -> str | None:
+    resource = resources.get(name)
+    return None if resource is None else resource.version

@@ -4,7 +4,6 @@ xDS protocol, "SotW: resource_names" and "ACK/NACK and resource type instance ve
 due, in which order, and what an answer means is the same as in delta.
 """
 
-from xds_server.protocol.difference import Differences
 from xds_server.protocol.manner import SOTW
 from xds_server.protocol.stream import XdsStream
 from xds_server.protocol.types import DeltaRequest, Effect, LimitExceeded, Limits, SotwRequest
@@ -16,9 +15,9 @@ _DEFAULT = Limits()
 class SotwStream(XdsStream):
     """One state-of-the-world stream."""
 
-    def __init__(self, limits: Limits = _DEFAULT, differences: Differences | None = None) -> None:
-        """Start before the first request and the first snapshot; the streams of a server share `differences`."""
-        super().__init__(SOTW, limits, differences)
+    def __init__(self, limits: Limits = _DEFAULT) -> None:
+        """Start before the first request and the first snapshot."""
+        super().__init__(SOTW, limits)
 
     def receive(self, request: SotwRequest) -> tuple[Effect, ...]:
         """Take a request and return what is worth observing of it; after LimitExceeded the stream is of no more use."""

@@ -5,13 +5,12 @@ What this file does not hold is per type, in `watch`; what a request says is its
 
 from collections.abc import Collection, Iterable, Mapping
 
-from xds_server.protocol.difference import Differences
 from xds_server.protocol.manner import Manner
 from xds_server.protocol.order import DEPENDENCIES, DEPENDENTS, REMOVALS, UPSERTS, in_order, split
 from xds_server.protocol.references import FOLLOWERS, followed_by
 from xds_server.protocol.types import DeltaRequest, Effect, LimitExceeded, Limits, Nacked, Send, TooLarge, UnknownType
 from xds_server.protocol.watch import Watch
-from xds_server.snapshot import Resource, Snapshot, version_of
+from xds_server.snapshot import NO_RESOURCES, Resource, Resources, Snapshot, version_of
 
 
 class XdsStream:
@@ -20,11 +19,10 @@ class XdsStream:
     A cluster's endpoints bear the cluster's own name: what it is sent with, they are sent after.
     """
 
-    def __init__(self, manner: Manner, limits: Limits, differences: Differences | None) -> None:
-        """Start before the first request and the first snapshot; the streams of a server share `differences`."""
+    def __init__(self, manner: Manner, limits: Limits) -> None:
+        """Start before the first request and the first snapshot."""
         self._manner = manner
         self._limits = limits
-        self._differences = differences or Differences()
         self._watches: dict[str, Watch] = {}
         self._upsert_order: tuple[Watch, ...] = ()
         self._removal_order: tuple[Watch, ...] = ()
@@ -46,7 +44,7 @@ class XdsStream:
         return tuple(effect for effect in (answer, change) if effect is not None)
 
     def _watch(self, type_url: str) -> Watch:
-        self._watches[type_url] = Watch(type_url, self._differences, self._manner)
+        self._watches[type_url] = Watch(type_url, self._manner)
         self._upsert_order = tuple(self._watches[url] for url in in_order(self._watches, UPSERTS))
         self._removal_order = tuple(self._watches[url] for url in in_order(self._watches, REMOVALS))
         return self._watches[type_url]
@@ -63,15 +61,46 @@ class XdsStream:
         """
         if self._snapshot is None:
             return ()
+        self._flushed = True
+        by_type = self._snapshot.by_type
+        stirred = [w for w in self._upsert_order if not w.is_quiet(by_type.get(w.type_url, NO_RESOURCES))]
+        if not stirred:
+            return ()
+        plain = self._plain(stirred[0]) if len(stirred) == 1 else None
+        return self._weighed(self._snapshot) if plain is None else plain
+
+    def _plain(self, watch: Watch) -> tuple[Send, ...] | None:
+        """Return the response that follows from one type's change alone; None where more has to be weighed.
+
+        This is the change of an endpoint, of which thousands of streams are told the same.
+        """
+        resources = self.snapshot_of(watch.type_url)
+        change = watch.plain(resources)
+        if change is None or change.size > self._limits.response_bytes or self._held_up(watch):
+            return None
+        watch.move(resources, change)
+        if not change.upserts:
+            return ()
+        self._nonce += 1
+        send = Send(watch.type_url, change.upserts, (), str(self._nonce), resources.version, shared=change)
+        watch.acks.sent(send)
+        return (send,)
+
+    def _held_up(self, watch: Watch) -> bool:
+        """Say whether what a type has to say depends on more than itself."""
+        if watch.type_url in FOLLOWERS or len(watch.acks.pending) >= self._limits.unanswered:
+            return True
+        return bool(self._owed.get(watch.type_url)) or self._has_to_wait(watch)
+
+    def _weighed(self, snapshot: Snapshot) -> tuple[Send, ...]:
         sends: list[Send] = []
         for watch in self._upsert_order:
-            watch.look(self._snapshot.of_type(watch.type_url))
+            watch.look(snapshot.of_type(watch.type_url))
         for watch in self._upsert_order:
             sends += self._upserts(watch)
         for watch in self._removal_order:
             sends += self._removals(watch)
             sends += self._renewals(watch)
-        self._flushed = True
         return tuple(sends)
 
     def beat(self) -> None:
@@ -88,6 +117,10 @@ class XdsStream:
     def acknowledged(self) -> bool:
         """Whether all that can be sent of the snapshot was sent, and answered by ACK or NACK."""
         return self._flushed and bool(self._watches) and not any(w.acks.pending for w in self._watches.values())
+
+    def snapshot_of(self, type_url: str) -> Resources:
+        """Return the resources of a type in the newest snapshot."""
+        return NO_RESOURCES if self._snapshot is None else self._snapshot.of_type(type_url)
 
     def wanted(self, type_url: str) -> frozenset[str]:
         """Return the names of a type that the client wants, of a wildcard those that there are."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xds_server.protocol.difference import Change
 from xds_server.snapshot import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, TYPE_PREFIX, Resource, Snapshot
 
 _CORE = f"{TYPE_PREFIX}envoy.config"
@@ -113,6 +114,8 @@ class Send:
     nonce: str
     version: str = ""
     heartbeat: bool = False
+    shared: Change | None = field(default=None, repr=False, compare=False)
+    """What `resources` are, where other streams are sent just the same."""
 
     @property
     def names(self) -> tuple[str, ...]:

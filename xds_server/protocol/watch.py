@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 
 from xds_server.protocol.acks import PendingAcks
-from xds_server.protocol.difference import Differences
+from xds_server.protocol.difference import Change, between
 from xds_server.protocol.manner import Manner
 from xds_server.protocol.subscription import Subscription
 from xds_server.protocol.types import WILDCARD, DeltaRequest, Send, Subscribed
@@ -16,7 +16,6 @@ class Watch:
     __slots__ = (
         "_apart",
         "_claim",
-        "_differences",
         "_manner",
         "_must",
         "_opened",
@@ -33,9 +32,9 @@ class Watch:
         "whole",
     )
 
-    def __init__(self, type_url: str, differences: Differences, manner: Manner) -> None:
+    def __init__(self, type_url: str, manner: Manner) -> None:
         """Start before the type's first request."""
-        self.type_url, self._differences, self._manner = type_url, differences, manner
+        self.type_url, self._manner = type_url, manner
         self.whole = type_url in manner.whole
         """Whether each response holds all that the client should have."""
         self.subscription = Subscription()
@@ -156,6 +155,30 @@ class Watch:
         if unwanted := [name for name in names if not self.subscription.wants(name)]:
             self.acks.forget(unwanted)
 
+    def is_quiet(self, resources: Resources) -> bool:
+        """Say whether there is nothing to say, these being the resources."""
+        return resources is self._resources and self._is_settled
+
+    @property
+    def _is_settled(self) -> bool:
+        return not (self.due or self.explicit_answer or self.renew or self._claim)
+
+    def plain(self, resources: Resources) -> Change | None:
+        """Return the move to these resources, where the client has all that there was before and wants all that is new.
+
+        Then nothing has to be weighed name by name, and what is said is the same for all such streams.
+        """
+        if self.whole or self.acks.nacks or not self._is_settled:
+            return None
+        change = between(self._resources, resources)
+        wanted = self.subscription.wildcard or change.names <= self.subscription.names
+        return change if wanted and not change.removes else None
+
+    def move(self, resources: Resources, change: Change) -> None:
+        """Take these resources, and that all that is new is sent."""
+        self._resources = resources
+        self._told.update(change.versions)
+
     def look(self, resources: Resources) -> None:
         """Note what differs between what there was and what there is now."""
         if resources is not self._resources:
@@ -164,7 +187,7 @@ class Watch:
             self._take_claim()
 
     def _compare(self, resources: Resources) -> None:
-        changed = self._differences.between(self._resources, resources)
+        changed = between(self._resources, resources).names
         self._resources = resources
         if not self.subscription.wildcard:
             changed &= self.subscription.names

@@ -1,6 +1,6 @@
 """One instance of the registry: a value."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import InstanceState
@@ -24,6 +24,14 @@ class Entry:
     lost_at: float | None = None
     grace: float = 0.0
     overdue: bool = False
+    endpoint: Endpoint = field(init=False, repr=False, compare=False)
+    """The instance as its callers see it."""
+
+    def __post_init__(self) -> None:
+        """Make the endpoint once: each change of a service reads those of all its instances."""
+        node, healthy = self.node, self.healthy is not False
+        endpoint = Endpoint(node.id, node.version, node.address, node.port, healthy, node.zone, self.ready)
+        object.__setattr__(self, "endpoint", endpoint)
 
     def opened(self, stream: int) -> "Entry":
         """Return the entry with one more stream up."""
@@ -38,8 +46,3 @@ class Entry:
     def ready(self) -> bool:
         """Whether it takes requests, as far as is known: a lost one counts until its grace is over."""
         return self.state == "ready" and not self.overdue
-
-    def endpoint(self) -> Endpoint:
-        """Return the instance as its callers see it."""
-        node, healthy = self.node, self.healthy is not False
-        return Endpoint(node.id, node.version, node.address, node.port, healthy, node.zone, self.ready)

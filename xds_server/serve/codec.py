@@ -1,6 +1,7 @@
 """Bytes on the wire to protocol values, and back."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from envoy.config.core.v3 import base_pb2
@@ -13,6 +14,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
 
+from xds_server.protocol.difference import Change
 from xds_server.protocol.types import SHOWN, DeltaRequest, Send, SotwRequest
 from xds_server.snapshot import Resource
 
@@ -22,6 +24,8 @@ M = TypeVar("M", bound=Message)
 NODE_BYTES = 64 << 10
 """Size of a node's id, metadata and the rest: what is kept of each client."""
 
+NONCE_TAG = 5 << 3 | 2
+"""Of the nonce in both kinds of response; one is at most 20 digits, so its length is one byte."""
 RESOURCE_IN_SOTW = "xds.config.resource-in-sotw"
 """The feature of clients that take wrapped resources in a DiscoveryResponse (Envoy, "Well Known Client Features")."""
 
@@ -74,6 +78,11 @@ class DeltaCodec:
 
     def encode(self, send: Send, features: Collection[str]) -> bytes:  # noqa: ARG002 - all clients know all of this
         """Return a DeltaDiscoveryResponse."""
+        if send.shared is not None:
+            return _shared(send, send.shared, "delta", lambda: self._encode(replace(send, nonce="")))
+        return self._encode(send)
+
+    def _encode(self, send: Send) -> bytes:
         head = DeltaDiscoveryResponse(
             type_url=send.type_url,
             nonce=send.nonce,
@@ -110,6 +119,12 @@ class SotwCodec:
 
         xDS protocol, "TTL".
         """
+        if send.shared is not None:
+            how = "sotw, wrapped" if RESOURCE_IN_SOTW in features else "sotw"
+            return _shared(send, send.shared, how, lambda: self._encode(replace(send, nonce=""), features))
+        return self._encode(send, features)
+
+    def _encode(self, send: Send, features: Collection[str]) -> bytes:
         head = DiscoveryResponse(type_url=send.type_url, nonce=send.nonce, version_info=send.version)
         wraps = self.renews(features)
         resources = (_wrapped(r, send) if wraps and r.ttl is not None else r.any for r in send.resources)
@@ -118,6 +133,15 @@ class SotwCodec:
     def renews(self, features: Collection[str]) -> bool:
         """Return whether a client takes the wrapper in which a TTL is said."""
         return RESOURCE_IN_SOTW in features
+
+
+def _shared(send: Send, change: Change, how: str, encode: Callable[[], bytes]) -> bytes:
+    """Return a response that many streams are sent: its bytes are written once, each stream's nonce is added."""
+    common = change.encoded.get(how)
+    if common is None:
+        common = change.encoded[how] = encode()
+    nonce = send.nonce.encode()
+    return b"%b%c%c%b" % (common, NONCE_TAG, len(nonce), nonce)
 
 
 def _wrapped(resource: Resource, send: Send) -> bytes:

@@ -13,7 +13,6 @@ from envoy.config.core.v3 import base_pb2
 
 from legation.runtime.identity import serial_of
 from legation.runtime.tasks import spawn
-from xds_server.protocol.difference import Differences
 from xds_server.protocol.types import LimitExceeded, UnknownType
 from xds_server.serve.codec import Malformed, metadata
 from xds_server.serve.credentials import peer_certificate, peer_spiffe_id
@@ -49,7 +48,6 @@ class Streams:
 
     def __init__(self) -> None:
         """Start as a server that goes on, without a stream."""
-        self.differences = Differences()
         self.followers = Followers()
         self._spread: float | None = None
         self._lives: dict[asyncio.Future[None], StreamInfo] = {}

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from legation.runtime.tasks import Latest, pause, spawn
 from xds_server.protocol.delta import DeltaStream
-from xds_server.protocol.difference import Differences
 from xds_server.protocol.sotw import SotwStream
 from xds_server.protocol.types import Acknowledged, Effect, Limits
 from xds_server.serve.codec import Codec, DeltaCodec, SotwCodec
@@ -56,7 +55,7 @@ class Variant:
     """One variant of the protocol: how it is written, and its core. What the one decodes the other receives."""
 
     codec: Codec[Any]
-    core: Callable[[Limits, Differences], DeltaStream | SotwStream]
+    core: Callable[[Limits], DeltaStream | SotwStream]
 
 
 DELTA = Variant(DeltaCodec(), DeltaStream)
@@ -79,7 +78,7 @@ async def serve_stream(
         info = stream_info(context, service, node)
         stream = await source.admit(info)
         try:
-            core = variant.core(limits, streams.differences)
+            core = variant.core(limits)
             session = StreamSession(context, source, stream, core, variant.codec, info, implied_type)
             session.receive(request)
             session.on_acknowledged = streams.followers.moved

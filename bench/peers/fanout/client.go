@@ -79,8 +79,8 @@ func called(response *discovery.DeltaDiscoveryResponse) []string {
 func node(i int) *core.Node {
 	metadata, err := structpb.NewStruct(map[string]any{
 		"service": "client", "version": "v1", "boot": "1",
-		"address": fmt.Sprintf("127.%d.%d.1", 64+i/256, i%256), "port": "15006",
-		"app_address": "127.0.0.1", "app_port": "20000", "metrics_port": "15090",
+		"address": fmt.Sprintf("127.%d.%d.1", 64+i/256, i%256), "port": 15006,
+		"app_address": "127.0.0.1", "app_port": 20000, "metrics_port": 15090,
 	})
 	check(err)
 	return &core.Node{Id: fmt.Sprintf("client-v1-%d", i), Cluster: "client", Metadata: metadata}

@@ -1,45 +1,60 @@
-"""Which names differ, asked once or a thousand times."""
+"""What differs, asked once or a thousand times."""
 
+import gc
 import threading
+import weakref
 
 from tests.xds_server.protocol.client import snapshot
-from xds_server.protocol.difference import Differences
-from xds_server.snapshot import CLUSTER
+from xds_server.protocol.difference import between
+from xds_server.snapshot import CLUSTER, Resources
 
 
 def test_what_came_went_and_changed_differs():
-    differences = Differences()
-    before = snapshot("c:same c:changed=1 c:gone").of_type(CLUSTER)
-    after = dict(snapshot("c:changed=2 c:new").of_type(CLUSTER)) | {"same": before["same"]}
+    before = snapshot("c:same c:changed=1 c:gone c:equal").of_type(CLUSTER)
+    after = Resources(snapshot("c:new c:changed=2 c:equal").of_type(CLUSTER) | {"same": before["same"]})
     for _ in range(3):
-        assert differences.between(before, after) == {"changed", "gone", "new"}
-        assert differences.between(after, before) == {"changed", "gone", "new"}
-        assert differences.between(before, before) == frozenset()
+        change = between(before, after)
+        assert change.names == {"changed", "gone", "new", "equal"}
+        assert [resource.name for resource in change.upserts] == ["changed", "new"]
+        assert change.versions == {name: after[name].version for name in ("changed", "new")}
+        assert change.size == sum(len(after[name].wire) for name in ("changed", "new"))
+        assert change.removes
+        assert between(after, before).names == change.names
+        assert between(before, before).names == frozenset()
+    assert not between(snapshot("c:a").of_type(CLUSTER), snapshot("c:a c:b").of_type(CLUSTER)).removes
 
 
 def test_answers_are_for_the_very_sets_that_were_asked_about():
-    differences = Differences()
     for n in range(50):
         before, after = (snapshot(f"c:a={n}").of_type(CLUSTER), snapshot(f"c:b={n} c:x{n}").of_type(CLUSTER))
-        assert differences.between(before, after) == {"a", "b", f"x{n}"}
+        assert between(before, after).names == {"a", "b", f"x{n}"}
 
 
 def test_the_same_move_is_looked_at_once():
-    differences = Differences()
     before, after = snapshot("c:a").of_type(CLUSTER), snapshot("c:b").of_type(CLUSTER)
-    assert differences.between(before, after) is differences.between(before, after)
+    assert between(before, after) is between(before, after)
 
 
-def test_servers_in_two_threads_share_nothing():
-    """Each server has its own: with one for all, a deque changed while another thread looked through it."""
+def test_nothing_is_kept_of_what_was_before():
+    before, after = snapshot("c:a").of_type(CLUSTER), snapshot("c:b").of_type(CLUSTER)
+    between(before, after)
+    gone = weakref.ref(before)
+    del before
+    gc.collect()
+    assert gone() is None
+    assert between(snapshot("c:d").of_type(CLUSTER), after).names == {"b", "d"}
+
+
+def test_servers_in_two_threads_do_not_meet():
+    """A server in each of two threads, with resources that both serve."""
     sets = [snapshot(f"c:a={n}").of_type(CLUSTER) for n in range(40)]
     failures = []
 
     def work():
-        differences = Differences()
         try:
             for n in range(4000):
-                assert differences.between(sets[n % 40], sets[(n * 7 + 1) % 40]) <= {"a"}
+                before, after = sets[n % 40], sets[(n * 7 + 1) % 40]
+                assert between(before, after).versions == ({} if before is after else {"a": after["a"].version})
         except Exception as error:  # noqa: BLE001 - for the assertion below
             failures.append(error)
 
@@ -49,4 +64,3 @@ def test_servers_in_two_threads_share_nothing():
     for thread in threads:
         thread.join(60)
     assert failures == []
-    assert not any(isinstance(value, list | dict | set) for value in vars(Differences).values()), "no state is shared"

@@ -1,5 +1,6 @@
 """Bytes on the wire and protocol values say the same."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,9 +13,10 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 )
 from envoy.service.discovery.v3.discovery_pb2 import Resource as Wrapper
 
+from xds_server.protocol.difference import between
 from xds_server.protocol.types import DeltaRequest, Send, SotwRequest
 from xds_server.serve.codec import RESOURCE_IN_SOTW, DeltaCodec, Malformed, SotwCodec
-from xds_server.snapshot import CLUSTER, SECRET, Resource
+from xds_server.snapshot import CLUSTER, SECRET, Resource, Snapshot
 
 DELTA, SOTW = DeltaCodec(), SotwCodec()
 
@@ -116,3 +118,14 @@ def test_45_in_state_of_the_world_a_ttl_is_for_clients_that_take_wrapped_resourc
     inner = Wrapper()
     assert wrapped.Unpack(inner)
     assert (inner.name, inner.ttl.seconds, inner.resource.value, bare.value) == ("a", 1, b"x", b"y")
+
+
+@pytest.mark.parametrize("codec", [DELTA, SOTW])
+def test_what_many_streams_are_sent_is_the_same_but_for_the_nonce(codec):
+    before, after = Snapshot.of(), Snapshot.of([Resource.of(CLUSTER, "a", b"x"), Resource.of(CLUSTER, "b", b"y")])
+    change = between(before.of_type(CLUSTER), after.of_type(CLUSTER))
+    parse = DeltaDiscoveryResponse.FromString if codec is DELTA else DiscoveryResponse.FromString
+    for nonce in ("1", "12345678901234567890"):
+        alone = Send(CLUSTER, change.upserts, (), nonce, "v")
+        assert parse(codec.encode(replace(alone, shared=change), ())) == parse(codec.encode(alone, ()))
+    assert len(change.encoded) == 1
