@@ -1,7 +1,7 @@
 """What one proxy should have: immutable sets of resources, each with its content's hash for a version."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import blake2b
@@ -23,42 +23,58 @@ _DIGEST = 8
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One xDS resource: `body` is its proto, serialised deterministically, once, for every node that gets it.
+    """One xDS resource: its proto, serialised deterministically, once, for every node that gets it.
 
-    `wire` is the whole element of a DeltaDiscoveryResponse's `resources`, so that a response is
-    made by joining bytes that all streams share. `source` is where the resource comes from, for
-    whoever made it to recognise in a NACK. With `ttl` a client forgets the resource when it has
-    not heard of it for so long (xDS protocol, "TTL"); the server says in time that it is still there.
+    In parts, which several resources may share: protos in a row are one, merged (Protocol Buffers,
+    "Last One Wins"). `source` is where the resource comes from, for whoever made it to recognise in a
+    NACK. With `ttl` a client forgets the resource when it has not heard of it for so long (xDS
+    protocol, "TTL"); the server says in time that it is still there.
     """
 
     type_url: str
     name: str
-    body: bytes = field(repr=False)
+    parts: tuple[bytes, ...] = field(repr=False, compare=False)
     version: str
     source: object = field(default=None, compare=False)
     ttl: timedelta | None = None
-    wire: bytes = field(init=False, repr=False, compare=False)
+    size: int = field(init=False, repr=False, compare=False)
+    """Bytes of `wire`."""
     digest: int = field(init=False, repr=False, compare=False)
     """Name and version as a number: what a resource adds to the version of the set that holds it."""
-    _packed: int = field(init=False, repr=False, compare=False)
-    """Length of the resource proper, as an Any in its field, within `wire`."""
+    _head: bytes = field(init=False, repr=False, compare=False)
+    """What precedes the parts in `wire`."""
+    _own: int = field(init=False, repr=False, compare=False)
+    """Where in that the resource proper begins, as an Any in its field; the version is before it."""
 
     def __post_init__(self) -> None:
-        """Serialise the element once."""
-        packed = _bytes_field(2, _bytes_field(1, self.type_url.encode()) + _bytes_field(2, self.body))
-        element = _bytes_field(1, self.version.encode()) + packed + self._tail()
-        object.__setattr__(self, "wire", _bytes_field(2, element))
-        object.__setattr__(self, "_packed", len(packed))
+        """Serialise what surrounds the proto."""
+        length = sum(map(len, self.parts))
+        body_head = _bytes_head(1, len(self.type_url.encode())) + self.type_url.encode() + _bytes_head(2, length)
+        any_head = _bytes_head(2, len(body_head) + length) + body_head
+        version = _bytes_field(1, self.version.encode())
+        inner = len(version) + len(any_head) + length + len(self._tail())
+        element = _bytes_head(2, inner) + version
+        object.__setattr__(self, "_head", element + any_head)
+        object.__setattr__(self, "_own", len(element))
+        object.__setattr__(self, "size", len(element) + inner - len(version))
         digest = blake2b(f"{self.name}\0{self.version}".encode(), digest_size=_DIGEST).digest()
         object.__setattr__(self, "digest", int.from_bytes(digest))
 
     @classmethod
     def of(
-        cls, type_url: str, name: str, body: bytes, source: object = None, ttl: timedelta | None = None
+        cls,
+        type_url: str,
+        name: str,
+        body: bytes | tuple[bytes, ...],
+        source: object = None,
+        ttl: timedelta | None = None,
     ) -> "Resource":
         """Return a resource whose version is the hash of its content (equal on every replica)."""
-        lasting = b"" if ttl is None else str(ttl).encode()
-        return cls(type_url, name, body, blake2b(body, digest_size=_DIGEST, key=lasting).hexdigest(), source, ttl)
+        parts = body if isinstance(body, tuple) else (body,)
+        content = blake2b(digest_size=_DIGEST, key=b"" if ttl is None else str(ttl).encode())
+        for part in parts:
+            content.update(part)
+        return cls(type_url, name, parts, content.hexdigest(), source, ttl)
 
     @classmethod
     def pack(cls, message: Message, source: object = None, ttl: timedelta | None = None) -> "Resource":
@@ -70,10 +86,19 @@ class Resource:
         return cls.of(f"{TYPE_PREFIX}{message.DESCRIPTOR.full_name}", name, body, source, ttl)
 
     @property
-    def any(self) -> memoryview:
-        """The element of a (state-of-the-world) DiscoveryResponse's `resources`: the same field, and shared bytes."""
-        end = len(self.wire) - len(self._tail())
-        return memoryview(self.wire)[end - self._packed : end]
+    def body(self) -> bytes:
+        """The serialised proto."""
+        return b"".join(self.parts)
+
+    @property
+    def wire(self) -> bytes:
+        """The whole element of a DeltaDiscoveryResponse's `resources`: a response is made by joining such."""
+        return b"".join((self._head, *self.parts, self._tail()))
+
+    @property
+    def any(self) -> bytes:
+        """The element of a (state-of-the-world) DiscoveryResponse's `resources`, which is the same field."""
+        return b"".join((self._head[self._own :], *self.parts))
 
     @property
     def heartbeat(self) -> bytes:
@@ -119,11 +144,13 @@ class Resources(dict[str, Resource]):
 NO_RESOURCES = Resources()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """All that one node should have, by type URL and name."""
 
     by_type: Mapping[str, Resources]
+    later: Mapping[str, Callable[[], Resources]] = field(default_factory=dict, repr=False)
+    """Types that are made when somebody asks for them; each call returns the same object."""
 
     @classmethod
     def of(
@@ -149,15 +176,25 @@ class Snapshot:
             of_type[resource.name] = resource
         return cls(by_type)
 
-    @property
-    def ttl(self) -> float | None:
-        """The shortest TTL of all resources, in seconds; None when they are kept for ever."""
-        shortest = min((resources.ttl for resources in self.by_type.values()), default=math.inf)
-        return None if shortest == math.inf else shortest
+    def __eq__(self, other: object) -> bool:
+        """Compare all resources, those too that nobody has asked for."""
+        if not isinstance(other, Snapshot):
+            return NotImplemented
+        return all(self.of_type(url) == other.of_type(url) for url in self.types() | other.types())
+
+    __hash__ = None  # type: ignore[assignment]  # as of any mapping
 
     def of_type(self, type_url: str) -> Resources:
         """Return the resources of one type, by name; empty where there are none."""
-        return self.by_type.get(type_url, NO_RESOURCES)
+        found = self.by_type.get(type_url)
+        if found is not None:
+            return found
+        make = self.later.get(type_url)
+        return NO_RESOURCES if make is None else make()
+
+    def types(self) -> frozenset[str]:
+        """Return the types that there are."""
+        return frozenset(self.by_type) | frozenset(self.later)
 
 
 NOTHING = Snapshot({})
@@ -170,11 +207,16 @@ def version_of(resources: Iterable[Resource]) -> str:
 
 def _bytes_field(number: int, content: bytes) -> bytes:
     """Return one length-delimited protobuf field (Protocol Buffers, "Encoding"); `number` is below 16."""
-    length, size = len(content), bytearray()
+    return _bytes_head(number, len(content)) + content
+
+
+def _bytes_head(number: int, length: int) -> bytes:
+    """Return what precedes the content of such a field."""
+    size = bytearray()
     while length > 0x7F:
         size.append(length & 0x7F | 0x80)
         length >>= 7
-    return bytes((number << 3 | 2, *size, length)) + content
+    return bytes((number << 3 | 2, *size, length))
 
 
 def _duration(time: timedelta) -> bytes:

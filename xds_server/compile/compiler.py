@@ -4,8 +4,9 @@ What all nodes of a service share is compiled once for the service; a node's own
 and its app's cluster. An endpoint change makes one assignment and one new mapping a calling service.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
@@ -34,6 +35,9 @@ class Group:
 
 _NO_GROUP = Group(NO_RESOURCES, NO_RESOURCES)
 
+Kept = tuple[Resources, Mapping[str, Callable[[], Resources]]]
+"""A node's clusters, and how to make its listeners: many, and large, where a node calls many."""
+
 
 class Compiler:
     """Compiles one mesh. What several nodes get is one Resource object."""
@@ -47,7 +51,7 @@ class Compiler:
         self._own = Own(mesh, self._callers, life)
         self._groups: dict[str, Group] = {}
         self._clusters: dict[str, Resources] = {}
-        self._kept: dict[str, tuple[InstanceSpec, Snapshot]] = {}
+        self._kept: dict[str, tuple[InstanceSpec, Kept]] = {}
 
     def snapshot(
         self,
@@ -78,13 +82,15 @@ class Compiler:
 
     def join(self, node: InstanceSpec, group: Group) -> Snapshot:
         """Return a node's snapshot of its service's group and its own resources."""
-        by_type = self._without_registry(node).by_type
-        return Snapshot({**by_type, kinds.ENDPOINT: group.endpoints, kinds.ROUTE: group.routes})
+        clusters, later = self._without_registry(node)
+        by_type = {kinds.CLUSTER: clusters, kinds.ENDPOINT: group.endpoints, kinds.ROUTE: group.routes}
+        return Snapshot(by_type, later)
 
     def prepare(self, nodes: Iterable[InstanceSpec]) -> None:
         """Compile ahead what depends on the mesh alone; may run in a thread before anybody else uses this compiler."""
         for node in nodes:
-            self._without_registry(node)
+            _, later = self._without_registry(node)
+            later[kinds.LISTENER]()
             for callee in self._called(node.service):
                 self._callees.routes(callee, None)
 
@@ -115,13 +121,13 @@ class Compiler:
         known = self._mesh.services.get(service)
         return tuple(call.service for call in known.calls) if known is not None else ()
 
-    def _without_registry(self, node: InstanceSpec) -> Snapshot:
+    def _without_registry(self, node: InstanceSpec) -> Kept:
         """Return what only a new mesh or a new life of the node changes."""
         kept = self._kept.get(node.id)
         if kept is None or kept[0] != node:
-            own = self._own.resources(node, self._called(node.service))
-            clusters = Resources({**self._shared_clusters(node.service), **own.of_type(kinds.CLUSTER)})
-            kept = self._kept[node.id] = node, Snapshot({**own.by_type, kinds.CLUSTER: clusters})
+            listeners = cache(partial(self._own.listeners, node, self._called(node.service)))
+            clusters = Resources({**self._shared_clusters(node.service), **self._own.clusters(node)})
+            kept = self._kept[node.id] = node, (clusters, {kinds.LISTENER: listeners})
         return kept[1]
 
     def _shared_clusters(self, service: str) -> Resources:

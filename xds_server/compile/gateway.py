@@ -31,7 +31,7 @@ _CONNECTION_WINDOW = 1024 * 1024
 
 def gateway_listener(
     service: str, expose: Expose, port: int, node: InstanceSpec, filters: Iterable[HttpFilter] = ()
-) -> bytes:
+) -> tuple[bytes, bytes]:
     """Return the serialised listener of an exposed service. Its routes are the service's own, as its callers have them.
 
     `port` is where the gateway listens on its host: `expose.port`, or what the host gave it instead.

@@ -36,7 +36,7 @@ def inbound_chain(service: str, trust_domain: str, allowed: Callers, connection_
     return chain(manager, "INBOUND", tls.downstream())
 
 
-def inbound_listener(node: InstanceSpec, shared: Chain) -> bytes:
+def inbound_listener(node: InstanceSpec, shared: Chain) -> tuple[bytes, bytes]:
     """Return the one listener, serialised, through which peers reach this instance."""
     return listener(names.INBOUND, (node.address, node.port), shared, writer(node))
 

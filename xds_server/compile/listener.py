@@ -58,10 +58,10 @@ def shared(
     return Chain(serialize(proto))
 
 
-def listener(name: str, at: tuple[str, int], given: Chain, metadata: Metadata | None = None) -> bytes:
-    """Return a serialised listener at (address, port); `metadata` are what its log knows of the node.
+def listener(name: str, at: tuple[str, int], given: Chain, metadata: Metadata | None = None) -> tuple[bytes, bytes]:
+    """Return a serialised listener at (address, port), in two parts; `metadata` are what its log knows of the node.
 
     Two serialised messages in a row are both, merged (Protocol Buffers, "Encoding": last one wins), so what
-    nodes share is serialised once.
+    nodes share is serialised once, and there once.
     """
-    return serialize(Listener(name=name, address=tcp(*at), metadata=metadata)) + given.body
+    return serialize(Listener(name=name, address=tcp(*at), metadata=metadata)), given.body

@@ -36,7 +36,7 @@ def metrics_listener(address: str, port: int) -> Listener:
         server_name=SERVER_NAME,
     )
     plain = shared(FilterChain(filters=[network_filter(manager)]), METRICS, "INBOUND")
-    return Listener.FromString(listener(METRICS, (address, port), plain))
+    return Listener.FromString(b"".join(listener(METRICS, (address, port), plain)))
 
 
 def stats_config() -> StatsConfig:

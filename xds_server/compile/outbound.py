@@ -25,6 +25,6 @@ def outbound_chain(callee: str, service: str, filters: Iterable[HttpFilter] = ()
     return chain(manager, "OUTBOUND")
 
 
-def outbound_listener(node: InstanceSpec, callee: str, port: int, shared: Chain) -> bytes:
+def outbound_listener(node: InstanceSpec, callee: str, port: int, shared: Chain) -> tuple[bytes, bytes]:
     """Return a node's serialised listener for one called service."""
     return listener(names.outbound_listener(callee), (node.address, port), shared, writer(node))

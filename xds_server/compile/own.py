@@ -1,6 +1,6 @@
 """What a node has for itself: its listeners and its app's cluster. Nodes of one service differ in addresses alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from legation.mesh import names
@@ -16,7 +16,7 @@ from xds_server.compile.outbound import outbound_chain, outbound_listener
 from xds_server.compile.pack import resource
 from xds_server.compile.rbac import Callers
 from xds_server.compile.route import inbound_routes
-from xds_server.snapshot import Resource, Snapshot
+from xds_server.snapshot import Resource, Resources
 
 
 class Own:
@@ -30,13 +30,17 @@ class Own:
         self._outbound: dict[tuple[str, str], Chain] = {}
         self.inbound_routes = resource(kinds.ROUTE, names.INBOUND, inbound_routes(), mesh.position("services"))
 
-    def resources(self, node: InstanceSpec, called: Sequence[str]) -> Snapshot:
-        """Return a node's own resources; `called` are the services that it reaches."""
+    def clusters(self, node: InstanceSpec) -> Resources:
+        """Return a node's own clusters."""
+        return _by_name([self._app(node)] if node.service in self._mesh.services else [])
+
+    def listeners(self, node: InstanceSpec, called: Sequence[str]) -> Resources:
+        """Return a node's listeners; `called` are the services that it reaches."""
         if node.service == names.GATEWAY:
-            return Snapshot.of(self._gateway(service, node) for service in called)
+            return _by_name(self._gateway(service, node) for service in called)
         if node.service not in self._mesh.services:
-            return Snapshot({})
-        return Snapshot.of([self._app(node), self._in(node), *self._out(node, called)])
+            return _by_name([])
+        return _by_name([self._in(node), *self._out(node, called)])
 
     def _app(self, node: InstanceSpec) -> Resource:
         proto = app_cluster(node.app_address, node.app_port, self._mesh.services[node.service].protocol)
@@ -78,3 +82,7 @@ class Own:
         port = node.outbound_ports.get(service, expose.port)
         body = gateway_listener(service, expose, port, node, caller_filters(self._mesh.services[service]))
         return Resource.of(kinds.LISTENER, names.gateway_listener(port), body, position)
+
+
+def _by_name(resources: Iterable[Resource]) -> Resources:
+    return Resources((resource.name, resource) for resource in resources)

@@ -44,7 +44,7 @@ def _between(before: Resources, after: Resources) -> Change:
     upserts = tuple(after[name] for name in sorted(changed) if _version(before, name) != after[name].version)
     gone = before.keys() - after.keys()
     versions: dict[str, str | None] = {resource.name: resource.version for resource in upserts}
-    size = sum(len(resource.wire) for resource in upserts)
+    size = sum(resource.size for resource in upserts)
     return Change(frozenset(changed | gone), upserts, versions, bool(gone), size)
 
 

@@ -40,7 +40,7 @@ def split(
     resources: Iterable[Resource], removed: Iterable[str], limit: int
 ) -> Iterator[tuple[tuple[Resource, ...], tuple[str, ...]]]:
     """Yield parts of a response, each of at most `limit` bytes, or of one resource that is larger by itself."""
-    for upserts in _chunks(resources, lambda resource: len(resource.wire), limit - _HEADER):
+    for upserts in _chunks(resources, lambda resource: resource.size, limit - _HEADER):
         yield upserts, ()
     for names in _chunks(removed, lambda name: len(name.encode()) + _OVERHEAD, limit - _HEADER):
         yield (), names

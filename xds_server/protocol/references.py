@@ -16,7 +16,9 @@ from google.protobuf.message import DecodeError
 from xds_server.snapshot import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 
 _KEPT = 4096
-"""Listeners whose routes are known without a look into them: streams share them."""
+"""Parts of listeners whose routes are known without a look into them: streams share them."""
+_SHARED = 512
+"""Bytes from which on a part is worth remembering: below, it is a name and an address, each another."""
 
 FOLLOWERS: Mapping[str, str] = {CLUSTER: ENDPOINT, LISTENER: ROUTE}
 """By what type each type is followed."""
@@ -33,12 +35,18 @@ def _own_name(cluster: Resource) -> tuple[str, ...]:
 
 
 def _routes(listener: Resource) -> tuple[str, ...]:
-    return _routes_in(listener.body)
+    """Look at each part by itself, as thousands of listeners share the large one."""
+    looked = (_routes_in(part) if len(part) >= _SHARED else _routes_of(part) for part in listener.parts)
+    return tuple(name for names in looked for name in names)
 
 
 @lru_cache(_KEPT)
-def _routes_in(listener: bytes) -> tuple[str, ...]:
-    """Return the names of the routes that a listener takes from RDS; none where it cannot be read."""
+def _routes_in(part: bytes) -> tuple[str, ...]:
+    return _routes_of(part)
+
+
+def _routes_of(listener: bytes) -> tuple[str, ...]:
+    """Return the names of the routes that a listener (a part of one) takes from RDS; none where it cannot be read."""
     try:
         message = Listener.FromString(listener)
         chains = (*message.filter_chains, message.default_filter_chain)

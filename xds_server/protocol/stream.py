@@ -3,6 +3,7 @@
 What this file does not hold is per type, in `watch`; what a request says is its variant's, in `delta` and `sotw`.
 """
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 
 from xds_server.protocol.manner import Manner
@@ -62,8 +63,8 @@ class XdsStream:
         if self._snapshot is None:
             return ()
         self._flushed = True
-        by_type = self._snapshot.by_type
-        stirred = [w for w in self._upsert_order if not w.is_quiet(by_type.get(w.type_url, NO_RESOURCES))]
+        of_type = self._snapshot.of_type
+        stirred = [watch for watch in self._upsert_order if not watch.is_quiet(of_type(watch.type_url))]
         if not stirred:
             return ()
         plain = self._plain(stirred[0]) if len(stirred) == 1 else None
@@ -134,6 +135,12 @@ class XdsStream:
     def unanswered(self) -> tuple[str, ...]:
         """The types of which something was sent and not answered."""
         return tuple(watch.type_url for watch in self._upsert_order if watch.acks.pending)
+
+    @property
+    def ttl(self) -> float | None:
+        """The shortest TTL of what the client asks for, in seconds; None when it keeps all of that for ever."""
+        shortest = min((watch.ttl for watch in self._upsert_order), default=math.inf)
+        return None if shortest == math.inf else shortest
 
     @property
     def synced(self) -> bool:
@@ -235,7 +242,7 @@ class XdsStream:
     def _whole(self, watch: Watch, removed: Iterable[str]) -> Send:
         """Return the response that holds all that the client should have; TooLarge when that is too much for one."""
         resources = watch.everything(without=frozenset(removed))
-        if (size := sum(len(resource.wire) for resource in resources)) > self._limits.whole_bytes:
+        if (size := sum(resource.size for resource in resources)) > self._limits.whole_bytes:
             raise TooLarge(watch.type_url, size, self._limits.whole_bytes)
         return self._send(watch, resources, watch.absent(resources))
 

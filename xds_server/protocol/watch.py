@@ -238,6 +238,11 @@ class Watch:
         """What names the state of the type."""
         return self._resources.version
 
+    @property
+    def ttl(self) -> float:
+        """The shortest TTL of the type's resources, in seconds; infinite when they are kept for ever."""
+        return self._resources.ttl
+
     def everything(self, without: Collection[str]) -> tuple[Resource, ...]:
         """Return all that the client should have; what it has to keep until its removal, too, but for `without`."""
         wants, now = self.subscription.wants, self._resources

@@ -140,13 +140,13 @@ class StreamSession:
                     continue
                 self._core.update(snapshot)
                 await self._write()
-                if renews and snapshot.ttl is not None and (beating is None or beating.done()):
+                if renews and self._core.ttl is not None and (beating is None or beating.done()):
                     beating = spawn(group, "beat", self._beat())
 
     async def _beat(self) -> None:
         """Renew in time what the client would forget, for as long as there is such."""
-        while (snapshot := self._core.snapshot) is not None and snapshot.ttl is not None:
-            await pause(snapshot.ttl / BEATS_PER_TTL)
+        while (ttl := self._core.ttl) is not None:
+            await pause(ttl / BEATS_PER_TTL)
             self._core.beat()
             await self._write()
 

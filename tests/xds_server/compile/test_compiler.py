@@ -54,7 +54,7 @@ def test_the_gateway_gets_what_is_exposed_and_no_app(compiler):
 
 def test_a_service_that_the_mesh_does_not_know_gets_nothing(compiler):
     snapshot = compiler.snapshot(replace(WEB, service="gone"), {})
-    assert not [r for by_name in snapshot.by_type.values() for r in by_name]
+    assert not [r for kind in snapshot.types() for r in snapshot.of_type(kind)]
 
 
 def test_what_two_nodes_get_is_one_object(compiler):
@@ -84,8 +84,8 @@ def test_an_endpoint_change_makes_one_assignment_and_nothing_else(compiler):
     after = compiler.snapshot(WEB, {"orders": (HERE, replace(HERE, instance="orders-v1-1", address="127.64.9.1"))})
     made = {
         name
-        for kind, by_name in after.by_type.items()
-        for name, resource in by_name.items()
+        for kind in after.types()
+        for name, resource in after.of_type(kind).items()
         if resource is not before.of_type(kind)[name]
     }
     assert made == {"orders/v1"}
@@ -194,3 +194,12 @@ def test_what_is_compiled_ahead_is_what_is_served(compiler):
     ahead = Compiler(load(MESH, "mesh.yaml"))
     ahead.prepare([WEB, GATEWAY, ORDERS])
     assert [ahead.snapshot(n, {}) for n in (WEB, GATEWAY)] == [compiler.snapshot(n, {}) for n in (WEB, GATEWAY)]
+
+
+def test_listeners_are_made_when_they_are_asked_for_and_once(compiler):
+    snapshot = compiler.snapshot(WEB, {})
+    assert kinds.LISTENER in snapshot.types()
+    assert kinds.LISTENER not in snapshot.by_type
+    made = snapshot.of_type(kinds.LISTENER)
+    assert made
+    assert compiler.snapshot(WEB, {"orders": (HERE,)}).of_type(kinds.LISTENER) is made

@@ -17,7 +17,7 @@ def test_what_came_went_and_changed_differs():
         assert change.names == {"changed", "gone", "new", "equal"}
         assert [resource.name for resource in change.upserts] == ["changed", "new"]
         assert change.versions == {name: after[name].version for name in ("changed", "new")}
-        assert change.size == sum(len(after[name].wire) for name in ("changed", "new"))
+        assert change.size == sum(after[name].size for name in ("changed", "new"))
         assert change.removes
         assert between(after, before).names == change.names
         assert between(before, before).names == frozenset()
