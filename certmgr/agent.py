@@ -6,7 +6,7 @@ newer one that was verified and is safely on disk.
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import Protocol
 import structlog
 from cryptography import x509
 
+from certmgr.core.bucket import Bucket
 from certmgr.core.bundle import Bundle, Damaged
+from certmgr.core.crl import Crl
 from certmgr.core.plan import IdentitySpec
 from certmgr.core.schedule import Entry, Schedule
 from certmgr.core.verify import misuse
@@ -26,8 +28,8 @@ from certmgr.metrics import Metrics
 from certmgr.sds import Secrets
 from certmgr.store import Store
 from legation.runtime.clock import Clock
-from legation.runtime.control.messages import Identity
-from legation.runtime.tasks import Latest, backoff, spawn
+from legation.runtime.control.messages import Identity, ProxyReport
+from legation.runtime.tasks import Latest, backoff, pause, spawn, until
 from xds_server import serve
 
 log = structlog.get_logger(__name__)
@@ -78,15 +80,18 @@ class Agent:
         socket: Callable[[str], Path],
         not_enrolled: Callable[[str, bool], None],
         retry_limit: float = 300.0,
+        rate: float = 50.0,
     ) -> None:
         """Prepare. `not_enrolled(name, refused)` is called when Vault does not know, or refuses, an identity."""
         self._issuer, self._store, self._clock, self._metrics = issuer, store, clock, metrics
         self._socket, self._not_enrolled = socket, not_enrolled
         self._schedule = Schedule(retry_limit)
+        self._bucket = Bucket(rate, rate, clock.now())
         self._held: dict[str, Held] = {}
         self._kicked = asyncio.Event()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._group: asyncio.TaskGroup | None = None
+        self._crl: Crl | None = None
 
     def __contains__(self, name: str) -> bool:
         """Say whether an identity is held."""
@@ -126,13 +131,16 @@ class Agent:
 
     def _take(self, spec: IdentitySpec) -> None:
         """Start to hold an identity, with the bundle on disk where that can be served."""
-        held = self._held[spec.name] = Held(spec, Secrets(spec.name), self._stored(spec))
+        secrets = Secrets(spec.name, self._metrics.nacks.labels(spec.name).inc)
+        held = self._held[spec.name] = Held(spec, secrets, self._stored(spec))
         self._metrics.expect(spec.name)
         life = None
         if held.bundle is not None:
             life = held.bundle.life
             self._show(held, held.bundle)
         self._schedule.add(spec.name, spec.ttl, self._clock.now(), life=life, jitter=_jitter())
+        if held.bundle is not None and self._store.is_shut_out(spec.name):
+            self._schedule.rest(spec.name)
         self._serve(held)
 
     def _stored(self, spec: IdentitySpec) -> Bundle | None:
@@ -198,8 +206,11 @@ class Agent:
         name, number = held.spec.name, held.started + 1
         held.started = number
         try:
+            await pause(self._bucket.take(self._clock.now()))
             async with self._slots:
-                bundle = await asyncio.to_thread(self._issuer.issue, held.spec)
+                with self._metrics.issue_seconds.time():
+                    bundle = await asyncio.to_thread(self._issuer.issue, held.spec)
+                self._guard(bundle)
                 if not held.gone.is_set():
                     await asyncio.to_thread(self._store.save_bundle, name, bundle)
         except (IssueError, VaultError, Damaged, OSError) as error:
@@ -211,6 +222,13 @@ class Agent:
                 self._store.discard_bundle(name)
         held.attempts.set(number)
         self._kicked.set()
+
+    def _guard(self, bundle: Bundle) -> None:
+        """Refuse to switch to an issuer whose list of revoked certificates is not shown yet: peers would refuse us."""
+        if self._crl is not None and not self._crl.covers(bundle):
+            raise IssueError(
+                f"{bundle.leaf.issuer.rfc4514_string()} signed it, whose list of revoked certificates is not shown yet"
+            )
 
     def _issued(self, held: Held, bundle: Bundle) -> None:
         name = held.spec.name
@@ -229,6 +247,7 @@ class Agent:
             self._not_enrolled(name, False)
             return
         self._metrics.renewals.labels(name, "failed").inc()
+        self._metrics.failures.labels(type(error).__name__).inc()
         left = None if held.bundle is None else round(held.bundle.life[1] - now)
         log.warning("certificate not issued", identity=name, reason=str(error), seconds_left=left)
         if isinstance(error, LoginRefused | Denied | Missing):
@@ -236,8 +255,43 @@ class Agent:
 
     def _show(self, held: Held, bundle: Bundle) -> None:
         held.bundle = bundle
-        held.secrets.show(bundle)
+        held.secrets.show(bundle, self._crl)
         self._metrics.expiry.labels(held.spec.name).set(bundle.life[1])
+
+    def show_crl(self, crl: Crl | None) -> None:
+        """Show a list of revoked certificates with every identity, or none."""
+        self._crl = crl
+        for held in self._held.values():
+            if held.bundle is not None:
+                held.secrets.show(held.bundle, crl)
+
+    def chain(self, name: str) -> bytes | None:
+        """Return the public certificates of an identity, in PEM; None when there are none."""
+        held = self._held.get(name)
+        return None if held is None or held.bundle is None else held.bundle.chain_pem() + held.bundle.root_pem()
+
+    def issuer(self) -> x509.Certificate | None:
+        """Return the intermediate of what is served; None while nothing is."""
+        return next((held.bundle.chain[0] for held in self._held.values() if held.bundle is not None), None)
+
+    def shut_out(self, name: str) -> None:
+        """Renew an identity no more: what it shows is revoked. `renew` lets it in again."""
+        self._store.shut_out(name)
+        self._schedule.rest(name)
+        log.warning("identity is shut out", identity=name)
+
+    async def acknowledged(self, names: Collection[str], limit: float) -> tuple[ProxyReport, ...]:
+        """Wait until every proxy of some identities has taken what is shown, at most `limit` s; say how each is."""
+        held = [self._held[name] for name in names if name in self._held]
+
+        async def all_have() -> bool:
+            return all(one.secrets.acknowledged >= one.secrets.streams for one in held)
+
+        await until(all_have, limit, every=0.02)
+        return tuple(
+            ProxyReport(name=one.spec.name, streams=one.secrets.streams, acknowledged=one.secrets.acknowledged)
+            for one in held
+        )
 
     def recovered(self) -> None:
         """Try again soon what has failed: Vault is back, or now knows us."""
@@ -247,6 +301,7 @@ class Agent:
     async def renew(self, name: str, limit: float = 30.0) -> Identity:
         """Renew an identity now and return how it then is; TimeoutError after `limit` seconds, KeyError if unknown."""
         held = self._held[name]
+        self._store.let_in(name)
         number = held.started + 1
         self._schedule.trigger(name, self._clock.now())
         self._kicked.set()
@@ -281,7 +336,9 @@ class Agent:
             not_after=life[1],
             renew_at=None if entry is None else entry.due,
             streams=held.secrets.streams,
-            error=_error(entry, held.secrets.nacked),
+            error="it is shut out: legation certs rotate lets it in again"
+            if self._store.is_shut_out(name)
+            else _error(entry, held.secrets.nacked),
         )
 
 

@@ -1,24 +1,32 @@
-"""certmgr's control API: what it holds, renewal on request, metrics."""
+"""certmgr's control API: what it holds, renewal and revocation on request, metrics."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
+import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from certmgr.agent import Agent
-from certmgr.issue.vault import VaultState
+from certmgr.core.bundle import Damaged
+from certmgr.core.crl import BadCrl
+from certmgr.desk import Desk
+from certmgr.issue.issuer import IssueError
+from certmgr.issue.vault import VaultError, VaultState
 from certmgr.metrics import Metrics
-from legation.runtime.control.messages import CertmgrStatus
+from certmgr.revocation import CannotRevoke
+from legation.runtime.control.messages import CertificateMessage, CertmgrStatus, RevokeReport, RevokeRequest
 from legation.runtime.control.server import reply
 
 
-def routes(agent: Agent, metrics: Metrics, vault: Callable[[], VaultState]) -> list[BaseRoute]:
+def routes(desk: Desk, metrics: Metrics, vault: Callable[[], VaultState]) -> list[BaseRoute]:
     """Return the routes of the control API."""
+    agent = desk.agent
 
     async def status(_: Request) -> Response:
+        crl = desk.revocation.crl
         return reply(
             CertmgrStatus(
                 pid=os.getpid(),
@@ -26,6 +34,9 @@ def routes(agent: Agent, metrics: Metrics, vault: Callable[[], VaultState]) -> l
                 vault=vault(),
                 seconds_to_outage=agent.seconds_to_outage(),
                 identities=agent.identities(),
+                crl_ends=None if crl is None else crl.ends,
+                revoked=desk.revocation.revoked(),
+                problem=desk.enrolment.problem or desk.revocation.problem,
             )
         )
 
@@ -38,11 +49,37 @@ def routes(agent: Agent, metrics: Metrics, vault: Callable[[], VaultState]) -> l
         except TimeoutError:
             return PlainTextResponse(f"{name} is not renewed yet: see its error in GET /status", 504)
 
+    async def chain(request: Request) -> Response:
+        name = request.path_params["name"]
+        found = agent.chain(name)
+        if found is None:
+            return PlainTextResponse(f"no certificate of {name!r}", 404)
+        return reply(CertificateMessage(name=name, chain=found.decode()))
+
+    async def revoke(request: Request) -> Response:
+        try:
+            wish = msgspec.json.decode(await request.body(), type=RevokeRequest)
+        except msgspec.ValidationError as error:
+            return PlainTextResponse(str(error), 400)
+        return await _answered(desk.revoke(wish))
+
     return [
         Route("/status", status),
         Route("/identities/{name}/renew", renew, methods=["POST"]),
+        Route("/identities/{name}/chain", chain),
+        Route("/revoke", revoke, methods=["POST"]),
         metrics_route(agent, metrics, vault),
     ]
+
+
+async def _answered(work: Awaitable[RevokeReport]) -> Response:
+    """Return what came of a revocation, or in plain words what kept it."""
+    try:
+        return reply(await work)
+    except CannotRevoke as error:
+        return PlainTextResponse(str(error), 409)
+    except (VaultError, IssueError, BadCrl, Damaged, TimeoutError, OSError) as error:
+        return PlainTextResponse(f"not done, or not all of it: {error}; ask again", 503)
 
 
 def metrics_route(agent: Agent, metrics: Metrics, vault: Callable[[], VaultState]) -> BaseRoute:

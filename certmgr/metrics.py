@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class Metrics:
@@ -26,6 +26,19 @@ class Metrics:
         self.streams = Gauge("certmgr_sds_streams", "Open SDS streams of an identity", ["identity"], registry=registry)
         self.vault_up = Gauge("certmgr_vault_up", "1 when Vault answers and is unsealed", registry=registry)
         self.logins = Counter("certmgr_vault_logins", "Logins of this host to Vault", ["outcome"], registry=registry)
+        self.issue_seconds = Histogram(
+            "certmgr_issue_seconds", "Time of one issue, from the key to the verified answer", registry=registry
+        )
+        self.failures = Counter(
+            "certmgr_issue_failures", "Attempts that failed, by what kept them", ["kind"], registry=registry
+        )
+        self.nacks = Counter("certmgr_sds_nacks", "Secrets that a proxy refused", ["identity"], registry=registry)
+        self.crl_ends = Gauge(
+            "certmgr_crl_expiry_timestamp_seconds",
+            "When the list of revoked certificates on show ends; 0 while none is shown",
+            registry=registry,
+        )
+        self.crl_entries = Gauge("certmgr_crl_entries", "Certificates on that list", registry=registry)
         self.alarms = Counter(
             "certmgr_alarms", "Signs of an attack, which somebody should look at", ["kind"], registry=registry
         )
@@ -45,6 +58,7 @@ class Metrics:
         for family, labels in (
             (self.expiry, (identity,)),
             (self.streams, (identity,)),
+            (self.nacks, (identity,)),
             (self.renewals, (identity, "issued")),
             (self.renewals, (identity, "failed")),
         ):

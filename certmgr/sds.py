@@ -4,6 +4,7 @@ One socket an identity: whoever can open it gets that identity and no other (SDS
 choose by: both secrets have the same two names everywhere).
 """
 
+from collections.abc import Callable
 from itertools import count
 
 import structlog
@@ -12,20 +13,27 @@ from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateVali
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from certmgr.core.bundle import Bundle
+from certmgr.core.crl import Crl
 from legation.mesh import names
 from legation.runtime.tasks import Latest
-from xds_server import Admitted, Effect, Nacked, Snapshot, StreamInfo
+from xds_server import Acknowledged, Admitted, Effect, Nacked, Snapshot, StreamInfo
 
 log = structlog.get_logger(__name__)
 
 
-def snapshot(bundle: Bundle) -> Snapshot:
-    """Return the two secrets of an identity: what to show to peers, and what to check peers against."""
+def snapshot(bundle: Bundle, crl: Crl | None = None) -> Snapshot:
+    """Return the two secrets of an identity: what to show to peers, and what to check peers against.
+
+    Without `only_verify_leaf_cert_crl` Envoy refuses everybody, as the root's own list is not there.
+    """
     certificate = TlsCertificate(
         certificate_chain=DataSource(inline_bytes=bundle.chain_pem()),
         private_key=DataSource(inline_bytes=bundle.key_pem()),
     )
     anchor = CertificateValidationContext(trusted_ca=DataSource(inline_bytes=bundle.root_pem()))
+    if crl is not None:
+        anchor.crl.inline_bytes = crl.pem
+        anchor.only_verify_leaf_cert_crl = True
     secrets = (
         Secret(name=names.MESH_CERT, tls_certificate=certificate),
         Secret(name=names.MESH_CA, validation_context=anchor),
@@ -36,33 +44,43 @@ def snapshot(bundle: Bundle) -> Snapshot:
 class Secrets:
     """The source of one identity's socket. Until there is an identity, clients wait: silence, not an empty answer."""
 
-    def __init__(self, name: str) -> None:
-        """Start without an identity."""
-        self._name = name
+    def __init__(self, name: str, told: Callable[[], None] = lambda: None) -> None:
+        """Start without an identity; `told` hears of each NACK."""
+        self._name, self._told = name, told
         self._snapshots: Latest[Snapshot | None] = Latest(None)
         self._numbers = count()
+        self._acknowledged: dict[int, Snapshot] = {}
         self.streams = 0
         self.nacked: str | None = None
 
-    def show(self, bundle: Bundle) -> None:
-        """Give an identity to everyone who asks, now and later."""
+    def show(self, bundle: Bundle, crl: Crl | None = None) -> None:
+        """Give an identity to everyone who asks, now and later, and whom of its peers not to trust any more."""
         self.nacked = None
-        self._snapshots.set(snapshot(bundle))
+        self._snapshots.set(snapshot(bundle, crl))
+
+    @property
+    def acknowledged(self) -> int:
+        """How many streams have taken what is shown now."""
+        return sum(seen is self._snapshots.value for seen in self._acknowledged.values())
 
     async def admit(self, info: StreamInfo) -> Admitted:  # noqa: ARG002 - who may open the socket may ask
         """Take a stream, whether or not there is something to say yet."""
         self.streams += 1
         return Admitted(next(self._numbers), self._snapshots)
 
-    def observe(self, stream: Admitted, effect: Effect) -> None:  # noqa: ARG002 - all streams get the same
-        """See a NACK: it is logged, and shown until the secrets change."""
+    def observe(self, stream: Admitted, effect: Effect) -> None:
+        """See who has taken what is shown, and who NACKs it: that is logged, and shown until the secrets change."""
         match effect:
+            case Acknowledged(snapshot=seen, nacks=nacks) if not nacks:
+                self._acknowledged[stream.key] = seen
             case Nacked(error=error):
                 self.nacked = error
+                self._told()
                 log.warning("proxy NACKs a secret", identity=self._name, error=error)
             case _:
                 pass
 
-    def closed(self, stream: Admitted) -> None:  # noqa: ARG002 - only their number counts
+    def closed(self, stream: Admitted) -> None:
         """See the end of a stream."""
+        self._acknowledged.pop(stream.key, None)
         self.streams -= 1

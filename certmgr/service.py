@@ -9,6 +9,7 @@ import structlog
 from certmgr.agent import Agent
 from certmgr.control import metrics_route, routes
 from certmgr.core.plan import plan
+from certmgr.desk import Desk
 from certmgr.embedded import Embedded
 from certmgr.enrolment import Enrolment
 from certmgr.issue.auth import enter
@@ -16,7 +17,9 @@ from certmgr.issue.issuer import Issuer
 from certmgr.issue.login import Login
 from certmgr.issue.setup import Authority
 from certmgr.issue.vault import Vault, VaultState
+from certmgr.ledger import Ledger
 from certmgr.metrics import Metrics
+from certmgr.revocation import Revocation
 from certmgr.settings import Settings
 from certmgr.source import follow, remembered
 from certmgr.store import Store
@@ -43,6 +46,7 @@ async def run(settings: Settings, clock: Clock) -> None:
             spawn(group, "agent", service.agent.run())
             spawn(group, "enrolment", service.enrolment.run(service.agent.recovered))
             spawn(group, "vault", service.watch_vault())
+            spawn(group, "revocation", service.revocation.run())
             spawn(group, "mesh", service.follow())
 
 
@@ -60,16 +64,31 @@ class _Service:
         embedded = None
         if not settings.vault_address:
             embedded = Embedded(self._vault, self._folder.openbao, self._store.host_file)
-        self.enrolment = Enrolment(self._vault, self._store, clock, self._metrics, self._login(clock), embedded)
+        login = self._login(clock)
+        self.ledger = Ledger(self._folder.certmgr / "ledger.jsonl")
+        self._say_broken(self.ledger.open(clock.now()))
+        self.enrolment = Enrolment(self._vault, self._store, clock, self._metrics, login, embedded)
         self.agent = Agent(
-            Issuer(self._vault, self._store, clock, lambda: self.enrolment.problem),
+            Issuer(self._vault, self._store, clock, lambda: self.enrolment.problem, self.ledger.add),
             self._store,
             clock,
             self._metrics,
             socket=self._folder.sds,
             not_enrolled=self._not_enrolled,
             retry_limit=settings.retry_limit,
+            rate=settings.issues_per_second,
         )
+        self.revocation = Revocation(
+            self._vault,
+            login,
+            self.ledger,
+            self._folder.certmgr / "crl.pem",
+            clock,
+            self._metrics,
+            self.agent.show_crl,
+            settings.revocation_poll,
+        )
+        self._desk = Desk(self.agent, self.revocation, self.ledger, self.enrolment, clock)
 
     def _login(self, clock: Clock) -> Login | None:
         """Return the host's way in; None where others put the credentials of each identity in place."""
@@ -84,11 +103,12 @@ class _Service:
         mesh = remembered(self._store)
         if mesh is not None:
             self._take(mesh)
+        self.revocation.recall(self.agent.issuer())
 
     async def listen(self, stack: AsyncExitStack) -> None:
         """Serve the control API while the stack lives."""
         here = server.bind_unix(self._folder.control("certmgr"))
-        await stack.enter_async_context(server.serve([here], routes(self.agent, self._metrics, self._vault_state)))
+        await stack.enter_async_context(server.serve([here], routes(self._desk, self._metrics, self._vault_state)))
         if self._settings.metrics_address:
             there = server.bind_tcp(self._settings.metrics_address)
             scrape = [metrics_route(self.agent, self._metrics, self._vault_state)]
@@ -121,6 +141,12 @@ class _Service:
             self.enrolment.renew_credentials(name)
         else:
             self.enrolment.ask()
+
+    def _say_broken(self, problem: str | None) -> None:
+        """Somebody has changed the ledger: that is no accident."""
+        if problem is not None:
+            log.error("ALARM: the ledger was tampered with", reason=problem)
+            self._metrics.alarms.labels("ledger").inc()
 
     def _vault_state(self) -> VaultState:
         return self._state

@@ -29,6 +29,12 @@ class Settings:
     )
     vault_auth_mount: str = field(default="", metadata={"help": "mount of that method; default: its name"})
     vault_auth_role: str = field(default="", metadata={"help": "role that this host logs in as; default: mesh-enrol"})
+    revocation_poll: float = field(
+        default=5.0, metadata={"help": "longest time in seconds until what was revoked in Vault is seen here"}
+    )
+    issues_per_second: float = field(
+        default=50.0, metadata={"help": "certificates that this host asks Vault for in a second, at most"}
+    )
     retry_limit: float = field(default=300.0, metadata={"help": "longest back-off after a failure, in seconds"})
     metrics_address: str = field(default="", metadata={"help": "host:port for GET /metrics beside the control socket"})
 

@@ -5,6 +5,9 @@ root.pem                 the root that this host trusts, pinned when it was firs
 mesh.yaml                the last mesh, so that certmgr can start alone
 identities/<name>.pem    key, leaf, intermediate and root of one identity, together: never a mixed pair
 approle/<name>.json      what the identity's signer logs in with
+shut-out/<name>          there while the identity is revoked and not to be renewed
+ledger.jsonl             what was issued and revoked here, each line with the hash of the one before
+crl.pem                  the list of revoked certificates that was shown last
 enrol.json               what the host logs in with: made in the embedded OpenBao, or unwrapped
 """
 
@@ -41,7 +44,7 @@ class Store:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder while the block runs; Locked when another process does. The kernel lets go for the dead."""
-        for folder in (self.folder, self.folder / "identities", self.folder / "approle"):
+        for folder in (self.folder, self.folder / "identities", self.folder / "approle", self.folder / "shut-out"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -82,6 +85,18 @@ class Store:
         """Remove all that is kept of an identity."""
         for path in (self._bundle(name), self._credentials(name)):
             path.unlink(missing_ok=True)
+
+    def shut_out(self, name: str) -> None:
+        """Remember that an identity is not to be renewed."""
+        write(self.folder / "shut-out" / name, b"")
+
+    def is_shut_out(self, name: str) -> bool:
+        """Say whether an identity is not to be renewed."""
+        return (self.folder / "shut-out" / name).exists()
+
+    def let_in(self, name: str) -> None:
+        """Forget that an identity is not to be renewed."""
+        (self.folder / "shut-out" / name).unlink(missing_ok=True)
 
     def discard_bundle(self, name: str) -> None:
         """Remove a bundle that cannot be used."""

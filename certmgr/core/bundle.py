@@ -4,13 +4,15 @@ from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
+
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class Damaged(Exception):
@@ -21,7 +23,7 @@ class Damaged(Exception):
 class Bundle:
     """One identity. `chain` holds the intermediates, nearest to the leaf first; `root` is the pinned anchor."""
 
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
+    key: Key = field(repr=False)
     leaf: x509.Certificate
     chain: tuple[x509.Certificate, ...]
     root: x509.Certificate
@@ -29,8 +31,7 @@ class Bundle:
     @property
     def serial(self) -> str:
         """The serial number as Envoy prints it: lower-case hex, whole bytes, no colons."""
-        digits = f"{self.leaf.serial_number:x}"
-        return digits.zfill(len(digits) + len(digits) % 2)
+        return serial_text(self.leaf.serial_number)
 
     @property
     def life(self) -> tuple[float, float]:
@@ -50,6 +51,12 @@ class Bundle:
         return self.root.public_bytes(Encoding.PEM)
 
 
+def serial_text(number: int) -> str:
+    """Return a serial number as Envoy prints it: lower-case hex, whole bytes, no colons."""
+    digits = f"{number:x}"
+    return digits.zfill(len(digits) + len(digits) % 2)
+
+
 def render(bundle: Bundle) -> bytes:
     """Return a bundle as one PEM file: key, leaf, intermediates, root."""
     return bundle.key_pem() + bundle.chain_pem() + bundle.root_pem()
@@ -63,8 +70,8 @@ def parse(content: bytes) -> Bundle:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         # the parser's own words might quote what it was given
         raise Damaged("it is not a key followed by at least two certificates") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise Damaged("its key is not an elliptic curve's")
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise Damaged("its key is neither an elliptic curve's nor RSA's")
     bundle = Bundle(key, leaf, tuple(chain), root)
     if render(bundle) != content:  # PEM parsers skip what they do not understand, such as a block that was cut off
         raise Damaged("it is not as it was written")

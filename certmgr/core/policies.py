@@ -68,7 +68,13 @@ def _enrol(kind: Kind) -> Iterable[Rule]:
 def revoke_policy() -> str:
     """Return the policy that revokes leaves of the mesh, and has the list of them made anew."""
     asked = '"certificate" = [] "serial_number" = []'
-    return text((Rule(f"{INT_MOUNT}/revoke", "update", asked), Rule(f"{INT_MOUNT}/crl/rotate", "read")))
+    return text(
+        (
+            Rule(f"{INT_MOUNT}/revoke", "update", asked),
+            Rule(f"{INT_MOUNT}/crl/rotate", "read"),
+            Rule(f"{INT_MOUNT}/certs/revoked", "list"),
+        )
+    )
 
 
 def _init() -> Iterable[Rule]:

@@ -4,6 +4,7 @@ Times are wall-clock seconds since the epoch and arguments, so is all chance. No
 on a timer being punctual: after a suspend or a step of the clock, the next `tick` says what holds.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -76,6 +77,11 @@ class Schedule:
         """Make an identity due now; one that is under way is issued once more, after."""
         entry = self._entries[name]
         self._entries[name] = replace(entry, again=True) if entry.due is None else replace(entry, due=now)
+
+    def rest(self, name: str) -> None:
+        """Renew an identity no more, until it is hurried."""
+        entry = self._entries[name]
+        self._entries[name] = replace(entry, due=math.inf, again=False, failures=0)
 
     def tick(self, now: float) -> tuple[str, ...]:
         """Return the identities that are due; from now on an attempt is under way for each."""

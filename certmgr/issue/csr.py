@@ -2,9 +2,12 @@
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+
+from certmgr.core.bundle import Key
+from certmgr.core.layout import KEYS
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
@@ -12,7 +15,19 @@ def new_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def leaf_request(key: ec.EllipticCurvePrivateKey) -> str:
+def key_of(key_type: str, bits: int) -> Key:
+    """Return a new key as a role wants it (`key_type`, `key_bits`; 0 bits are its default); ValueError otherwise."""
+    match key_type, bits:
+        case ("ec", 256 | 0) | ("any", _):
+            return new_key()
+        case "ec", 384:
+            return ec.generate_private_key(ec.SECP384R1())
+        case "rsa", 2048 | 3072 | 4096 | 0:
+            return rsa.generate_private_key(65537, bits or 2048)
+    raise ValueError(f"the role wants {key_type} keys of {bits} bits: {', '.join(KEYS)} can be made")
+
+
+def leaf_request(key: Key) -> str:
     """Return a request for a leaf, in PEM: it proves the key and names nobody, as the CA's role decides the name."""
     request = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, hashes.SHA256())
     return request.public_bytes(Encoding.PEM).decode()

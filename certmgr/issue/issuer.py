@@ -6,17 +6,20 @@ IssueError        why there is no new certificate
 """
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any, Protocol
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from certmgr.core.bundle import Bundle
+from certmgr.core.bundle import Bundle, Key
 from certmgr.core.layout import INT_MOUNT, kind_of
+from certmgr.core.ledger import Record
 from certmgr.core.plan import IdentitySpec
 from certmgr.core.verify import faults
-from certmgr.issue.csr import leaf_request, new_key
-from certmgr.issue.login import Login
-from certmgr.issue.vault import AppRole, Vault
+from certmgr.issue.csr import key_of, leaf_request
+from certmgr.issue.login import Login, LoginRefused
+from certmgr.issue.vault import AppRole, Rejected, Vault
 from legation.runtime.clock import Clock
 
 
@@ -55,31 +58,75 @@ class Kept(Protocol):
 class Issuer:
     """Issues identities by Vault. Blocks; any thread may call."""
 
-    def __init__(self, vault: Vault, kept: Kept, clock: Clock, problem: Callable[[], str | None]) -> None:
-        """Take what is kept of the set-up, and who can say what keeps the set-up from working."""
-        self._vault, self._kept, self._clock, self._problem = vault, kept, clock, problem
+    def __init__(
+        self,
+        vault: Vault,
+        kept: Kept,
+        clock: Clock,
+        problem: Callable[[], str | None],
+        record: Callable[[Record], None] = lambda _: None,
+    ) -> None:
+        """Take what is kept of the set-up, who can say what keeps it from working, and what writes the ledger."""
+        self._vault, self._kept, self._clock, self._problem, self._record = vault, kept, clock, problem, record
         self._logins: dict[str, Login] = {}
+        self._wishes: dict[str, tuple[str, int]] = {}
 
     def issue(self, spec: IdentitySpec) -> Bundle:
         """Return a new, verified identity; IssueError, VaultError or Damaged when there is none."""
         root = self._kept.root()
         if root is None:
             raise self._not_enrolled("no root is trusted yet")
-        key = new_key()
-        request = leaf_request(key)
         login = self._logins.setdefault(
             spec.name, Login(lambda: self._vault.login(self._enrolled(spec.name)), self._clock)
         )
-        answer = login.call(
-            lambda token: self._vault.sign(
-                token, INT_MOUNT, kind_of(spec.name).role, request=request, uri=spec.spiffe_id, ttl=spec.ttl
-            )
-        )
-        leaf, chain = _certificates(answer)
+        try:
+            key, request, answer = self._sign(spec, login)
+        except LoginRefused:
+            raise
+        except Rejected:  # the team may have decided for another kind of key
+            if self._wishes.pop(kind_of(spec.name).role, None) == self._wish(kind_of(spec.name).role, login):
+                raise
+            key, request, answer = self._sign(spec, login)
+        leaf, chain = _certificates(answer.get("data") or {})
         bundle = Bundle(key, leaf, chain, root)
+        self._record(self._entry(spec, bundle, request, str(answer.get("request_id") or "")))
         if wrong := faults(bundle, spec, root, self._clock.now()):
             raise WrongAnswer(f"the CA's answer is refused: {'; '.join(wrong)}")
         return bundle
+
+    def _sign(self, spec: IdentitySpec, login: Login) -> tuple[Key, str, Mapping[str, Any]]:
+        """Make a key of the kind that the role wants, and have its request signed."""
+        role = kind_of(spec.name).role
+        try:
+            key = key_of(*self._wish(role, login))
+        except ValueError as error:
+            raise WrongAnswer(str(error)) from None
+        request = leaf_request(key)
+        answer = login.call(
+            lambda token: self._vault.sign(token, INT_MOUNT, role, request=request, uri=spec.spiffe_id, ttl=spec.ttl)
+        )
+        return key, request, answer
+
+    def _wish(self, role: str, login: Login) -> tuple[str, int]:
+        """Return which keys a role wants; what was read once holds until a request is refused."""
+        known = self._wishes.get(role)
+        if known is None:
+            found = login.call(lambda token: self._vault.read(token, f"{INT_MOUNT}/roles/{role}")) or {}
+            known = self._wishes[role] = (str(found.get("key_type", "ec")), int(found.get("key_bits") or 0))
+        return known
+
+    def _entry(self, spec: IdentitySpec, bundle: Bundle, request: str, request_id: str) -> Record:
+        """Return the line of the ledger: before the answer is judged, so that a wrong one can be revoked too."""
+        return Record(
+            what="issue",
+            time=self._clock.now(),
+            identity=spec.name,
+            serial=bundle.serial,
+            request_id=request_id,
+            not_after=bundle.life[1],
+            csr_sha256=sha256(request.encode()).hexdigest(),
+            certificate=bundle.leaf.public_bytes(Encoding.PEM).decode(),
+        )
 
     def forget(self, name: str) -> None:
         """Drop the token of an identity, so that its next issue logs in anew."""

@@ -174,15 +174,14 @@ class Vault:
         return dict(pick(answer, "data"))
 
     def sign(self, token: Token, mount: str, role: str, *, request: str, uri: str, ttl: int) -> Mapping[str, Any]:
-        """Have a request signed by a role, and return the answer's data; `ttl` is in seconds."""
+        """Have a request signed by a role, and return the whole answer; `ttl` is in seconds."""
         client = self._client(token.value)
         wish = {"uri_sans": uri, "ttl": f"{ttl}s", "format": "pem", "remove_roots_from_chain": True}
-        answer = self._ask(
+        return self._ask(
             lambda: client.secrets.pki.sign_certificate(
                 checked_name(role), request, "", extra_params=dict(wish), mount_point=mount
             )
         )
-        return dict(pick(answer, "data"))
 
     def read(self, token: Token, path: str) -> Mapping[str, Any] | None:
         """Return the data at a path; None when nothing is there."""

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
+from legation.cli.certs_commands import certs
 from legation.cli.find import read_mesh, running, state_of, status_or_leave
 from legation.cli.output import Exit, Format, console, fail, write
 from legation.mesh import names
-from legation.mesh.model.mesh import Mesh
 from legation.mesh.types import NAME_PATTERN
 
 app = typer.Typer(
@@ -161,65 +161,7 @@ def render_grafana(
     work.grafana(folder, *work.mesh_for(file, state))
 
 
-certs = typer.Typer(name="certs", help="The mesh's certificates and their CA.", no_args_is_help=True)
 app.add_typer(certs)
-
-VaultUrl = Annotated[str, typer.Option("--vault", help="https URL of your Vault or OpenBao")]
-VaultCa = Annotated[Path | None, typer.Option("--vault-ca", help="file with the CA that its certificate is checked by")]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option("--token-file", help="file with an operator's token; without it VAULT_TOKEN, or you are asked"),
-]
-Root = Annotated[
-    str | None, typer.Option("--root", help="MOUNT/ISSUER of a root that you have; without it one is made in mesh-root")
-]
-Key = Annotated[str, typer.Option("--key", help="leaf keys: ec-p256, ec-p384, rsa-2048, rsa-3072 or rsa-4096")]
-MaxTtl = Annotated[str, typer.Option("--max-ttl", help="the longest life of a leaf that anybody may ask for")]
-
-
-@certs.command("init")
-def certs_init(
-    vault: VaultUrl,
-    file: File = None,
-    vault_ca: VaultCa = None,
-    token_file: TokenFile = None,
-    root: Root = None,
-    key: Key = "ec-p256",
-    max_ttl: MaxTtl = "24h",
-    host: Annotated[Path | None, typer.Option("--host", help="also write a credential for one host here")] = None,
-    wrap: Annotated[str, typer.Option("--wrap", help="how long that credential may wait for its first use")] = "1h",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan (exit code 3), and change nothing")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
-    output: Output = Format.TABLE,
-) -> None:
-    """Show what the mesh needs in your Vault, then set it up. Run it again at any time: it changes what differs."""
-    from legation.cli import certs as work  # noqa: PLC0415
-
-    there = work.target(work.words(vault, vault_ca, token_file, root, key, max_ttl), _mesh_at(file))
-    wait = work.duration("--wrap", wrap)
-    raise typer.Exit(int(work.init(there, output, dry_run=dry_run, yes=yes, host=host, wrap=wait)))
-
-
-@certs.command("doctor")
-def certs_doctor(
-    vault: VaultUrl,
-    file: File = None,
-    vault_ca: VaultCa = None,
-    token_file: TokenFile = None,
-    root: Root = None,
-    key: Key = "ec-p256",
-    max_ttl: MaxTtl = "24h",
-    output: Output = Format.TABLE,
-) -> None:
-    """Say what is over-broad, missing or about to end in your Vault, each with its fix (exit code 3)."""
-    from legation.cli import certs as work  # noqa: PLC0415
-
-    there = work.target(work.words(vault, vault_ca, token_file, root, key, max_ttl), _mesh_at(file))
-    raise typer.Exit(int(work.doctor(there, output)))
-
-
-def _mesh_at(file: Path | None) -> Mesh:
-    return read_mesh((file or Path("mesh.yaml")).resolve()).mesh
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """A bundle on disk is what was written, or it is damaged."""
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certmgr.core.bundle import Damaged, parse, render
@@ -28,7 +28,7 @@ def test_a_serial_is_written_as_envoy_does():
 
 
 def other_key() -> bytes:
-    key = rsa.generate_private_key(65537, 2048)
+    key = ed25519.Ed25519PrivateKey.generate()
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + BUNDLE.chain_pem() + BUNDLE.root_pem()
 
 
@@ -39,7 +39,7 @@ def other_key() -> bytes:
         (WRITTEN[:-40], "it is not as it was written"),
         (BUNDLE.key_pem() + BUNDLE.root_pem(), "it is not a key followed by at least two certificates"),
         (WRITTEN + b"\n", "it is not as it was written"),
-        (other_key(), "its key is not an elliptic curve's"),
+        (other_key(), "its key is neither an elliptic curve's nor RSA's"),
     ],
 )
 def test_anything_else_is_damaged_and_not_quoted(content, said):

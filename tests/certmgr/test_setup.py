@@ -17,7 +17,7 @@ from certmgr.issue.issuer import Issuer, WrongAnswer
 from certmgr.issue.setup import Authority, CannotSetUp, Setup
 from certmgr.issue.vault import Denied, Missing, Rejected, VaultError, pick
 from legation.runtime.clock import WallClock
-from tests.certmgr.conftest import ORDERS, WEB
+from tests.certmgr.conftest import AUTHORITY, ORDERS, WEB
 
 
 class Kept:
@@ -213,3 +213,26 @@ def test_wrapped_credentials_are_unwrapped_once(ca):
     assert "secret_id" in ca.vault.unwrap(wrapped)
     with pytest.raises((Rejected, Denied)):
         ca.vault.unwrap(wrapped)
+
+
+@pytest.mark.parametrize(("key", "kind"), [("ec-p384", "secp384r1"), ("rsa-2048", 2048), ("ec-p256", "secp256r1")])
+def test_team_decides_for_the_kind_of_key_and_it_is_followed_at_the_next_issue(ca, key, kind):
+    """A certmgr that knows the old wish is refused once, and asks anew: nobody restarts anything."""
+    signing = issuer(ca)
+    signing.issue(ORDERS)
+    try:
+        Setup(ca.vault, ca.bao.operator()).run(replace(AUTHORITY, key=key), time.time())
+        made = signing.issue(ORDERS).key
+        found = made.curve.name if isinstance(made, ec.EllipticCurvePrivateKey) else made.key_size
+        assert found == kind
+    finally:
+        ca.setup()
+
+
+def test_key_that_cannot_be_made_is_said(ca):
+    ca.vault.call(ca.bao.operator(), "patch", f"{INT_MOUNT}/roles/service", {"key_type": "ed25519", "key_bits": 0})
+    try:
+        with pytest.raises(WrongAnswer, match="the role wants ed25519 keys"):
+            issuer(ca).issue(ORDERS)
+    finally:
+        ca.setup()

@@ -167,6 +167,45 @@ class CertmgrStatus(Message, frozen=True, kw_only=True):
     vault: Annotated[Literal["ok", "sealed", "unreachable", "starting"], Meta(description="state of Vault or OpenBao")]
     seconds_to_outage: Annotated[float | None, Meta(description="until the first certificate in use expires")]
     identities: tuple[Identity, ...]
+    crl_ends: Annotated[float | None, Meta(description="when the list of revoked certificates on show ends")] = None
+    revoked: Annotated[tuple[str, ...], Meta(description="serials on that list")] = ()
+    problem: Annotated[str | None, Meta(description="what keeps enrolment or revocation from working")] = None
+
+
+class ProxyReport(Message, frozen=True, kw_only=True):
+    """How many SDS streams of an identity there are on this host, and how many have taken what is shown."""
+
+    name: str
+    streams: int
+    acknowledged: int
+
+
+class RevokeRequest(Message, frozen=True, kw_only=True):
+    """certmgr's `POST /revoke`: the certificates of an identity, or the one of a serial."""
+
+    identity: str = ""
+    serial: str = ""
+    shut_out: Annotated[bool, Meta(description="issue no new one in its place")] = False
+    by: Annotated[str, Meta(description="who asks; it is written into the ledger")] = ""
+    wait: Annotated[float, Meta(description="seconds to wait for this host's proxies")] = 0.0
+
+
+class RevokeReport(Message, frozen=True, kw_only=True):
+    """What was revoked, and which proxies of this host know."""
+
+    serials: tuple[str, ...]
+    renewed: tuple[str, ...] = ()
+    proxies: tuple[ProxyReport, ...] = ()
+    seconds: Annotated[float, Meta(description="from the request until all of these proxies had it")] = 0.0
+    schema: int = 1
+
+
+class CertificateMessage(Message, frozen=True, kw_only=True):
+    """What certmgr shows of an identity: public certificates alone."""
+
+    name: str
+    chain: Annotated[str, Meta(description="leaf, intermediates and root, in PEM")]
+    schema: int = 1
 
 
 class TelemetryStatus(Message, frozen=True, kw_only=True):

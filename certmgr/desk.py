@@ -1,0 +1,74 @@
+"""What people may ask of certmgr: rotate, revoke, show. Each answer says what came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from certmgr.agent import Agent
+from certmgr.core.crl import normal
+from certmgr.core.ledger import Record
+from certmgr.enrolment import Enrolment
+from certmgr.ledger import Ledger
+from certmgr.revocation import CannotRevoke, Revocation
+from legation.runtime.clock import Clock
+from legation.runtime.control.messages import RevokeReport, RevokeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The parts of certmgr that an order needs."""
+
+    agent: Agent
+    revocation: Revocation
+    ledger: Ledger
+    enrolment: Enrolment
+    clock: Clock
+
+    async def revoke(self, request: RevokeRequest) -> RevokeReport:
+        """Revoke certificates; what is in use is renewed before, so that its holder goes on without a failure.
+
+        CannotRevoke says what would be accepted; VaultError, IssueError or BadCrl what kept it.
+        """
+        started = self.clock.now()
+        records = self._chosen(request)
+        in_use = {i.name: i.serial for i in self.agent.identities()}
+        hit = sorted({record.identity for record in records if in_use.get(record.identity) == record.serial})
+        if request.shut_out:
+            for name in hit:
+                self.agent.shut_out(name)
+        else:
+            await self._renew(hit)
+        await self.revocation.revoke(records, request.by)
+        proxies = await self.agent.acknowledged(tuple(in_use), request.wait)
+        return RevokeReport(
+            serials=tuple(record.serial for record in records),
+            renewed=() if request.shut_out else tuple(hit),
+            proxies=tuple(report for report in proxies if report.streams),
+            seconds=self.clock.now() - started,
+        )
+
+    def _chosen(self, request: RevokeRequest) -> Sequence[Record]:
+        live = self.ledger.live(self.clock.now())
+        if request.serial:
+            serial = normal(request.serial)
+            chosen = [record for record in live if record.serial == serial]
+            if not chosen:
+                raise CannotRevoke(
+                    f"serial {request.serial} was not issued on this host, is revoked, or has ended: "
+                    "legation certs list shows those that are in use"
+                )
+            return chosen
+        chosen = [record for record in live if record.identity == request.identity]
+        if not chosen:
+            raise CannotRevoke(f"{request.identity} has no certificate from this host that has not ended or is revoked")
+        return chosen
+
+    async def _renew(self, names: Sequence[str]) -> None:
+        """Have new certificates before the old ones are refused; CannotRevoke when that does not work."""
+        before = {i.name: i.serial for i in self.agent.identities()}
+        for name in names:
+            after = await self.agent.renew(name)
+            if after.serial == before[name]:
+                raise CannotRevoke(
+                    f"nothing is revoked: {name} has no new certificate to go on with ({after.error}); "
+                    "to revoke it all the same, shut it out"
+                )

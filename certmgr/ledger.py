@@ -1,0 +1,106 @@
+"""The ledger on disk: one line for each certificate that was issued or revoked here, fsynced before it counts."""
+
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+
+from certmgr.core.ledger import Record, Tampered, Tip, line, read, tip_of
+
+log = structlog.get_logger(__name__)
+
+
+class Ledger:
+    """The ledger of one host. Any thread may add."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; `open` reads it."""
+        self.path = path
+        self._lock = threading.Lock()
+        self._tip = Tip()
+        self._issued: dict[str, Record] = {}
+        self._revoked: set[str] = set()
+
+    def open(self, now: float) -> str | None:
+        """Read what is there; return what is wrong with it. A broken one is put aside, and a new one begun."""
+        if not self.path.exists():
+            return None
+        _drop_torn_end(self.path)
+        try:
+            with self.path.open(encoding="utf-8") as lines:
+                for record, tip in read(lines):
+                    self._tip = tip
+                    self._remember(record, now)
+        except (Tampered, UnicodeDecodeError) as error:
+            aside = self.path.with_name(f"ledger.broken-{int(now)}.jsonl")
+            self.path.rename(aside)
+            self._tip = Tip()
+            return f"{self.path}: {error}; it is kept as {aside.name}, and a new one is begun"
+        return None
+
+    def add(self, record: Record) -> None:
+        """Write one line; when this returns it is on the disk."""
+        with self._lock:
+            text, tip = line(record, self._tip)
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                size = os.fstat(descriptor).st_size
+                _write(descriptor, text.encode(), size)
+            finally:
+                os.close(descriptor)
+            self._tip = tip
+            self._remember(record, record.time)
+
+    def live(self, now: float) -> tuple[Record, ...]:
+        """Return what was issued, is not revoked and has not ended."""
+        with self._lock:
+            self._issued = {serial: known for serial, known in self._issued.items() if known.not_after > now}
+            return tuple(known for serial, known in self._issued.items() if serial not in self._revoked)
+
+    def find(self, serial: str) -> Record | None:
+        """Return the issue of a serial; None when it was not issued here, or has ended."""
+        return self._issued.get(serial)
+
+    def revoked(self, now: float) -> frozenset[str]:
+        """Return the serials that were revoked here and have not ended."""
+        return frozenset(s for s in self._revoked if s not in self._issued or self._issued[s].not_after > now)
+
+    def _remember(self, record: Record, now: float) -> None:
+        if record.not_after <= now:
+            return
+        if record.what == "issue":
+            self._issued[record.serial] = record
+        else:
+            self._revoked.add(record.serial)
+
+
+def verify(paths: Iterable[Path]) -> Tip:
+    """Return where the chain of a ledger's file ends; Tampered when it is broken."""
+    tip = Tip()
+    for path in paths:
+        with path.open(encoding="utf-8") as lines:
+            tip = tip_of(lines)
+    return tip
+
+
+def _write(descriptor: int, data: bytes, size: int) -> None:
+    """Append all or nothing, as a full disk may take a part."""
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+
+
+def _drop_torn_end(path: Path) -> None:
+    """Take off a last line that a crash cut: it was never on the disk, so nothing relies on it."""
+    with path.open("rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole != len(content):
+            log.warning("ledger ends in a line that was cut off; it is dropped", bytes=len(content) - whole)
+            file.truncate(whole)

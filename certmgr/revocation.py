@@ -1,0 +1,151 @@
+"""Revocation: by us, or seen in Vault. The list of revoked certificates is kept whole and in time, and shown.
+
+Vault rebuilds its list by itself only now and then, so whoever revokes has it made anew; what was
+revoked in Vault by others is looked for every few seconds.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import structlog
+from cryptography import x509
+
+from certmgr.core.bundle import Damaged
+from certmgr.core.crl import SPARE, BadCrl, Crl, checked, normal
+from certmgr.core.ledger import Record
+from certmgr.issue.crl import fetch, intermediate, revoke, revoked_in_vault, rotate
+from certmgr.issue.login import Login, LoginRefused
+from certmgr.issue.vault import Denied, Token, Vault, VaultError
+from certmgr.ledger import Ledger
+from certmgr.metrics import Metrics
+from certmgr.store import read, write
+from legation.runtime.clock import Clock
+from legation.runtime.tasks import pause
+
+log = structlog.get_logger(__name__)
+
+
+class CannotRevoke(Exception):
+    """Why nothing was revoked."""
+
+
+class Revocation:
+    """Revokes, and knows what is revoked."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        login: Login | None,
+        ledger: Ledger,
+        file: Path,
+        clock: Clock,
+        metrics: Metrics,
+        show: Callable[[Crl | None], None],
+        poll: float,
+    ) -> None:
+        """Prepare; `show` gives proxies a list, or none. `file` keeps it, so that a restart shows it at once."""
+        self._vault, self._login, self._ledger, self._file = vault, login, ledger, file
+        self._clock, self._metrics, self._show, self._poll = clock, metrics, show, poll
+        self._issuer: x509.Certificate | None = None
+        self._rotated_for: frozenset[str] = frozenset()
+        self._lock = asyncio.Lock()
+        self.crl: Crl | None = None
+        self.problem: str | None = None
+
+    def recall(self, issuer: x509.Certificate | None) -> None:
+        """Show the list on disk, if it is still in time and of who signed what is served."""
+        content = read(self._file)
+        if content is None or issuer is None:
+            return
+        try:
+            self._take(checked(content, issuer, self._clock.now(), after=None, holds=()))
+        except BadCrl as error:
+            log.info("stored list of revoked certificates is not shown", reason=str(error))
+
+    async def run(self) -> None:
+        """Look for news every few seconds; never show a list that has ended."""
+        while True:
+            try:
+                await self.refresh()
+            except (VaultError, BadCrl, Damaged, OSError) as error:
+                if self.crl is not None and self.problem != str(error):  # before there was one, Vault just starts
+                    log.warning("no new list of revoked certificates", reason=str(error))
+                self.problem = str(error)
+            self._drop_ended()
+            await pause(self._poll * random.uniform(0.8, 1.0))  # noqa: S311 - no secret
+
+    async def refresh(self, holds: Sequence[str] = ()) -> None:
+        """Get the list; have it made anew where it lacks what Vault says is revoked. Raises when there is none."""
+        async with self._lock:
+            found = await asyncio.to_thread(self._look, tuple(holds))
+            self.problem = None
+            if self.crl is None or found.pem != self.crl.pem:
+                await asyncio.to_thread(write, self._file, found.pem)
+                self._take(found)
+
+    async def revoke(self, records: Sequence[Record], by: str) -> None:
+        """Revoke certificates, and show the list that has them; CannotRevoke, VaultError or BadCrl when it fails."""
+        if self._login is None:
+            raise CannotRevoke("this host has no credential of its own: revoke in Vault, and it is seen here")
+        for record in records:
+            request = await asyncio.to_thread(self._login.call, partial(self._revoke, record))
+            done = replace(record, what="revoke", time=self._clock.now(), request_id=request, by=by, certificate="")
+            await asyncio.to_thread(self._ledger.add, done)
+            log.info("certificate revoked", identity=record.identity, serial=record.serial)
+        await asyncio.to_thread(self._login.call, partial(rotate, self._vault))
+        await self.refresh([record.serial for record in records])
+
+    def _revoke(self, record: Record, token: Token) -> str:
+        return revoke(self._vault, token, record.certificate)
+
+    def _look(self, holds: tuple[str, ...]) -> Crl:
+        if self._issuer is None:
+            self._issuer = intermediate(self._vault)
+        found = self._checked(holds)
+        missing = self._revoked_there() - found.serials - self._rotated_for
+        if missing and self._login is not None:
+            self._login.call(partial(rotate, self._vault))
+            self._rotated_for |= missing  # what has ended is on no list: it is not asked for again
+            found = self._checked(holds)
+        return found
+
+    def _checked(self, holds: tuple[str, ...]) -> Crl:
+        content = fetch(self._vault)
+        try:
+            return checked(content, self._issuer, self._clock.now(), after=self.crl, holds=holds)  # type: ignore[arg-type]
+        except BadCrl:
+            self._issuer = None  # it may have a new one
+            raise
+
+    def _revoked_there(self) -> frozenset[str]:
+        """Return what Vault has revoked; nothing where we may not ask."""
+        if self._login is None:
+            return frozenset()
+        try:
+            found = self._login.call(partial(revoked_in_vault, self._vault))
+        except (Denied, LoginRefused, Damaged):  # the list itself is there for everybody
+            return frozenset()
+        return frozenset(serial for serial in map(normal, found) if serial is not None)
+
+    def _take(self, crl: Crl) -> None:
+        self.crl = crl
+        self._metrics.crl_ends.set(crl.ends)
+        self._metrics.crl_entries.set(len(crl.serials))
+        self._show(crl)
+        log.info("list of revoked certificates", number=crl.number, entries=len(crl.serials), ends=crl.ends)
+
+    def revoked(self) -> tuple[str, ...]:
+        """Return the serials on the list that is shown."""
+        return () if self.crl is None else tuple(sorted(self.crl.serials))
+
+    def _drop_ended(self) -> None:
+        """Show none rather than one that makes proxies refuse everybody; somebody should know."""
+        if self.crl is not None and self.crl.ends - SPARE <= self._clock.now():
+            log.error("ALARM: the list of revoked certificates ends, and there is no newer: proxies check none")
+            self._metrics.alarms.labels("crl_ended").inc()
+            self.crl = None
+            self._show(None)
