@@ -6,14 +6,14 @@ from datetime import timedelta
 from legation.mesh import names
 from legation.mesh.errors import Violation
 from legation.mesh.finding import Finding
-from legation.mesh.model.load_balancing import HASHING
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Service
 from legation.mesh.model.slo import LATENCY_BUCKETS
 from legation.mesh.route_checks import route_findings, starred_paths
+from legation.mesh.service_checks import service_findings
 from legation.mesh.source import Path, SourcedMesh
 from legation.mesh.types import format_duration
-from legation.mesh.wording import among, dotted, either, shown
+from legation.mesh.wording import among, dotted, shown
 
 SHORTEST_TTL, LONGEST_TTL = timedelta(minutes=1), timedelta(hours=24)
 MOST_INSTANCES = 254
@@ -32,7 +32,7 @@ def findings(sourced: SourcedMesh) -> Iterator[Finding]:
         here: Path = ("services", name)
         yield from _name(name, here)
         yield from _calls(sourced, name, service)
-        yield from _load_balancing(service, (*here, "load_balancing"))
+        yield from service_findings(mesh, name, service)
         yield from _health_check(service, here)
         yield from route_findings(mesh, name, service)
         yield from _slo(service, (*here, "slo"))
@@ -72,16 +72,6 @@ def _allowed_paths(paths: tuple[str, ...], here: Path) -> Iterator[Finding]:
         if "*" in path.removesuffix("/*"):
             message = f"{shown(path)} has a * elsewhere than in /* at its end: write an exact path, or a prefix and /*"
             yield Finding((*here, i), message, ((*here, i),))
-
-
-def _load_balancing(service: Service, here: Path) -> Iterator[Finding]:
-    policy, header = service.load_balancing.policy, service.load_balancing.hash_header
-    path: Path = (*here, "hash_header")
-    if policy in HASHING and header is None:
-        yield Finding(path, f"missing: {policy} needs the header whose value chooses the instance", (here,))
-    if policy not in HASHING and header is not None:
-        message = f"{policy} does not look at it: leave it out, or set policy to {either(HASHING)}"
-        yield Finding(path, message, (here,))
 
 
 def _health_check(service: Service, here: Path) -> Iterator[Finding]:

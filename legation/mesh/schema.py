@@ -67,6 +67,8 @@ def _wanted_text(node: SchemaNode) -> str:
 
 def _wanted_more(node: SchemaNode) -> str:
     match node:
+        case {"type": "boolean"}:
+            return "true or false"
         case {"type": "integer"}:
             return f"a whole number from {node['minimum']} to {node['maximum']}"
         case {"type": "number"}:
@@ -86,7 +88,12 @@ def example(node: SchemaNode) -> Any:
             return example(_resolve(node))
         case {"anyOf": [first, *_]}:
             return example(first)
-        case {"enum": [first, *_]} | {"examples": [first, *_]} | {"minimum": first}:
+        case (
+            {"enum": [first, *_]}
+            | {"examples": [first, *_]}
+            | {"minimum": first}
+            | {"type": "boolean", "default": first}
+        ):
             return first
         case {"type": "array"}:
             return [example(node["items"])] * node.get("minItems", 0)

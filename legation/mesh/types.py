@@ -95,6 +95,9 @@ TrustDomain = Annotated[str, _text(TRUST_DOMAIN_PATTERN, "shop.local")]
 Integer = Annotated[int, Field(strict=True)]
 """A whole number: neither `true` nor `"12"` nor `12.0`."""
 
+Boolean = Annotated[bool, Field(strict=True)]
+"""`true` or `false`: neither `yes` nor 1."""
+
 Port = Annotated[Integer, Field(ge=1, le=65535)]
 HeaderName = Annotated[str, _text(HEADER_NAME_PATTERN, "x-canary")]
 """A header's name, in lower case as HTTP/2 sends it (RFC 9113 §8.2)."""

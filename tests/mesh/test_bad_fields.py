@@ -5,6 +5,7 @@ import pytest
 
 from legation.mesh.errors import InvalidMesh
 from legation.mesh.load import load
+from legation.mesh.model.service import Service
 
 HEAD = "mesh: shop\ntrust_domain: shop.local\nservices:\n"
 WEB = HEAD + "  web: {protocol: http, port: 8080}\n"
@@ -28,9 +29,9 @@ BAD = {
         ],
     ),
     "an unknown field in a service": (
-        web("circuit_breaker: {max_connections: 5}"),
+        web("replicas: 5"),
         [
-            "mesh.yaml:7:5: services.web.circuit_breaker: unknown field, known here: protocol, port, calls, routes, load_balancing, health_check, expose, slo"
+            f"mesh.yaml:7:5: services.web.replicas: unknown field, known here: {', '.join(list(Service.model_fields)[:20])}"
         ],
     ),
     "an objective that is no number": (

@@ -86,13 +86,37 @@ BAD = {
     "ring_hash without a header": (
         web("load_balancing:\n  policy: ring_hash"),
         [
-            "mesh.yaml:7:5: services.web.load_balancing.hash_header: missing: ring_hash needs the header whose value chooses the instance"
+            "mesh.yaml:7:5: services.web.load_balancing.hash_header: missing: ring_hash needs the header whose value chooses the instance, or hash_cookie, or hash_source_address"
         ],
     ),
     "a hash header without use": (
         web("load_balancing: {hash_header: x-user}"),
         [
             "mesh.yaml:7:35: services.web.load_balancing.hash_header: round_robin does not look at it: leave it out, or set policy to ring_hash or maglev"
+        ],
+    ),
+    "a slow start that the policy has not": (
+        web("load_balancing: {policy: random, slow_start: 10s}"),
+        [
+            "mesh.yaml:7:50: services.web.load_balancing.slow_start: random has none: leave it out, or set policy to round_robin or least_request"
+        ],
+    ),
+    "times out that shrink": (
+        web("outlier_detection: {base_ejection_time: 10m}"),
+        ["mesh.yaml:7:5: services.web.outlier_detection: base_ejection_time 10m is above max_ejection_time 5m"],
+    ),
+    "a failover to nobody": (
+        web("failover: spare"),
+        ["mesh.yaml:7:15: services.web.failover: no service is called 'spare', known here: web"],
+    ),
+    "a failover to itself": (
+        web("failover: web"),
+        ["mesh.yaml:7:15: services.web.failover: a service cannot stand in for itself"],
+    ),
+    "a failover to another protocol": (
+        web("failover: spare") + "  spare: {protocol: grpc, port: 1}\n",
+        [
+            "mesh.yaml:7:15: services.web.failover: spare speaks grpc, and web speaks http: name a service of one protocol"
         ],
     ),
     "a health check without a path": (

@@ -118,7 +118,7 @@ def _xds(given: BootstrapInput) -> Cluster:
     if not _is_ip(given.xds_host):
         cluster.type = Cluster.DiscoveryType.STRICT_DNS
     identity = names.spiffe_id(given.trust_domain, names.XDS_SERVER)
-    cluster.transport_socket.CopyFrom(tls.upstream(identity, names.XDS_SERVER))
+    cluster.transport_socket.CopyFrom(tls.upstream([identity], names.XDS_SERVER))
     return _with_http2(cluster)
 
 

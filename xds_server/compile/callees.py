@@ -1,6 +1,6 @@
 """What the callers of a service get of it, the same for all of them: clusters, routes, endpoint assignments."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from legation.mesh import names
@@ -8,13 +8,18 @@ from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
 from xds_server.compile.cluster import service_cluster
 from xds_server.compile.endpoint import assignment
+from xds_server.compile.locality import Place
 from xds_server.compile.pack import resource
 from xds_server.compile.route import service_routes, targets
 from xds_server.compile.unavailable import Outage
 from xds_server.endpoint import Endpoint
 from xds_server.snapshot import Resource
 
-_Assigned = tuple[tuple[Endpoint, ...], Mapping[str, Resource]]
+Endpoints = Mapping[str, tuple[Endpoint, ...]]
+"""The endpoints of each service, by its name."""
+
+_Serving = tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]
+_Assigned = tuple[_Serving, Mapping[str, Resource]]
 
 
 class Callees:
@@ -42,9 +47,10 @@ class Callees:
 
     def _cluster(self, name: str, version: str | None) -> Resource:
         cluster = names.cluster(name, version)
-        identity = names.spiffe_id(self._mesh.trust_domain, name)
-        policy = self._mesh.services[name].load_balancing.policy
-        proto = service_cluster(cluster, name, identity, policy, self._life)
+        service = self._mesh.services[name]
+        answering = [name, *([service.failover] if service.failover else [])]
+        identities = [names.spiffe_id(self._mesh.trust_domain, s) for s in answering]
+        proto = service_cluster(cluster, name, service, identities, self._life)
         return resource(kinds.CLUSTER, cluster, proto, self._source.position("services", name))
 
     def routes(self, name: str, outage: Outage | None) -> Resource:
@@ -56,19 +62,35 @@ class Callees:
             kept = self._routed[name] = outage, resource(kinds.ROUTE, name, proto, position)
         return kept[1]
 
-    def assignments(self, name: str, endpoints: tuple[Endpoint, ...]) -> Mapping[str, Resource]:
+    def assignments(self, name: str, given: Endpoints) -> Mapping[str, Resource]:
         """Return the assignments of a service's clusters, by cluster; kept until its endpoints change."""
+        fresh = self._endpoints(name, given)
         kept = self._assigned.get(name)
-        if kept is None or (kept[0] is not endpoints and kept[0] != endpoints):
-            kept = self._assigned[name] = endpoints, self._assign(name, endpoints)
+        if kept is None or kept[0] != fresh:
+            kept = self._assigned[name] = fresh, self._assign(name, fresh, None)
         return kept[1]
 
-    def _assign(self, name: str, endpoints: tuple[Endpoint, ...]) -> Mapping[str, Resource]:
+    def located(self, name: str, given: Endpoints, place: Place) -> Mapping[str, Resource]:
+        """Return the same for callers in one place, where that matters to the service."""
+        fair = self._mesh.services[name].load_balancing.locality == "zone_aware"
+        return self._assign(name, self._endpoints(name, given), place if fair else Place(place.zone))
+
+    def concern(self, called: Iterable[str], name: str) -> bool:
+        """Say whether the assignments of some called services hold endpoints of the service `name`."""
+        return any(name in (callee, self._mesh.services[callee].failover) for callee in called)
+
+    def _endpoints(self, name: str, given: Endpoints) -> _Serving:
+        """Return a service's endpoints and those of the one that stands in for it."""
+        backup = self._mesh.services[name].failover
+        return given.get(name, ()), given.get(backup, ()) if backup else ()
+
+    def _assign(self, name: str, serving: _Serving, place: Place | None) -> Mapping[str, Resource]:
         position = self._source.position("services", name)
         made = {}
         for version in self.targets(name):
             cluster = names.cluster(name, version)
-            of_version = [e for e in endpoints if version in (None, e.version)]
-            serving = [e for e in of_version if e.ready] or of_version
-            made[cluster] = resource(kinds.ENDPOINT, cluster, assignment(cluster, serving), position)
+            of_version = [e for e in serving[0] if version in (None, e.version)]
+            own = [e for e in of_version if e.ready] or of_version
+            proto = assignment(cluster, own, place, serving[1])
+            made[cluster] = resource(kinds.ENDPOINT, cluster, proto, position)
         return made

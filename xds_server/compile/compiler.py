@@ -5,7 +5,7 @@ and its app's cluster. An endpoint change makes one assignment and one new mappi
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 from legation.mesh import names
@@ -14,6 +14,8 @@ from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
 from xds_server.compile.callees import Callees
 from xds_server.compile.health_check import specifier
+from xds_server.compile.interest import interested
+from xds_server.compile.locality import Place, count_zones
 from xds_server.compile.own import Own
 from xds_server.compile.pack import serialize
 from xds_server.compile.rbac import callers
@@ -27,10 +29,16 @@ _CONNECTIONS_PER_LIFE = 4
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What changes with the registry, the same for all nodes of a service: endpoints and routes, by name."""
+    """What changes with the registry, the same for all nodes of a service: endpoints and routes, by name.
+
+    `located` are the endpoints of the services whose assignments depend on a node's place; `callers` counts
+    the service's own instances by zone, for those.
+    """
 
     endpoints: Resources
     routes: Resources
+    located: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    callers: Mapping[str, int] = field(default_factory=dict)
 
 
 _NO_GROUP = Group(NO_RESOURCES, NO_RESOURCES)
@@ -47,10 +55,12 @@ class Compiler:
         self._mesh = mesh.mesh
         self._callers = callers(self._mesh)
         life = self._mesh.certificates.ttl / _CONNECTIONS_PER_LIFE
+        self._interested = interested(self._mesh)
         self._callees = Callees(mesh, life)
         self._own = Own(mesh, self._callers, life)
         self._groups: dict[str, Group] = {}
         self._clusters: dict[str, Resources] = {}
+        self._placed: dict[tuple[str, str], tuple[Group, Resources]] = {}
         self._kept: dict[str, tuple[InstanceSpec, Kept]] = {}
 
     def snapshot(
@@ -70,21 +80,41 @@ class Compiler:
     ) -> Group:
         """Return what the nodes of a service share of the registry; an unchanged mapping is the same object."""
         called = self._called(service)
+        located = {callee for callee in called if self._mesh.services[callee].load_balancing.locality != "any"}
         assigned: dict[str, Resource] = {}
         for callee in called:
-            assigned |= self._callees.assignments(callee, endpoints.get(callee, ()))
+            if callee not in located:
+                assigned |= self._callees.assignments(callee, endpoints)
         routes = {callee: self._callees.routes(callee, outages.get(callee)) for callee in called}
         if service in self._mesh.services:
             routes[names.INBOUND] = self._own.inbound_routes
         kept = self._groups.get(service, _NO_GROUP)
-        self._groups[service] = Group(_same(kept.endpoints, assigned), _same(kept.routes, routes))
-        return self._groups[service]
+        fresh = Group(_same(kept.endpoints, assigned), _same(kept.routes, routes))
+        if located:
+            theirs = {name: found for name, found in endpoints.items() if self._callees.concern(located, name)}
+            fresh = replace(fresh, located=theirs, callers=count_zones(endpoints.get(service, ())))
+        self._groups[service] = fresh
+        return fresh
 
     def join(self, node: InstanceSpec, group: Group) -> Snapshot:
         """Return a node's snapshot of its service's group and its own resources."""
         clusters, later = self._without_registry(node)
-        by_type = {kinds.CLUSTER: clusters, kinds.ENDPOINT: group.endpoints, kinds.ROUTE: group.routes}
+        endpoints = self._located(node, group) if group.located else group.endpoints
+        by_type = {kinds.CLUSTER: clusters, kinds.ENDPOINT: endpoints, kinds.ROUTE: group.routes}
         return Snapshot(by_type, later)
+
+    def _located(self, node: InstanceSpec, group: Group) -> Resources:
+        """Return all assignments of a node, some of them as its zone sees them; the same for its zone's nodes."""
+        key = (node.service, node.zone)
+        kept = self._placed.get(key)
+        if kept is not None and kept[0] == group:
+            return kept[1]
+        place, found = Place(node.zone, group.callers), Resources(group.endpoints)
+        for callee in self._called(node.service):
+            if self._mesh.services[callee].load_balancing.locality != "any":
+                found.update(self._callees.located(callee, group.located, place))
+        self._placed[key] = group, found
+        return found
 
     def prepare(self, nodes: Iterable[InstanceSpec]) -> None:
         """Compile ahead what depends on the mesh alone; may run in a thread before anybody else uses this compiler."""
@@ -104,7 +134,7 @@ class Compiler:
 
     def interested(self, service: str) -> frozenset[str]:
         """Return the services (and the gateway) whose snapshots hold the endpoints of a service."""
-        return frozenset(self._callers.get(service, ()))
+        return self._interested.get(service, frozenset())
 
     def knows(self, service: str) -> bool:
         """Say whether the mesh has a service."""

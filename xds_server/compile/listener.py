@@ -1,10 +1,11 @@
 """What every listener of ours has: one address, its direction said, and a chain that nodes of one service share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from envoy.config.core.v3.base_pb2 import Metadata, TrafficDirection, TransportSocket
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -29,6 +30,7 @@ def chain(
     manager: HttpConnectionManager,
     direction: Literal["INBOUND", "OUTBOUND"],
     transport_socket: TransportSocket | None = None,
+    first: Sequence[Filter] = (),
     *,
     reuse_port: bool = False,
 ) -> Chain:
@@ -36,8 +38,9 @@ def chain(
 
     Strict about the lines of HTTP/1. The statistics are under the manager's own prefix, equal on every host.
     """
-    filters = FilterChain(filters=[http1_lines(), network_filter(manager)], transport_socket=transport_socket)
-    return shared(filters, manager.stat_prefix, direction, reuse_port=reuse_port)
+    filters = [*first, http1_lines(), network_filter(manager)]
+    made = FilterChain(filters=filters, transport_socket=transport_socket)
+    return shared(made, manager.stat_prefix, direction, reuse_port=reuse_port)
 
 
 def shared(

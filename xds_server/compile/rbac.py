@@ -30,7 +30,18 @@ def callers(mesh: Mesh) -> Mapping[str, Callers]:
             found[call.service][name] = call.allow
     for name in mesh.exposed():
         found[name][names.GATEWAY] = ()
+    asked = {name: dict(allowed) for name, allowed in found.items()}
+    for name, service in mesh.services.items():
+        if service.failover is not None:
+            _add(found[service.failover], asked[name])
     return found
+
+
+def _add(allowed: dict[str, tuple[Allow, ...]], more: Callers) -> None:
+    """Let the callers of a service do the same at the one that stands in for it, beside what they may do there."""
+    for caller, rules in more.items():
+        both = (*allowed[caller], *rules) if allowed.get(caller) and rules else ()
+        allowed[caller] = both if caller in allowed else rules
 
 
 def access(trust_domain: str, allowed: Callers) -> RbacFilter:

@@ -12,6 +12,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 from legation.mesh import names
 from legation.mesh.model.route import Route, RouteMatch
 from legation.mesh.model.service import Service
+from xds_server.compile.load_balancing import hash_policies
 from xds_server.compile.pack import duration
 from xds_server.compile.retry import RETRY_HEADER, RetryRule, retry_rules
 from xds_server.compile.strict import refusals
@@ -98,9 +99,7 @@ def _action(name: str, service: Service, route: Route, rule: RetryRule) -> compo
     action = components.RouteAction(timeout=duration(route.timeout), retry_policy=rule.policy)
     if not route.timeout:
         action.idle_timeout.CopyFrom(duration(timedelta(0)))
-    if header := service.load_balancing.hash_header:
-        by_header = components.RouteAction.HashPolicy.Header(header_name=header)
-        action.hash_policy.append(components.RouteAction.HashPolicy(header=by_header))
+    action.hash_policy.extend(hash_policies(service.load_balancing))
     weights = {names.cluster(name, version): weight for version, weight in sorted(route.split.items()) if weight}
     if len(weights) > 1:
         action.weighted_clusters.CopyFrom(_weighted(weights))

@@ -4,6 +4,7 @@ Keys and CAs come by SDS from certmgr's socket; what the peer must be called is 
 TLS 1.3 only, and no resumption: a ticket would let an expired certificate in again.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from envoy.config.core.v3.base_pb2 import TransportSocket
@@ -43,9 +44,12 @@ def downstream() -> TransportSocket:
     )
 
 
-def upstream(spiffe_id: str, sni: str) -> TransportSocket:
-    """Return the client's end: the peer must present exactly this SPIFFE ID."""
-    expected = SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.SanType.URI, matcher=StringMatcher(exact=spiffe_id))
+def upstream(spiffe_ids: Iterable[str], sni: str) -> TransportSocket:
+    """Return the client's end: the peer must present exactly this SPIFFE ID, or one of these."""
+    expected = [
+        SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.SanType.URI, matcher=StringMatcher(exact=spiffe_id))
+        for spiffe_id in spiffe_ids
+    ]
     return _socket(
         UpstreamTlsContext(
             common_tls_context=CommonTlsContext(
@@ -53,7 +57,7 @@ def upstream(spiffe_id: str, sni: str) -> TransportSocket:
                 alpn_protocols=["h2"],
                 tls_certificate_sds_secret_configs=[_secret(names.MESH_CERT)],
                 combined_validation_context=CommonTlsContext.CombinedCertificateValidationContext(
-                    default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=[expected]),
+                    default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=expected),
                     validation_context_sds_secret_config=_secret(names.MESH_CA),
                 ),
             ),

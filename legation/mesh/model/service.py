@@ -5,9 +5,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from legation.mesh.model.call import Call
+from legation.mesh.model.circuit_breaker import CircuitBreaker
+from legation.mesh.model.connections import Connections
 from legation.mesh.model.expose import Expose
 from legation.mesh.model.health_check import HealthCheck
 from legation.mesh.model.load_balancing import LoadBalancing
+from legation.mesh.model.outlier_detection import OutlierDetection
 from legation.mesh.model.route import Route
 from legation.mesh.model.slo import Slo
 from legation.mesh.types import Model, Name, Port
@@ -28,6 +31,10 @@ class Service(Model):
     calls: tuple[Annotated[Call, BeforeValidator(_call, json_schema_input_type=Name | Call)], ...] = ()
     routes: tuple[Route, ...] = ()
     load_balancing: LoadBalancing = LoadBalancing()
+    circuit_breaker: CircuitBreaker | None = None
+    outlier_detection: OutlierDetection | None = None
+    connections: Connections = Connections()
+    failover: Annotated[Name | None, Field(description="the service that answers while no instance of this can")] = None
     health_check: HealthCheck | None = None
     expose: Expose | None = None
     slo: Slo | None = None

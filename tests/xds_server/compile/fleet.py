@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import httpx
@@ -21,10 +21,11 @@ from legation.mesh.load import load
 from legation.runtime import binaries
 from legation.runtime.tasks import until
 from tests.xds_server.compile.authority import Authority
-from tests.xds_server.compile.rendition import static_file
+from tests.xds_server.compile.rendition import static_file, write_assignments
 from xds_server.compile import BootstrapInput, Compiler, bootstrap
 from xds_server.compile.unavailable import Outage
 from xds_server.endpoint import Endpoint
+from xds_server.snapshot import Snapshot
 
 LIMIT = 15.0
 APP_PORT = 20000
@@ -58,10 +59,11 @@ class _Server(ThreadingHTTPServer):
 
 
 class App:
-    """An HTTP/1.1 app that remembers what it was asked, and answers as the test says."""
+    """An HTTP/1.1 app that remembers what it was asked, and answers as the test says, while its gate is open."""
 
     def __init__(self, host: str, name: str) -> None:
-        self.host, self.name = host, name
+        self.host, self.name, self.gate = host, name, Event()
+        self.gate.set()
         self.reset()
         self.start()
 
@@ -81,6 +83,7 @@ class App:
                 if self.headers.get("transfer-encoding"):
                     self.skip_chunks()
                 app.seen.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
+                app.gate.wait(LIMIT)
                 body = app.name.encode()
                 self.send_response(app.status)
                 for name, value in {**app.headers, "content-length": str(len(body))}.items():
@@ -110,24 +113,30 @@ class App:
 
 @dataclass
 class Fleet:
-    """Add nodes, then run them. `extra` are endpoints that no Envoy of ours serves."""
+    """Add nodes, then run them. `extra` are endpoints that no Envoy of ours serves.
+
+    Those in `absent` and `unwell` are not told, or told so; `tell` tells all again.
+    """
 
     text: str
     folder: Path
     nodes: dict[str, InstanceSpec] = field(default_factory=dict)
     extra: dict[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     outages: dict[str, Outage] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
+    unwell: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.mesh = load(self.text, "mesh.yaml")
         self.authority = Authority("mesh")
+        self.compiler = Compiler(self.mesh)
 
-    def add(self, service: str, version: str = "v1") -> InstanceSpec:
+    def add(self, service: str, version: str = "v1", zone: str = "") -> InstanceSpec:
         at = address(len(self.nodes))
-        name = f"{service}-{version}"
+        name = f"{service}-{version}" + (f"-{zone}" if zone else "")
         self.nodes[name] = InstanceSpec(
             name, service, version, "1", at, names.INBOUND_PORT,
-            app_address=at, app_port=APP_PORT, metrics_port=names.METRICS_PORT,
+            app_address=at, app_port=APP_PORT, metrics_port=names.METRICS_PORT, zone=zone,
         )  # fmt: skip
         return self.nodes[name]
 
@@ -150,10 +159,9 @@ class Fleet:
 
     @contextmanager
     def running(self) -> Iterator["Fleet"]:
-        compiler = Compiler(self.mesh)
         started: list[subprocess.Popen] = []
         try:
-            started.extend(self._start(compiler, node) for node in self.nodes.values())
+            started.extend(self._start(node) for node in self.nodes.values())
             for name in self.nodes:
                 wait_for(partial(self._is_live, name))
             yield self
@@ -163,14 +171,23 @@ class Fleet:
             for envoy in started:
                 envoy.wait()
 
+    def tell(self) -> None:
+        """Tell every node of the endpoints as they are now."""
+        for node in self.nodes.values():
+            write_assignments(self._snapshot(node), self.folder / f"{node.id}-endpoints")
+
+    def _snapshot(self, node: InstanceSpec) -> Snapshot:
+        return self.compiler.snapshot(node, self._endpoints(), self.outages)
+
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
 
-    def _start(self, compiler: Compiler, node: InstanceSpec) -> subprocess.Popen:
+    def _start(self, node: InstanceSpec) -> subprocess.Popen:
         given = BootstrapInput(node, self.mesh.mesh.trust_domain, "127.0.0.1", 1, "/nowhere", self.admin(node.id))
         file = self.folder / f"{node.id}.json"
-        snapshot = compiler.snapshot(node, self._endpoints(), self.outages)
-        file.write_text(static_file(bootstrap(given), snapshot, self.secrets(node.service)))
+        snapshot, endpoints = self._snapshot(node), self.folder / f"{node.id}-endpoints"
+        write_assignments(snapshot, endpoints)
+        file.write_text(static_file(bootstrap(given), snapshot, self.secrets(node.service), endpoints))
         with (self.folder / f"{node.id}.log").open("w") as log:
             quick = ["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "50"]
             command: list[str | Path] = [binaries.envoy(), "-c", file, "-l", "warning", *quick]
@@ -179,7 +196,9 @@ class Fleet:
     def _endpoints(self) -> dict[str, tuple[Endpoint, ...]]:
         found: dict[str, tuple[Endpoint, ...]] = dict(self.extra)
         for node in self.nodes.values():
-            endpoint = Endpoint(node.id, node.version, node.address, node.port)
+            if node.id in self.absent:
+                continue
+            endpoint = Endpoint(node.id, node.version, node.address, node.port, node.id not in self.unwell, node.zone)
             found[node.service] = (*found.get(node.service, ()), endpoint)
         return found
 

@@ -3,6 +3,7 @@
 Routes are inlined, EDS clusters get their assignment, SDS is read from files.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,8 +41,23 @@ def as_dict(message: Message) -> dict:
     return MessageToDict(message, preserving_proto_field_name=True)
 
 
-def static_file(bootstrap: str, snapshot: Snapshot, secrets: Path) -> str:
-    """Return the bootstrap with all of the snapshot in it; SDS secrets are `secrets`/<name>.json."""
+def write_assignments(snapshot: Snapshot, folder: Path) -> None:
+    """Write each assignment as a file that Envoy watches: it takes what is moved there."""
+    folder.mkdir(exist_ok=True)
+    for name, proto in protos(snapshot, kinds.ENDPOINT).items():
+        file = folder / f"{name.replace('/', '_')}.json"
+        packed = Any()
+        packed.Pack(proto, deterministic=True)
+        fresh = file.with_suffix(".new")
+        fresh.write_text(json.dumps({"resources": [MessageToDict(packed, preserving_proto_field_name=True)]}))
+        fresh.rename(file)
+
+
+def static_file(bootstrap: str, snapshot: Snapshot, secrets: Path, endpoints: Path | None = None) -> str:
+    """Return the bootstrap with all of the snapshot in it; SDS secrets are `secrets`/<name>.json.
+
+    Endpoints are in it too, or in the files of a folder, where they may change.
+    """
     proto = Parse(bootstrap, Bootstrap())
     proto.ClearField("dynamic_resources")
     proto.ClearField("hds_config")
@@ -52,6 +68,11 @@ def static_file(bootstrap: str, snapshot: Snapshot, secrets: Path) -> str:
     def inline(message: Message) -> None:
         if isinstance(message, HttpConnectionManager) and message.HasField("rds"):
             message.route_config.CopyFrom(routes[message.rds.route_config_name])
+        elif isinstance(message, Cluster) and message.type == Cluster.DiscoveryType.EDS and endpoints is not None:
+            file = endpoints / f"{message.name.replace('/', '_')}.json"
+            watched = PathConfigSource(path=str(file))
+            source = ConfigSource(path_config_source=watched, resource_api_version=ApiVersion.V3)
+            message.eds_cluster_config.eds_config.CopyFrom(source)
         elif isinstance(message, Cluster) and message.type == Cluster.DiscoveryType.EDS:
             message.type = Cluster.DiscoveryType.STATIC
             message.ClearField("eds_cluster_config")

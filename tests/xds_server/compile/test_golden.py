@@ -25,6 +25,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "compile"
 RECORDED = {
     "hop": ("web", "orders", "payments", names.GATEWAY),
     "balance": ("web",),
+    "resilience": ("web",),
     "plain": ("hello",),
 }
 KINDS = {"clusters": kinds.CLUSTER, "endpoints": kinds.ENDPOINT, "listeners": kinds.LISTENER, "routes": kinds.ROUTE}
