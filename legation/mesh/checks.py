@@ -6,14 +6,15 @@ from datetime import timedelta
 from legation.mesh import names
 from legation.mesh.errors import Violation
 from legation.mesh.finding import Finding
+from legation.mesh.match_checks import starred_paths
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Service
 from legation.mesh.model.slo import LATENCY_BUCKETS
-from legation.mesh.route_checks import route_findings, starred_paths
+from legation.mesh.route_checks import route_findings
 from legation.mesh.service_checks import service_findings
 from legation.mesh.source import Path, SourcedMesh
 from legation.mesh.types import format_duration
-from legation.mesh.wording import among, dotted, shown
+from legation.mesh.wording import among, dotted, either, shown
 
 SHORTEST_TTL, LONGEST_TTL = timedelta(minutes=1), timedelta(hours=24)
 MOST_INSTANCES = 254
@@ -79,7 +80,7 @@ def _health_check(service: Service, here: Path) -> Iterator[Finding]:
         return
     path: Path = (*here, "health_check", "path")
     rests_on: tuple[Path, ...] = ((*here, "health_check"), (*here, "protocol"))
-    if service.protocol == "http" and service.health_check.path is None:
+    if service.protocol in ("http", "http2") and service.health_check.path is None:
         yield Finding(path, "missing: write what to GET, such as /healthz", rests_on)
     if service.protocol == "grpc" and service.health_check.path is not None:
         yield Finding(path, "grpc services are asked by grpc.health.v1, which has no path: leave it out", rests_on)

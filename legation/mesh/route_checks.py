@@ -1,17 +1,19 @@
 """What types cannot see in `routes`: rows that no request reaches, splits that lead nowhere, idle retries."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import get_args
 
+from legation.mesh.action_checks import action_findings, version_findings
 from legation.mesh.finding import Finding
+from legation.mesh.match_checks import match_findings
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.retry import GRPC_CONDITIONS, TIMEOUT_CONDITIONS, RetryOn, RetryPolicy
-from legation.mesh.model.route import Route, RouteMatch
+from legation.mesh.model.route import Route
 from legation.mesh.model.service import Service
 from legation.mesh.source import Path
 from legation.mesh.types import format_duration
-from legation.mesh.wording import among, dotted, either, shown
+from legation.mesh.wording import dotted, either
 
 NO_LIMIT = timedelta(0)
 _CONDITIONS: tuple[RetryOn, ...] = get_args(RetryOn)
@@ -22,7 +24,8 @@ def route_findings(mesh: Mesh, name: str, service: Service) -> Iterator[Finding]
     here: Path = ("services", name, "routes")
     yield from _unreachable(service.routes, here)
     for i, route in enumerate(service.routes):
-        yield from _match(route.match, (*here, i, "match"))
+        yield from match_findings(route.match, (*here, i, "match"))
+        yield from action_findings(mesh, name, route, (*here, i))
         yield from _split(mesh, name, route, (*here, i, "split"))
         if route.retry is not None:
             protocol: Path = ("services", name, "protocol")
@@ -30,20 +33,12 @@ def route_findings(mesh: Mesh, name: str, service: Service) -> Iterator[Finding]
             yield from _conditions(route.retry, service, (*here, i, "retry", "retry_on"), protocol)
 
 
-def starred_paths(paths: Mapping[str, str | None], here: Path) -> Iterator[Finding]:
-    """Yield the paths with a `*`, which Envoy would compare as a plain character."""
-    for field, path in paths.items():
-        if path is not None and "*" in path:
-            message = f"{shown(path)} holds a *, which matches nothing but itself: write it without"
-            yield Finding((*here, field), message, ((*here, field),))
-
-
 def _unreachable(routes: tuple[Route, ...], here: Path) -> Iterator[Finding]:
     seen: dict[str, int] = {}
     for i, route in enumerate(routes):
         path: Path = (*here, i)
         match: Path = (*path, "match")
-        key = "" if _takes_all(route.match) else route.match.model_dump_json()
+        key = "" if route.match.takes_all else route.match.model_dump_json()
         for earlier, what in ((seen.get(""), "every request"), (seen.get(key), "the same requests")):
             if earlier is not None:
                 message = f"never reached: {dotted((*here, earlier))} takes {what}, and the first that matches wins"
@@ -52,30 +47,11 @@ def _unreachable(routes: tuple[Route, ...], here: Path) -> Iterator[Finding]:
         seen.setdefault(key, i)
 
 
-def _takes_all(match: RouteMatch) -> bool:
-    return match.path is None and match.prefix in (None, "/") and not match.headers and not match.methods
-
-
-def _match(match: RouteMatch, here: Path) -> Iterator[Finding]:
-    if match.path is not None and match.prefix is not None:
-        message = "path and prefix exclude each other: leave one out"
-        yield Finding((*here, "prefix"), message, ((*here, "path"), (*here, "prefix")), at_key=True)
-    yield from starred_paths({"path": match.path, "prefix": match.prefix}, here)
-
-
 def _split(mesh: Mesh, name: str, route: Route, here: Path) -> Iterator[Finding]:
     total = sum(route.split.values())
     if route.split and total != 100:
         yield Finding(here, f"adds up to {total}: the versions' shares must add up to 100", (here,))
-    versions = tuple(dict.fromkeys(w.version for w in mesh.workloads if w.service == name))
-    for version in route.split if versions else ():
-        if version not in versions:
-            message = f"no workload of {name} has version {shown(version)}{among(version, versions)}"
-            yield Finding((*here, version), message, (*_workloads(mesh), (*here, version)), at_key=True)
-
-
-def _workloads(mesh: Mesh) -> Iterator[Path]:
-    return (("workloads", i, part) for i in range(len(mesh.workloads)) for part in ("service", "version"))
+    yield from version_findings(mesh, name, ((v, (*here, v)) for v in route.split), at_key=True)
 
 
 def _retry(route: Route, retry: RetryPolicy, here: Path) -> Iterator[Finding]:
@@ -87,6 +63,14 @@ def _retry(route: Route, retry: RetryPolicy, here: Path) -> Iterator[Finding]:
     if each is not None and retry.num_retries and retry.retry_on and not {*TIMEOUT_CONDITIONS} & {*retry.retry_on}:
         message = f"no try is repeated after it: retry_on needs one of {', '.join(TIMEOUT_CONDITIONS)}"
         yield Finding((*path, "per_try_timeout"), message, ((*path, "per_try_timeout"), (*path, "retry_on")))
+    if retry.hedge_on_per_try_timeout and each is None:
+        message = "missing: a late try is one that is above it"
+        yield Finding((*path, "per_try_timeout"), message, (path,))
+    if retry.retriable_status_codes and "retriable-status-codes" not in retry.retry_on:
+        message = "not looked at: add retriable-status-codes to retry_on"
+        yield Finding((*path, "retriable_status_codes"), message, (path,))
+    if "retriable-status-codes" in retry.retry_on and not retry.retriable_status_codes:
+        yield Finding((*path, "retriable_status_codes"), "missing: write the statuses, such as [503]", (path,))
     if retry.base_interval > retry.max_interval:
         both = (format_duration(retry.base_interval), format_duration(retry.max_interval))
         message = f"base_interval {both[0]} is above max_interval {both[1]}"

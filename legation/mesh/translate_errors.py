@@ -80,7 +80,9 @@ def _mistyped(value: Any, path: Path, document: Document) -> str:
     if isinstance(value, list | dict):
         return f"{kind(value)} cannot stand here: write {wants}"
     spelled = _spelled(value, path, document)
-    quoted = f', in quotes: "{spelled}"' if "pattern" in (at(path) or {}) and value is not None else ""
+    node = at(path) or {}
+    is_text = any("pattern" in choice for choice in node.get("anyOf", (node,)))
+    quoted = f', in quotes: "{spelled}"' if is_text and value is not None else ""
     return f"{spelled} is {kind(value)}: write {wants}{quoted}"
 
 

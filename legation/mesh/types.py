@@ -69,6 +69,10 @@ METHOD_PATTERN = r"^[A-Z]+$"
 PATH_PATTERN = r"^/[^?#\s\x00-\x1f\x7f]*$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 ARGUMENT_PATTERN = r"^[^\x00]*$"
+REGEX_PATTERN = r"^[^\x00-\x1f\x7f]+$"
+TEMPLATE_PATTERN = r"^/[^?#\s\x00-\x20\x7f]*$"
+SYMBOL_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
+HOST_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 
 PHRASES = {
     DURATION_PATTERN: "a number with its unit, such as 250ms, 1.5s, 10m or 1h",
@@ -80,6 +84,10 @@ PHRASES = {
     PATH_PATTERN: "a path that begins with / and holds no ?, # or blank",
     VARIABLE_PATTERN: "a variable's name of letters, digits and underscores, such as LOG_LEVEL",
     ARGUMENT_PATTERN: "text without NUL",
+    REGEX_PATTERN: "a regular expression as RE2 takes it, such as /users/[0-9]+",
+    TEMPLATE_PATTERN: "a path that begins with / and may hold {names}, * and **, such as /users/{id}",
+    SYMBOL_PATTERN: "a name as a .proto file has it, such as payments.Payments",
+    HOST_PATTERN: "a host's name or address in lower case, such as api.example.com",
 }
 """What each pattern accepts, for people."""
 
@@ -105,6 +113,10 @@ HeaderName = Annotated[str, _text(HEADER_NAME_PATTERN, "x-canary")]
 HeaderValue = Annotated[str, _text(HEADER_VALUE_PATTERN, "1")]
 Method = Annotated[str, _text(METHOD_PATTERN, "GET")]
 Path = Annotated[str, _text(PATH_PATTERN, "/healthz")]
+Pattern = Annotated[str, _text(REGEX_PATTERN, "/users/[0-9]+")]
+Template = Annotated[str, _text(TEMPLATE_PATTERN, "/users/{id}")]
+Symbol = Annotated[str, _text(SYMBOL_PATTERN, "payments.Payments")]
+Host = Annotated[str, _text(HOST_PATTERN, "api.example.com")]
 Variable = Annotated[str, _text(VARIABLE_PATTERN, "LOG_LEVEL")]
 Argument = Annotated[str, _text(ARGUMENT_PATTERN, "server.js")]
 """What a program can be given: an argument, or a variable's value."""

@@ -50,7 +50,7 @@ BAD = {
         [
             "mesh.yaml:1:1: mesh: missing: write a name of lower-case letters, digits and inner dashes (63 at most)",
             "mesh.yaml:1:1: trust_domain: missing: write a trust domain of lower-case letters, digits, dots and dashes, such as shop.local",
-            "mesh.yaml:1:12: services.web.protocol: missing: write http or grpc",
+            "mesh.yaml:1:12: services.web.protocol: missing: write http, http2 or grpc",
         ],
     ),
     "no services": (
@@ -69,12 +69,12 @@ BAD = {
         web("expose:\nroutes: ~"),
         [
             "mesh.yaml:7:5: services.web.expose: empty: write a mapping of port, address, or leave the field out",
-            "mesh.yaml:8:13: services.web.routes: ~ is empty: write a list, each entry a mapping of match, split, timeout, retry, or leave the field out",
+            "mesh.yaml:8:13: services.web.routes: ~ is empty: write a list, each entry a mapping of match, split, timeout, idle_timeout, retry, rewrite, redirect, respond, request_headers, response_headers, mirror, websocket, fault, or leave the field out",
         ],
     ),
     "an unknown protocol": (
         HEAD + "  web: {protocol: htp, port: 8080}\n",
-        ["mesh.yaml:4:19: services.web.protocol: 'htp' is unknown, did you mean http? known here: http, grpc"],
+        ["mesh.yaml:4:19: services.web.protocol: 'htp' is unknown, did you mean http? known here: http, http2, grpc"],
     ),
     "a port out of range": (
         HEAD + "  web: {protocol: http, port: 80800}\n",
@@ -141,7 +141,7 @@ BAD = {
     "an unknown retry condition": (
         web("routes: [{retry: {retry_on: [5xxx]}}]"),
         [
-            "mesh.yaml:7:34: services.web.routes[0].retry.retry_on[0]: '5xxx' is unknown, did you mean 5xx? known here: 5xx, gateway-error, reset, reset-before-request, connect-failure, refused-stream, retriable-4xx, cancelled, deadline-exceeded, internal, resource-exhausted, unavailable"
+            "mesh.yaml:7:34: services.web.routes[0].retry.retry_on[0]: '5xxx' is unknown, did you mean 5xx? known here: 5xx, gateway-error, reset, reset-before-request, connect-failure, refused-stream, retriable-4xx, retriable-status-codes, cancelled, deadline-exceeded, internal, resource-exhausted, unavailable"
         ],
     ),
     "a list that is text": (
@@ -165,7 +165,7 @@ BAD = {
     "a header's value that is a number": (
         web("routes: [{match: {headers: {x-canary: 1}}}]"),
         [
-            'mesh.yaml:7:43: services.web.routes[0].match.headers.x-canary: 1 is a number: write a header\'s value, without line breaks and control characters, in quotes: "1"'
+            'mesh.yaml:7:43: services.web.routes[0].match.headers.x-canary: 1 is a number: write a header\'s value, without line breaks and control characters or a mapping of exact, prefix, suffix, contains, regex, present, in quotes: "1"'
         ],
     ),
     "a path without a slash": (
@@ -187,7 +187,7 @@ BAD = {
     "a call that is a number": (
         web("calls: [5]"),
         [
-            "mesh.yaml:7:13: services.web.calls[0]: 5 is a number: write a name of lower-case letters, digits and inner dashes (63 at most) or a mapping of service, allow"
+            'mesh.yaml:7:13: services.web.calls[0]: 5 is a number: write a name of lower-case letters, digits and inner dashes (63 at most) or a mapping of service, allow, in quotes: "5"'
         ],
     ),
     "a call with a bad name": (

@@ -95,6 +95,68 @@ BAD = {
             "mesh.yaml:7:35: services.web.load_balancing.hash_header: round_robin does not look at it: leave it out, or set policy to ring_hash or maglev"
         ],
     ),
+    "a regular expression that is none": (
+        web('routes: [{match: {regex: "/a("}}]'),
+        [
+            "mesh.yaml:7:30: services.web.routes[0].match.regex: '/a(' is no regular expression: missing ), unterminated subpattern at position 2"
+        ],
+    ),
+    "a regular expression that RE2 does not know": (
+        web('routes: [{match: {headers: {x-a: {regex: "(?!a)b"}}}}]'),
+        [
+            "mesh.yaml:7:46: services.web.routes[0].match.headers.x-a.regex: '(?!a)b' holds (?!, which RE2 does not know: write it without"
+        ],
+    ),
+    "a header that must look like nothing, and one like two things": (
+        web("routes: [{match: {headers: {x-a: {}, x-b: {exact: a, prefix: b}}}}]"),
+        [
+            "mesh.yaml:7:33: services.web.routes[0].match.headers.x-a: empty: write one of exact, prefix, suffix, contains, regex or present",
+            "mesh.yaml:7:42: services.web.routes[0].match.headers.x-b: exact and prefix exclude each other: leave one out",
+        ],
+    ),
+    "an answer and a retry": (
+        web("routes: [{respond: {status: 200}, split: {v1: 100}}]"),
+        [
+            "mesh.yaml:7:39: services.web.routes[0].split: not looked at beside respond, which asks no instance: leave it out"
+        ],
+    ),
+    "an answer and a redirect": (
+        web("routes: [{respond: {status: 200}, redirect: {host: a, status: 305}}]"),
+        [
+            "mesh.yaml:7:15: services.web.routes[0].respond: redirect and respond exclude each other: leave one out",
+            "mesh.yaml:7:67: services.web.routes[0].redirect.status: 305 is none: write 301, 302, 303, 307 or 308",
+        ],
+    ),
+    "rewrites of what does not match": (
+        web('routes: [{match: {regex: "/a"}, rewrite: {prefix: /b, template: "/{c}"}}]'),
+        [
+            "mesh.yaml:7:55: services.web.routes[0].rewrite.prefix: no prefix matches here that it could stand for: write match.prefix too",
+            "mesh.yaml:7:59: services.web.routes[0].rewrite.template: prefix and template exclude each other: leave one out",
+            "mesh.yaml:7:69: services.web.routes[0].rewrite.template: its {names} are those of match.template: write that too",
+        ],
+    ),
+    "a mirror to a version that nobody runs": (
+        web("routes: [{mirror: {version: v3}}]") + "workloads: [{service: web, command: [node]}]\n",
+        ["mesh.yaml:7:33: services.web.routes[0].mirror.version: no workload of web has version 'v3', known here: v1"],
+    ),
+    "faults of no kind, and of two": (
+        web("routes:\n  - {match: {path: /a}, fault: {}}\n  - {fault: {abort: {status: 500, grpc_status: 1}}}"),
+        [
+            "mesh.yaml:8:29: services.web.routes[0].fault: empty: write delay, abort or both",
+            "mesh.yaml:9:18: services.web.routes[1].fault.abort: write status or grpc_status, and not both",
+        ],
+    ),
+    "retries that lack what they look at": (
+        web(
+            "routes: [{retry: {retry_on: [retriable-status-codes], hedge_on_per_try_timeout: true}}, {retry: {retry_on: [5xx], retriable_status_codes: [409]}}]"
+        ),
+        [
+            "mesh.yaml:7:15: services.web.routes[0].retry.per_try_timeout: missing: a late try is one that is above it",
+            "mesh.yaml:7:15: services.web.routes[0].retry.retriable_status_codes: missing: write the statuses, such as [503]",
+            "mesh.yaml:7:93: services.web.routes[1]: never reached: services.web.routes[0] takes every request, and the first that matches wins",
+            "mesh.yaml:7:119: services.web.routes[1].retry.retriable_status_codes: not looked at: add retriable-status-codes to retry_on",
+        ],
+    ),
     "a slow start that the policy has not": (
         web("load_balancing: {policy: random, slow_start: 10s}"),
         [
@@ -157,7 +219,7 @@ BAD = {
     "a grpc status for http": (
         web("routes: [{retry: {retry_on: [unavailable]}}]"),
         [
-            "mesh.yaml:7:34: services.web.routes[0].retry.retry_on[0]: unavailable is a grpc status, and this service speaks http: write 5xx, gateway-error, reset, reset-before-request, connect-failure, refused-stream or retriable-4xx"
+            "mesh.yaml:7:34: services.web.routes[0].retry.retry_on[0]: unavailable is a grpc status, and this service speaks http: write 5xx, gateway-error, reset, reset-before-request, connect-failure, refused-stream, retriable-4xx or retriable-status-codes"
         ],
     ),
     "a try longer than its request": (
@@ -177,7 +239,7 @@ BAD = {
     "a retry without a condition": (
         web("routes: [{retry: {num_retries: 2}}]"),
         [
-            "mesh.yaml:7:15: services.web.routes[0].retry.retry_on: missing: say after which failures to try again: 5xx, gateway-error, reset, reset-before-request, connect-failure, refused-stream or retriable-4xx"
+            "mesh.yaml:7:15: services.web.routes[0].retry.retry_on: missing: say after which failures to try again: 5xx, gateway-error, reset, reset-before-request, connect-failure, refused-stream, retriable-4xx or retriable-status-codes"
         ],
     ),
     "a back-off that shrinks": (

@@ -95,7 +95,7 @@ def _peer_options(asked: Connections, life: timedelta) -> HttpProtocolOptions:
 
 
 def _app_options(protocol: Protocol) -> HttpProtocolOptions:
-    if protocol == "grpc":
+    if protocol in ("grpc", "http2"):
         http2 = HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
         return HttpProtocolOptions(explicit_http_config=http2)
     return HttpProtocolOptions(

@@ -26,13 +26,13 @@ def specifier(node: InstanceSpec, service: Service | None) -> HealthCheckSpecifi
     app = Endpoint(address=tcp(node.app_address, node.app_port))
     checks = ClusterHealthCheck(
         cluster_name=names.LOCAL_APP,
-        health_checks=[_check(node.service, service.health_check)],
+        health_checks=[_check(node.service, service, service.health_check)],
         locality_endpoints=[LocalityEndpoints(endpoints=[app])],
     )
     return HealthCheckSpecifier(cluster_health_checks=[checks], interval=reports)
 
 
-def _check(service: str, check: Check) -> HealthCheck:
+def _check(name: str, service: Service, check: Check) -> HealthCheck:
     """Return the check. The `no_traffic` intervals are 60 s by default, and HDS's clusters never have traffic."""
     interval = duration(check.interval)
     proto = HealthCheck(
@@ -48,7 +48,8 @@ def _check(service: str, check: Check) -> HealthCheck:
     if check.path is None:
         proto.grpc_health_check.CopyFrom(HealthCheck.GrpcHealthCheck())
     else:
+        codec = CodecClientType.HTTP2 if service.protocol == "http2" else CodecClientType.HTTP1
         proto.http_health_check.CopyFrom(
-            HealthCheck.HttpHealthCheck(host=service, path=check.path, codec_client_type=CodecClientType.HTTP1)
+            HealthCheck.HttpHealthCheck(host=name, path=check.path, codec_client_type=codec)
         )
     return proto

@@ -15,26 +15,31 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
+from legation.mesh.model.service import Service
 from xds_server.compile import tls
 from xds_server.compile.access_log import writer
 from xds_server.compile.connection_limit import limit
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain, listener
 from xds_server.compile.pack import duration, pack
+from xds_server.compile.rate_limit import rate_limits
 from xds_server.compile.rbac import Callers, access, restricts_paths
 from xds_server.compile.retry import APP_UNREACHABLE, RETRY_HEADER
+from xds_server.compile.websocket import accept_websockets
 
 
-def inbound_chain(service: str, trust_domain: str, allowed: Callers, life: timedelta, most: int | None) -> Chain:
-    """Return what the inbound listeners of a service's instances share; `most` is how many connections each takes."""
+def inbound_chain(name: str, service: Service, trust_domain: str, allowed: Callers, life: timedelta) -> Chain:
+    """Return what the inbound listeners of a service's instances share."""
     rbac = HttpFilter(name="envoy.filters.http.rbac", typed_config=pack(access(trust_domain, allowed)))
-    manager = connection_manager("inbound", names.INBOUND, names.INBOUND, service, [rbac])
+    filters = [rbac, *rate_limits(service.rate_limit)]
+    manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters)
+    accept_websockets(manager, service)
     manager.MergeFrom(_peer_options(life))
     manager.stream_idle_timeout.CopyFrom(duration(timedelta(0)))
     if restricts_paths(allowed):
         # An app may read %2F as a slash after we have matched the path without doing so.
         manager.path_with_escaped_slashes_action = HttpConnectionManager.PathWithEscapedSlashesAction.REJECT_REQUEST
-    return chain(manager, "INBOUND", tls.downstream(), limit(most))
+    return chain(manager, "INBOUND", tls.downstream(), limit(service.connections.max_connections))
 
 
 def inbound_listener(node: InstanceSpec, shared: Chain) -> tuple[bytes, bytes]:

@@ -51,8 +51,8 @@ class Own:
         service = node.service
         if service not in self._inbound:
             allowed = self._allowed[service]
-            most = self._mesh.services[service].connections.max_connections
-            self._inbound[service] = inbound_chain(service, self._mesh.trust_domain, allowed, self._life, most)
+            called = self._mesh.services[service]
+            self._inbound[service] = inbound_chain(service, called, self._mesh.trust_domain, allowed, self._life)
         body = inbound_listener(node, self._inbound[service])
         return Resource.of(kinds.LISTENER, names.INBOUND, body, self._source.position("services", service))
 

@@ -13,6 +13,9 @@ from datetime import timedelta
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
 from envoy.config.route.v3.route_components_pb2 import RetryPolicy as RetryProto
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
+from envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2 import (
+    PreviousPrioritiesConfig,
+)
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from legation.mesh.model.retry import IDEMPOTENT_METHODS, RetryPolicy
@@ -47,6 +50,7 @@ class RetryRule:
 
     methods: tuple[str, ...]
     policy: RetryProto | None
+    hedges: bool = False
 
 
 def retry_rules(retry: RetryPolicy | None, protocol: Protocol) -> tuple[RetryRule, ...]:
@@ -56,25 +60,39 @@ def retry_rules(retry: RetryPolicy | None, protocol: Protocol) -> tuple[RetryRul
         return (RetryRule((), None),)
     safe, full = _policy(asked, (), None), _policy(asked, asked.retry_on, asked.per_try_timeout)
     if asked.methods is None and protocol == "grpc":
-        return (RetryRule((), full),)
+        return (RetryRule((), full, asked.hedge_on_per_try_timeout),)
     methods = IDEMPOTENT_METHODS if asked.methods is None else asked.methods
     if not methods or safe == full:
         return (RetryRule((), safe),)
-    return (RetryRule(methods, full), RetryRule((), safe))
+    return (RetryRule(methods, full, asked.hedge_on_per_try_timeout), RetryRule((), safe))
 
 
 def _policy(retry: RetryPolicy, conditions: tuple[str, ...], limit: timedelta | None) -> RetryProto:
-    previous_hosts = RetryProto.RetryHostPredicate(
-        name="envoy.retry_host_predicates.previous_hosts", typed_config=pack(PreviousHostsPredicate())
-    )
     return RetryProto(
         retry_on=",".join(sorted({*SAFE_CONDITIONS, *conditions})),
         num_retries=UInt32Value(value=retry.num_retries),
         per_try_timeout=None if limit is None else duration(limit),
+        per_try_idle_timeout=duration(idle) if conditions and (idle := retry.per_try_idle_timeout) else None,
+        retriable_status_codes=sorted(retry.retriable_status_codes) if conditions else (),
         retriable_headers=[HeaderMatcher(name=RETRY_HEADER, present_match=True)],
-        retry_host_predicate=[previous_hosts],
+        retry_host_predicate=_other_hosts(retry),
+        retry_priority=_other_priorities(retry),
         host_selection_retry_max_attempts=_OTHER_HOST_TRIES,
         retry_back_off=RetryProto.RetryBackOff(
             base_interval=duration(retry.base_interval), max_interval=duration(retry.max_interval)
         ),
     )
+
+
+def _other_hosts(retry: RetryPolicy) -> list[RetryProto.RetryHostPredicate]:
+    if retry.retry_host_predicate == "any":
+        return []
+    name = "envoy.retry_host_predicates.previous_hosts"
+    return [RetryProto.RetryHostPredicate(name=name, typed_config=pack(PreviousHostsPredicate()))]
+
+
+def _other_priorities(retry: RetryPolicy) -> RetryProto.RetryPriority | None:
+    if retry.retry_priority is None:
+        return None
+    config = pack(PreviousPrioritiesConfig(update_frequency=1))
+    return RetryProto.RetryPriority(name="envoy.retry_priorities.previous_priorities", typed_config=config)

@@ -3,20 +3,26 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
+from envoy.config.core.v3.base_pb2 import RuntimeFractionalPercent
 from envoy.config.route.v3 import route_components_pb2 as components
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
-from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from legation.mesh import names
-from legation.mesh.model.route import Route, RouteMatch
+from legation.mesh.model.action import Mirror
+from legation.mesh.model.route import Route
 from legation.mesh.model.service import Service
+from xds_server.compile.fault import FILTER as FAULT
+from xds_server.compile.fault import fault
 from xds_server.compile.load_balancing import hash_policies
-from xds_server.compile.pack import duration
+from xds_server.compile.match import route_match
+from xds_server.compile.pack import duration, pack
 from xds_server.compile.retry import RETRY_HEADER, RetryRule, retry_rules
+from xds_server.compile.rewrite import change_headers, redirect, respond, rewrite
 from xds_server.compile.strict import refusals
 from xds_server.compile.unavailable import HEADER, Outage, route_metadata
+from xds_server.compile.websocket import websocket
 
 
 def service_routes(name: str, service: Service, outage: Outage | None = None) -> RouteConfiguration:
@@ -45,13 +51,15 @@ def inbound_routes() -> RouteConfiguration:
 
 def has_catch_all(service: Service) -> bool:
     """Say whether one of the service's own routes matches every request."""
-    return any(route.match in (RouteMatch(), RouteMatch(prefix="/")) for route in service.routes)
+    return any(route.match.takes_all for route in service.routes)
 
 
 def targets(service: Service) -> tuple[str | None, ...]:
     """Return the versions that routes send requests to, sorted; None first, for the service as a whole."""
-    versions = {version for route in service.routes for version, weight in route.split.items() if weight}
-    whole = not has_catch_all(service) or any(not route.split for route in service.routes)
+    asking = [route for route in service.routes if not route.is_answered]
+    versions = {version for route in asking for version, weight in route.split.items() if weight}
+    versions |= {route.mirror.version for route in asking if route.mirror is not None}
+    whole = not has_catch_all(service) or any(not route.split for route in asking)
     return (*((None,) if whole else ()), *sorted(versions))
 
 
@@ -62,13 +70,30 @@ def _configuration(name: str, routes: list[components.Route]) -> RouteConfigurat
 
 def _routes(row: str, name: str, service: Service, route: Route) -> Iterator[components.Route]:
     """Yield the Envoy routes of one row: one for each rule of its retries, all under the row's name."""
+    for methods, rule in _rules(service, route):
+        proto = components.Route(name=row, match=route_match(route.match, methods))
+        if route.redirect is not None:
+            proto.redirect.CopyFrom(redirect(route.redirect))
+        elif route.respond is not None:
+            proto.direct_response.CopyFrom(respond(route.respond))
+        else:
+            proto.route.CopyFrom(_action(name, service, route, rule))
+        change_headers(proto, route)
+        if route.fault is not None:
+            proto.typed_per_filter_config[FAULT].CopyFrom(pack(fault(route.fault)))
+        yield proto
+
+
+def _rules(service: Service, route: Route) -> Iterator[tuple[tuple[str, ...], RetryRule]]:
+    """Yield the rules of a row's retries, each with the methods that it holds for; a row that asks nobody has one."""
+    if route.is_answered:
+        yield route.match.methods, RetryRule((), None)
+        return
     taken: set[str] = set()
     for rule in retry_rules(route.retry, service.protocol):
         methods = tuple(m for m in route.match.methods or rule.methods if _holds(rule, m) and m not in taken)
         if methods or not (route.match.methods or rule.methods):
-            yield components.Route(
-                name=row, match=_match(route.match, methods), route=_action(name, service, route, rule)
-            )
+            yield methods, rule
         taken |= set(methods)
 
 
@@ -76,36 +101,36 @@ def _holds(rule: RetryRule, method: str) -> bool:
     return not rule.methods or method in rule.methods
 
 
-def _match(match: RouteMatch, methods: tuple[str, ...]) -> components.RouteMatch:
-    headers = [
-        components.HeaderMatcher(name=header, string_match=StringMatcher(exact=value))
-        for header, value in sorted(match.headers.items())
-    ]
-    if methods:
-        headers.append(components.HeaderMatcher(name=":method", string_match=_one_of(methods)))
-    if match.path is not None:
-        return components.RouteMatch(path=match.path, headers=headers)
-    return components.RouteMatch(prefix=match.prefix or "/", headers=headers)
-
-
-def _one_of(methods: tuple[str, ...]) -> StringMatcher:
-    """Match one of these methods; they are capital letters only, so nothing needs quoting."""
-    if len(methods) == 1:
-        return StringMatcher(exact=methods[0])
-    return StringMatcher(safe_regex=RegexMatcher(regex="|".join(sorted(methods))))
-
-
 def _action(name: str, service: Service, route: Route, rule: RetryRule) -> components.RouteAction:
     action = components.RouteAction(timeout=duration(route.timeout), retry_policy=rule.policy)
-    if not route.timeout:
-        action.idle_timeout.CopyFrom(duration(timedelta(0)))
+    idle = route.idle_timeout if route.timeout or route.idle_timeout is not None else timedelta(0)
+    if idle is not None:
+        action.idle_timeout.CopyFrom(duration(idle))
+    if rule.hedges:
+        action.hedge_policy.hedge_on_per_try_timeout = True
     action.hash_policy.extend(hash_policies(service.load_balancing))
+    if route.rewrite is not None:
+        rewrite(action, route.rewrite)
+    if route.mirror is not None:
+        action.request_mirror_policies.append(_mirror(name, route.mirror))
+    if route.websocket:
+        action.upgrade_configs.append(websocket())
     weights = {names.cluster(name, version): weight for version, weight in sorted(route.split.items()) if weight}
     if len(weights) > 1:
         action.weighted_clusters.CopyFrom(_weighted(weights))
     else:
         action.cluster = next(iter(weights), names.cluster(name))
     return action
+
+
+def _mirror(name: str, asked: Mirror) -> components.RouteAction.RequestMirrorPolicy:
+    share = FractionalPercent(numerator=asked.percent, denominator=FractionalPercent.DenominatorType.HUNDRED)
+    return components.RouteAction.RequestMirrorPolicy(
+        cluster=names.cluster(name, asked.version),
+        runtime_fraction=RuntimeFractionalPercent(default_value=share),
+        # the copy is told apart by where it goes: its Host is what the app expects
+        disable_shadow_host_suffix_append=True,
+    )
 
 
 def _weighted(weights: dict[str, int]) -> components.WeightedCluster:

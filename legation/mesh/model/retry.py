@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from legation.mesh.types import Integer, Interval, Method, Model
+from legation.mesh.types import Boolean, Integer, Interval, Method, Model
 
 RetryOn = Literal[
     "5xx",
@@ -15,6 +15,7 @@ RetryOn = Literal[
     "connect-failure",
     "refused-stream",
     "retriable-4xx",
+    "retriable-status-codes",
     "cancelled",
     "deadline-exceeded",
     "internal",
@@ -56,5 +57,18 @@ class RetryPolicy(Model):
         tuple[Method, ...] | None,
         Field(description="methods to repeat; by default those that RFC 9110 calls idempotent, and POST for gRPC"),
     ] = None
+    retriable_status_codes: Annotated[
+        tuple[Annotated[Integer, Field(ge=400, le=599)], ...], Field(description="those of retriable-status-codes")
+    ] = ()
+    per_try_idle_timeout: Annotated[Interval | None, Field(description="limit of silence in each try")] = None
+    retry_host_predicate: Annotated[
+        Literal["previous_hosts", "any"], Field(description="previous_hosts: try another instance each time")
+    ] = "previous_hosts"
+    retry_priority: Annotated[
+        Literal["previous_priorities"] | None, Field(description="also try zones and services that come later")
+    ] = None
+    hedge_on_per_try_timeout: Annotated[
+        Boolean, Field(description="begin the next try when one is late, and take the first answer")
+    ] = False
     base_interval: Annotated[Interval, Field(description="first back-off, jittered")] = timedelta(milliseconds=25)
     max_interval: Annotated[Interval, Field(description="longest back-off")] = timedelta(milliseconds=250)

@@ -1,23 +1,23 @@
 """`routes`: which requests to a service go to which of its versions, and how."""
 
-from datetime import timedelta
 from typing import Annotated
 
 from pydantic import Field
 
+from legation.mesh.model.action import (
+    DEFAULT_TIMEOUT,
+    Fault,
+    HeaderChanges,
+    Mirror,
+    Redirect,
+    Respond,
+    Rewrite,
+)
+from legation.mesh.model.match import RouteMatch
 from legation.mesh.model.retry import RetryPolicy
-from legation.mesh.types import Duration, HeaderName, HeaderValue, Integer, Method, Model, Name, Path
+from legation.mesh.types import Boolean, Duration, Integer, Model, Name
 
-DEFAULT_TIMEOUT = timedelta(seconds=15)
-
-
-class RouteMatch(Model):
-    """What a request must look like; everything that is given must hold. Empty: every request."""
-
-    path: Annotated[Path | None, Field(description="the whole path, without the query")] = None
-    prefix: Annotated[Path | None, Field(description="how the path begins")] = None
-    headers: Annotated[dict[HeaderName, HeaderValue], Field(description="exact values of headers")] = {}
-    methods: Annotated[tuple[Method, ...], Field(description="one of these methods")] = ()
+__all__ = ["DEFAULT_TIMEOUT", "Route", "RouteMatch"]
 
 
 class Route(Model):
@@ -26,4 +26,20 @@ class Route(Model):
     match: RouteMatch = RouteMatch()
     split: Annotated[dict[Name, Annotated[Integer, Field(ge=0, le=100)]], Field(description="version: per cent")] = {}
     timeout: Annotated[Duration, Field(description="limit of the whole request; 0s: none")] = DEFAULT_TIMEOUT
+    idle_timeout: Annotated[
+        Duration | None, Field(description="limit of silence in a request; 0s: none; 5m where it is not given")
+    ] = None
     retry: Annotated[RetryPolicy | None, Field(description="repeat failed requests")] = None
+    rewrite: Annotated[Rewrite | None, Field(description="what the app sees in place of what was asked for")] = None
+    redirect: Annotated[Redirect | None, Field(description="send the client elsewhere")] = None
+    respond: Annotated[Respond | None, Field(description="answer without asking an instance")] = None
+    request_headers: Annotated[HeaderChanges | None, Field(description="what the app sees of headers")] = None
+    response_headers: Annotated[HeaderChanges | None, Field(description="what the caller sees of headers")] = None
+    mirror: Annotated[Mirror | None, Field(description="send a copy to another version")] = None
+    websocket: Annotated[Boolean, Field(description="requests may become WebSockets")] = False
+    fault: Annotated[Fault | None, Field(description="trouble on purpose")] = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the caller's own proxy answers, so that no instance is asked."""
+        return self.redirect is not None or self.respond is not None

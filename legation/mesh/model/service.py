@@ -11,11 +11,12 @@ from legation.mesh.model.expose import Expose
 from legation.mesh.model.health_check import HealthCheck
 from legation.mesh.model.load_balancing import LoadBalancing
 from legation.mesh.model.outlier_detection import OutlierDetection
+from legation.mesh.model.rate_limit import RateLimit
 from legation.mesh.model.route import Route
 from legation.mesh.model.slo import Slo
 from legation.mesh.types import Model, Name, Port
 
-Protocol = Literal["http", "grpc"]
+Protocol = Literal["http", "http2", "grpc"]
 
 
 def _call(value: Any) -> Any:
@@ -35,6 +36,7 @@ class Service(Model):
     outlier_detection: OutlierDetection | None = None
     connections: Connections = Connections()
     failover: Annotated[Name | None, Field(description="the service that answers while no instance of this can")] = None
+    rate_limit: RateLimit | None = None
     health_check: HealthCheck | None = None
     expose: Expose | None = None
     slo: Slo | None = None

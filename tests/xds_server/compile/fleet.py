@@ -82,7 +82,9 @@ class App:
                 self.rfile.read(int(self.headers.get("content-length", 0)))
                 if self.headers.get("transfer-encoding"):
                     self.skip_chunks()
-                app.seen.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
+                app.seen.append(
+                    (self.command, self.path, {k.lower(): ",".join(self.headers.get_all(k, [])) for k in self.headers})
+                )
                 app.gate.wait(LIMIT)
                 body = app.name.encode()
                 self.send_response(app.status)

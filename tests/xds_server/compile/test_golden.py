@@ -26,6 +26,7 @@ RECORDED = {
     "hop": ("web", "orders", "payments", names.GATEWAY),
     "balance": ("web",),
     "resilience": ("web",),
+    "routing": ("web", "items"),
     "plain": ("hello",),
 }
 KINDS = {"clusters": kinds.CLUSTER, "endpoints": kinds.ENDPOINT, "listeners": kinds.LISTENER, "routes": kinds.ROUTE}
