@@ -16,11 +16,11 @@ sync: python ## set up .venv and the shop's packages from the lock files, for de
 runtime: python ## set up no more than running needs (up does it first)
 	@$(PYTHON) requirements/sync.py runtime
 
-up: runtime ## run the shop's mesh on this host, until Ctrl-C
-	@exec $(BIN)/legation up -f examples/shop/mesh.yaml
+up: runtime ## run the shop's mesh on this host, until Ctrl-C (ARGS="--gateway-port 9000")
+	@exec $(BIN)/legation up -f examples/shop/mesh.yaml $(ARGS)
 
-test: sync ## run all tests, on the real components (some of them: make test ARGS="-k retry")
-	$(BIN)/pytest $(ARGS)
+test: sync ## run all tests, on the real components (some of them: make test ARGS="-k retry"; one by one, with all that they print: ARGS="-n 0 -s")
+	$(BIN)/pytest -n 2 $(ARGS)
 
 conformance: sync ## put our xDS server to the 53 cases of tests/conformance (RECORD=1 writes docs/conformance.md)
 	$(BIN)/pytest tests/conformance $(if $(RECORD),--record "make conformance") $(ARGS)

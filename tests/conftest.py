@@ -1,26 +1,66 @@
-"""What all tests share: golden files, and no skips under CI."""
+"""What all tests share: golden files, no skips under CI, and how they are laid on two cores (make test)."""
 
 import os
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 GOLDEN = Path(__file__).parent / "golden"
+FAULTS = "tests/real/test_faults.py"
+"""The tests under a steady load, which run one after the other: what runs beside them yields to them."""
+MESH = "tests/real/"
+"""The others that share one running mesh."""
+YIELDING = 10
+"""The niceness of what runs beside the tests under load."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files, and delete orphans")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run only the tests that hold golden files when those are to be rewritten."""
+    """Run only the tests that hold golden files when those are to be rewritten; on two cores, the long ones first."""
     if config.getoption("--update-golden"):
         others = [item for item in items if "golden" not in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: (not item.nodeid.startswith(FAULTS), item.nodeid.startswith(MESH)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file together, and those that share a running mesh."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByMesh(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            shared = nodeid.startswith(MESH) and not nodeid.startswith(FAULTS)
+            return MESH if shared else str(super()._split_scope(nodeid))
+
+    config.option.loadscopereorder = False
+    return ByMesh(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let a core's other tests yield to those under load, for good: only root could take it back."""
+    beside = hasattr(item.config, "workerinput") and not item.nodeid.startswith(FAULTS)
+    if beside and os.nice(0) < YIELDING:
+        os.nice(YIELDING - os.nice(0))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what each window of the steady load saw: it is the tests' evidence, and a worker's output is not seen."""
+    passed = [r for r in terminalreporter.stats.get("passed", ()) if r.nodeid.startswith(FAULTS) and r.capstdout]
+    if passed:
+        terminalreporter.section("seen under the steady load")
+    for report in passed:
+        terminalreporter.write_line(f"{report.nodeid.partition('::')[2]}\n{report.capstdout.rstrip()}")
 
 
 @pytest.hookimpl(wrapper=True)
