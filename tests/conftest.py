@@ -13,7 +13,7 @@ FAULTS = "tests/real/test_faults.py"
 """The tests under a steady load, which run one after the other: what runs beside them yields to them."""
 MESH = "tests/real/"
 """The others that share one running mesh."""
-YIELDING = 10
+YIELDING = 5
 """The niceness of what runs beside the tests under load."""
 
 
