@@ -63,7 +63,7 @@ def test_the_certificate_in_use_is_the_one_that_openbao_issued(shop: Mesh) -> No
 
 def test_a_second_up_says_that_the_mesh_is_up(shop: Mesh) -> None:
     done = legation("up", "-f", str(shop.file), "--state", str(shop.state), limit=20)
-    assert f"shop is up: {shop.gateway}/" in done.stderr
+    assert f"shop is up already: {shop.gateway}/" in done.stderr
 
 
 def test_a_taken_port_is_named_with_the_way_out(shop: Mesh, tmp_path) -> None:
