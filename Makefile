@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help python sync runtime up test conformance conformance-peers cover check bench golden picture lock clean
+.PHONY: help python sync runtime up test conformance conformance-peers cover check bench fuzz mutate golden picture lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ SECONDS ?= 60
 fuzz: sync ## feed a stream garbage for a while (SECONDS=3600; needs x86-64: atheris has no other wheels)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/fuzz.txt --require-hashes
 	$(BIN)/python -m tests.fuzz.fuzz -max_total_time=$(SECONDS) -max_len=600 -rss_limit_mb=1024 -artifact_prefix=build/ build/fuzz
+
+mutate: sync ## break each protocol rule on purpose, and see that tests notice
+	@$(BIN)/python -m tests.mutations.mutate
 
 golden: sync ## write what the generators now make into tests/golden
 	$(BIN)/pytest --update-golden $(ARGS)

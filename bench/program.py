@@ -17,6 +17,12 @@ class Program:
         """Take a process whose stdin and stdout are pipes."""
         self._process, self._log = process, log
 
+    def rss(self) -> float:
+        """Return the memory that it has in use now, in MB."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(kilobytes) / 1000
+
     async def say(self, line: str) -> None:
         """Write a line to it."""
         if self._process.stdin is None:

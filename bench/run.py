@@ -10,7 +10,6 @@ from bench import apply_mesh, compile_change, fanout, footprint, handover
 from bench.program import Broken
 from bench.report import Figure
 
-STREAMS, FULL_STREAMS = 100, 1_000
 SECONDS, FULL_SECONDS = 15.0, 60.0
 """How long a case of fanout measures, at most about; footprint looks at what rests for twice as long."""
 
@@ -18,7 +17,7 @@ SECONDS, FULL_SECONDS = 15.0, 60.0
 async def _fanout(streams: int, seconds: float) -> AsyncIterator[Figure]:
     for figure in compile_change.figures():
         yield figure
-    async for figure in fanout.figures(streams, seconds):
+    async for figure in fanout.figures(fanout.SHAPES if not streams else (fanout.small(streams),), seconds):
         yield figure
 
 
@@ -57,7 +56,7 @@ def main() -> int:
     full = os.environ.get("FULL") == "1"
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("only", nargs="?", default="", choices=["", *BENCHES], help="one bench (default: all)")
-    parser.add_argument("--streams", type=int, default=FULL_STREAMS if full else STREAMS, help="ADS streams of fanout")
+    parser.add_argument("--streams", type=int, default=0, help="fanout: so many streams, one case")
     arguments = parser.parse_args()
     try:
         asyncio.run(run(arguments.only, arguments.streams, FULL_SECONDS if full else SECONDS))

@@ -1,7 +1,7 @@
 // Command fanout is the peer of the fanout bench, and the client of both sides.
 //
-//	fanout server SERVICES STREAMS [TLS]   go-control-plane with one snapshot that all nodes share
-//	fanout client ADDRESS STREAMS [TLS]    delta ADS streams, each on a connection of its own
+//	fanout server SERVICES STREAMS shared|pernode [TLS]   go-control-plane with one snapshot for all nodes, or for each
+//	fanout client ADDRESS STREAMS all [TLS]               delta ADS streams, each on a connection of its own
 //
 // TLS is a folder with ca.pem, server.pem, server.key, client.pem and client.key.
 package main
@@ -19,17 +19,17 @@ import (
 )
 
 func main() {
-	if len(os.Args) < 4 {
-		log.Fatal("fanout: want server SERVICES STREAMS [TLS] or client ADDRESS STREAMS [TLS]")
+	if len(os.Args) < 5 {
+		log.Fatal("fanout: want server SERVICES STREAMS shared|pernode [TLS] or client ADDRESS STREAMS all [TLS]")
 	}
 	folder := ""
-	if len(os.Args) > 4 {
-		folder = os.Args[4]
+	if len(os.Args) > 5 {
+		folder = os.Args[5]
 	}
 	streams := number(os.Args[3])
 	switch os.Args[1] {
 	case "server":
-		runServer(number(os.Args[2]), streams, transport(folder, "server"))
+		runServer(number(os.Args[2]), streams, os.Args[4] == "pernode", transport(folder, "server"))
 	case "client":
 		runClient(os.Args[2], streams, transport(folder, "client"))
 	default:

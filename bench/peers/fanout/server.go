@@ -27,6 +27,9 @@ import (
 
 const endpointsPerService = 10
 
+// settle is how long the last ACKs of a start may be under way.
+const settle = time.Second
+
 // oneForAll gives every node the same snapshot.
 type oneForAll struct{}
 
@@ -34,11 +37,24 @@ func (oneForAll) ID(*core.Node) string { return "all" }
 
 // runServer prints "serving ADDRESS"; "change K" on stdin changes one endpoint of service K,
 // and "acked" tells that the last stream has ACKed that.
-func runServer(services, streams int, with credentials.TransportCredentials) {
-	snapshots := cache.NewSnapshotCache(true, oneForAll{}, nil)
+func runServer(services, streams int, perNode bool, with credentials.TransportCredentials) {
+	var hash cache.NodeHash = oneForAll{}
+	ids := []string{"all"}
+	if perNode {
+		hash, ids = cache.IDHash{}, nil
+		for i := range streams {
+			ids = append(ids, node(i).Id)
+		}
+	}
+	snapshots := cache.NewSnapshotCache(true, hash, nil)
 	world := newWorld(services)
-	check(snapshots.SetSnapshot(context.Background(), "all", world.snapshot()))
-	acks := make(chan struct{}, 4*streams)
+	set := func() {
+		for _, id := range ids {
+			check(snapshots.SetSnapshot(context.Background(), id, world.snapshot()))
+		}
+	}
+	set()
+	acks := make(chan struct{}, 16*streams)
 	counting := xds.CallbackFuncs{StreamDeltaRequestFunc: func(_ int64, r *discovery.DeltaDiscoveryRequest) error {
 		if r.TypeUrl == resource.EndpointType && r.ResponseNonce != "" && r.ErrorDetail == nil {
 			acks <- struct{}{}
@@ -55,12 +71,15 @@ func runServer(services, streams int, with credentials.TransportCredentials) {
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		k, err := strconv.Atoi(strings.Fields(lines.Text())[1])
 		check(err)
-		if !settled { // each stream's first endpoints were ACKed before the client called itself ready
-			wait(acks, streams)
+		if !settled { // the streams' first endpoints, of each start of the client, are not of a change
+			time.Sleep(settle)
+			for len(acks) > 0 {
+				<-acks
+			}
 			settled = true
 		}
 		world.change(k)
-		check(snapshots.SetSnapshot(context.Background(), "all", world.snapshot()))
+		set()
 		wait(acks, streams)
 		fmt.Println("acked")
 	}
