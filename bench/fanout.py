@@ -81,7 +81,7 @@ class _Side:
 
 
 async def figures(shapes: tuple[Shape, ...], seconds: float) -> AsyncIterator[Figure]:
-    """Yield the figures of each shape, plaintext and the first over mTLS too; each measures for about so many seconds."""
+    """Yield the figures of each shape, plaintext and of the first over mTLS too; each takes about so many seconds."""
     try:
         program = go.build("fanout")
     except go.NoGo as error:

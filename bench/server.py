@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from bench import tls, world
 from legation.mesh import names
-from legation.runtime import log
+from legation.runtime import garbage, log
 from legation.runtime.clock import WallClock
 from legation.runtime.control.messages import MeshDocument
 from legation.runtime.identity import Identity
@@ -26,7 +26,6 @@ from xds_server.registry.store import SqliteStore
 from xds_server.serve.info import StreamInfo
 from xds_server.serve.server import serve
 from xds_server.serve.stream import Admitted
-from xds_server.tune import tune
 
 LIMIT = 60.0
 """Seconds in which every stream has to ACK."""
@@ -77,6 +76,6 @@ async def _change(plane: ControlPlane, index: int) -> None:
 
 
 if __name__ == "__main__":
-    tune()
+    garbage.in_large_portions()
     log.set_up("xds_server")
     asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None))

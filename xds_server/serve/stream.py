@@ -166,9 +166,10 @@ class StreamSession:
 
     def _tell_acknowledged(self) -> None:
         """Observe, once, that a snapshot is answered in full; anew when what is refused of it changes."""
-        snapshot, nacks = self._core.snapshot, dict(self._core.nacks)
-        if not self._core.acknowledged or snapshot is None:
+        snapshot = self._core.snapshot
+        if snapshot is None or not self._core.acknowledged:
             return
+        nacks = dict(self._core.nacks)
         if self._observed is None or self._observed.snapshot is not snapshot or self._observed.nacks != nacks:
             self._observed = Acknowledged(snapshot, nacks)
             self._source.observe(self._stream, self._observed)
