@@ -17,8 +17,6 @@ from xds_server.snapshot import NOTHING, Snapshot
 
 SLICE = 0.005
 """Seconds of publishing after which everything else has its turn."""
-_LOOK_EVERY = 16
-"""Streams that are told between two looks at the clock."""
 
 
 class Publisher:
@@ -74,8 +72,8 @@ class Publisher:
         """Give streams what their nodes should have now, a slice at a time."""
         change, until = self._convergence.begin(_now()), _now() + SLICE
         groups: dict[str, Group] = {}
-        for number, key in enumerate(streams):
-            if number % _LOOK_EVERY == 0 and _now() >= until:
+        for key in streams:
+            if _now() >= until:
                 await pause(0)
                 # what another change has brought meanwhile may not be overtaken
                 groups, until = {}, _now() + SLICE
