@@ -5,6 +5,8 @@ after which the instance is withdrawn. When more than half of all ready ones are
 is we who are cut off, so nobody is withdrawn until some are back or `hold_limit` has passed.
 """
 
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from operator import attrgetter
@@ -51,6 +53,8 @@ class Registry:
         self._entries: dict[str, Entry] = {}
         self._of_service: dict[str, dict[str, Entry]] = {}
         self._endpoints: dict[str, tuple[Endpoint, ...]] = {}
+        self._ready: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """How many instances of each service and version are ready."""
         self._touched: set[str] = set()
 
     @property
@@ -133,8 +137,7 @@ class Registry:
 
     def ready_versions(self, service: str) -> frozenset[str]:
         """Return the versions of a service that have a ready instance."""
-        entries = self._of_service.get(service, {}).values()
-        return frozenset(e.node.version for e in entries if e.ready)
+        return frozenset(version for version, count in self._ready[service].items() if count)
 
     def _deadlines(self) -> list[tuple[str, float]]:
         """Return each lost instance and when it is withdrawn."""
@@ -168,16 +171,50 @@ class Registry:
 
     def _update(self, changes: Mapping[str, Entry | None]) -> frozenset[str]:
         """Replace entries (None: drop them); return the services whose endpoints that changed."""
-        services = set()
+        instances: defaultdict[str, set[str]] = defaultdict(set)
+        whole: set[str] = set()
         for instance, new in changes.items():
             if (old := self._entries.pop(instance, None)) is not None:
                 self._of_service[old.node.service].pop(instance, None)
-                services.add(old.node.service)
+                instances[old.node.service].add(instance)
+                whole |= self._count(old, -1)
             if new is not None:
                 self._entries[instance] = self._of_service.setdefault(new.node.service, {})[instance] = new
-                services.add(new.node.service)
+                instances[new.node.service].add(instance)
+                whole |= self._count(new, 1)
         self._touched.update(changes)
-        return frozenset(service for service in services if self._recompute(service))
+        return frozenset(
+            service
+            for service, touched in instances.items()
+            if (self._recompute(service) if service in whole else self._put_endpoints(service, touched))
+        )
+
+    def _count(self, entry: Entry, by: int) -> set[str]:
+        """Count a ready instance; return its service if that is the first or the last of its version."""
+        if not entry.ready:
+            return set()
+        ready = self._ready[entry.node.service]
+        before = ready[entry.node.version]
+        ready[entry.node.version] += by
+        return set() if before and before + by else {entry.node.service}
+
+    def _put_endpoints(self, service: str, instances: Iterable[str]) -> bool:
+        """Bring some instances' endpoints up to date, where what they are to the others is as before."""
+        before = self._endpoints.get(service, ())
+        known = before
+        for instance in instances:
+            at = bisect_left(known, instance, key=_by_instance)
+            end = at + (at < len(known) and known[at].instance == instance)
+            entry = self._of_service[service].get(instance)
+            known = (*known[:at], *((entry.endpoint,) if entry and self._is_listed(entry) else ()), *known[end:])
+        if known == before:
+            return False
+        self._endpoints[service] = known
+        return True
+
+    def _is_listed(self, entry: Entry) -> bool:
+        versions = self._ready[entry.node.service]
+        return entry.ready or (entry.state != "draining" and not versions[entry.node.version])
 
     def _recompute(self, service: str) -> bool:
         """Bring a service's endpoints up to date; say whether they changed."""

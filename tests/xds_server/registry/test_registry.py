@@ -16,6 +16,7 @@ from xds_server.registry.registry import (
     StaleBoot,
     UnknownInstance,
 )
+from xds_server.registry.registry import _endpoints as made_anew
 
 
 def node(instance: str = "orders-v1-0", service: str = "orders", version: str = "v1", boot: str = "1") -> InstanceSpec:
@@ -221,6 +222,12 @@ class Machine(RuleBasedStateMachine):
         self.take(self.registry.tick(self.now))
         wake = self.registry.next_wake()
         assert wake is None or wake > self.now
+
+    @invariant()
+    def endpoints_are_what_they_would_be_if_they_were_all_made_anew(self) -> None:
+        for service, entries in self.registry._of_service.items():
+            assert self.registry.endpoints(service) == made_anew(entries.values())
+            assert self.registry.ready_versions(service) == {e.node.version for e in entries.values() if e.ready}
 
     @invariant()
     def every_change_was_told(self) -> None:
