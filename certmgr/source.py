@@ -1,5 +1,6 @@
 """Where the mesh comes from: xds_server, and while that is away, the copy of the last one."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 
@@ -34,13 +35,14 @@ async def follow(client: ControlClient, store: Store, take: Callable[[Mesh], Non
 
     watch = partial(client.watch, "/mesh/watch", MeshDocument)
     async for document in tasks.follow(watch, lost, transient=(ControlError,)):
-        _take(document, store, take)
+        await _take(document, store, take)
 
 
-def _take(document: MeshDocument, store: Store, take: Callable[[Mesh], None]) -> None:
+async def _take(document: MeshDocument, store: Store, take: Callable[[Mesh], None]) -> None:
     """Remember a mesh and hand it on; one that we cannot read (a newer xds_server's) changes nothing."""
     try:
-        mesh = load(document.text, document.file).mesh
+        # Off the loop: a mesh of 1,000 services takes a second, and proxies get their secrets meanwhile.
+        mesh = (await asyncio.to_thread(load, document.text, document.file)).mesh
     except InvalidMesh as error:
         log.warning("mesh not taken", reason=str(error))
         return

@@ -1,7 +1,7 @@
 """The telemetry service: follows xds_server's registry and mesh, and serves what they say."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -72,23 +72,24 @@ class Follower:
             spawn(group, "watch-instances", self._watch(xds_control, "instances", InstanceList, self._instances))
             spawn(group, "watch-mesh", self._watch(xds_control, "mesh", MeshDocument, self._mesh))
 
-    def _instances(self, event: InstanceList) -> None:
+    async def _instances(self, event: InstanceList) -> None:
         self._inventory = replace(self._inventory, instances=event.instances)
 
-    def _mesh(self, event: MeshDocument) -> None:
+    async def _mesh(self, event: MeshDocument) -> None:
         try:
-            mesh = load(event.text, event.file).mesh
+            # Off the loop: a mesh of 1,000 services takes a second, and Prometheus is answered meanwhile.
+            mesh = (await asyncio.to_thread(load, event.text, event.file)).mesh
         except InvalidMesh as error:
             # xds_server checked it already: ours is another version. What we know stays.
             log.warning("mesh not understood", file=event.file, version=event.version, faults=str(error))
             return
         self._inventory = replace(self._inventory, mesh=mesh)
 
-    async def _watch(self, path: Path, watch: Watch, event: type[M], take: Callable[[M], None]) -> None:
+    async def _watch(self, path: Path, watch: Watch, event: type[M], take: Callable[[M], Awaitable[None]]) -> None:
         """Follow one watch for ever; after each break, start again with a short back-off."""
         events = partial(ControlClient(path).watch, f"/{watch}/watch", event)
         async for message in follow(events, partial(self._lose, watch), transient=(ControlError,)):
-            take(message)
+            await take(message)
             self._hear(watch)
 
     def _lose(self, watch: Watch, error: Exception, attempt: int) -> None:

@@ -24,7 +24,13 @@ CALLED = f"{names.outbound_stat_prefix('')}|{names.gateway_stat_prefix('')}"
 
 def any_calls(mesh: Mesh) -> bool:
     """Say whether anybody calls anything in a mesh, so that there is an edge to speak of."""
-    return bool(mesh.exposed()) or any(service.calls for service in mesh.services.values())
+    return bool(called_services(mesh))
+
+
+def called_services(mesh: Mesh) -> tuple[str, ...]:
+    """Return the services that somebody calls, the world outside included, in the order of the file."""
+    called = {call.service for service in mesh.services.values() for call in service.calls}
+    return tuple(name for name, service in mesh.services.items() if name in called or service.expose is not None)
 
 
 def any_grpc(mesh: Mesh) -> bool:

@@ -21,6 +21,7 @@ from telemetry.rules.conventions import (
     TOTAL,
     selector,
 )
+from telemetry.rules.edges import called_services
 from telemetry.rules.rule import Group, Recording
 
 SHORT_WINDOWS = ("30m", "1h", "2h", "6h")
@@ -53,8 +54,9 @@ def objective_groups(mesh: Mesh) -> tuple[Group, ...]:
 def objectives(mesh: Mesh) -> dict[tuple[str, str], float]:
     """Return the share of requests that may be bad, by service and objective, for services that somebody calls."""
     found: dict[tuple[str, str], float] = {}
-    for name, service in mesh.services.items():
-        if service.slo is None or not (mesh.callers(name) or service.expose):
+    for name in called_services(mesh):
+        service = mesh.services[name]
+        if service.slo is None:
             continue
         if service.slo.availability is not None:
             found[name, "availability"] = _share(service.slo.availability)

@@ -17,6 +17,7 @@ from telemetry.rules.conventions import (
     SERVICE_INFO,
     selector,
 )
+from telemetry.rules.edges import called_services
 from telemetry.rules.objectives import objectives
 from telemetry.rules.rule import Alert, Term
 from telemetry.rules.story import Case, Firing, Series, fires, silent
@@ -31,12 +32,8 @@ FEWEST_ERRORS = 10
 def alerts(mesh: Mesh) -> tuple[Alert, ...]:
     """Return the alerts of this group."""
     promised = {service for service, objective in objectives(mesh) if objective == "availability"}
-    unpromised = [name for name in mesh.services if name not in promised and _is_called(mesh, name)]
+    unpromised = [name for name in called_services(mesh) if name not in promised]
     return (*([high_error_ratio(mesh, unpromised)] if unpromised else []), no_healthy_instance(mesh))
-
-
-def _is_called(mesh: Mesh, service: str) -> bool:
-    return bool(mesh.callers(service)) or service in mesh.exposed()
 
 
 def high_error_ratio(mesh: Mesh, services: list[str]) -> Alert:

@@ -17,7 +17,7 @@ from telemetry.rules.conventions import (
     outbound,
     selector,
 )
-from telemetry.rules.edges import BY_EDGE, by_cluster, with_source
+from telemetry.rules.edges import BY_EDGE, by_cluster, called_services, with_source
 from telemetry.rules.recording import BY_INSTANCE
 from telemetry.rules.rule import Alert, Term
 from telemetry.rules.story import Case, Firing, Series, fires, silent
@@ -36,7 +36,7 @@ HANDSHAKES = {
 
 def alerts(mesh: Mesh) -> tuple[Alert, ...]:
     """Return the alerts of this group; those about calls need one."""
-    found = [name for name in mesh.services if mesh.callers(name) or name in mesh.exposed()]
+    found = called_services(mesh)
     between = (retries(mesh, found[0]), overflow(mesh, found[0]), connect_failures(mesh, found[0])) if found else ()
     return (*between, handshakes(mesh), proxy_restarts(mesh))
 
