@@ -15,7 +15,7 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH = 24
 """Columns of Grafana's grid."""
 
-Unit = Literal["reqps", "percentunit", "s", "short", "ops"]
+Unit = Literal["reqps", "percentunit", "s", "short", "ops", "decbytes"]
 Kind = Literal["stat", "timeseries", "table"]
 Colour = Literal["green", "orange", "red", "text"]
 
@@ -95,9 +95,19 @@ def variables(queried: Iterable[tuple[str, str, str]]) -> core.Templating:
 
 
 def dashboard(
-    *, uid: str, title: str, description: str, tags: Sequence[str], rows: Sequence[Row], templating: Any
+    *,
+    uid: str,
+    title: str,
+    description: str,
+    tags: Sequence[str],
+    rows: Sequence[Row],
+    templating: Any,
+    others: Sequence[tuple[str, str]] = (),
 ) -> Any:
-    """Return a dashboard as plain JSON values in grafanalib's (old) schema; `render` brings it up to date."""
+    """Return a dashboard as plain JSON values in grafanalib's (old) schema; `render` brings it up to date.
+
+    `others` are (title, uid) of the dashboards that it links to, with its time range and its choices.
+    """
     made = core.Dashboard(
         uid=uid,
         title=title,
@@ -109,9 +119,15 @@ def dashboard(
         refresh="30s",
         timezone="browser",
         editable=False,
+        links=[_link(name, other) for name, other in others],
         graphTooltip=core.GRAPH_TOOLTIP_MODE_SHARED_CROSSHAIR,
     )
     return _plain(made)
+
+
+def _link(title: str, uid: str) -> dict[str, Any]:
+    link = {"type": "link", "title": title, "url": f"/d/{uid}", "icon": "dashboard", "tooltip": "", "tags": []}
+    return {**link, "asDropdown": False, "includeVars": True, "keepTime": True, "targetBlank": False}
 
 
 def _build(panel: Panel, number: int, place: core.GridPos) -> Any:

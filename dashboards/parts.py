@@ -55,6 +55,12 @@ def to_service(mesh: str, name: str = SERVICE) -> Link:
     return Link("Its dashboard", f"{url}&var-datasource=${{datasource}}&${{__url_time_range}}")
 
 
+def row_to_service(mesh: str) -> Link:
+    """Return the link from a table's row to the dashboard of its service."""
+    url = f"/d/{dashboard_uid(mesh, SERVICE)}?var-service=${{__data.fields.{SERVICE}}}"
+    return Link("Its dashboard", f"{url}&var-datasource=${{datasource}}&${{__url_time_range}}")
+
+
 def to_proxy(mesh: str) -> Link:
     """Return the link from a value to the dashboard of the proxy that it is about."""
     url = f"/d/{dashboard_uid(mesh, 'proxy')}?var-instance=${{__field.labels.{INSTANCE}}}"

@@ -1,15 +1,16 @@
 """A mesh to Grafana dashboards: JSON files by relative path, in the schema of Grafana 10 and later."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dashboards import service
+from dashboards.boards import Board, boards
 from dashboards.panels import dashboard, variables
 from legation.mesh.model.mesh import Mesh
 from telemetry.inventory import services
 from telemetry.rules import promql
-from telemetry.rules.conventions import SERVICE, SERVICE_INFO, dashboard_uid, selector
+from telemetry.rules.conventions import dashboard_uid
 
 SCHEMA_VERSION = 39
 """Grafana 10.4's; grafanalib says 12 and writes what only its migrations understand."""
@@ -31,37 +32,66 @@ def render_grafana(mesh: Mesh) -> Mapping[str, str]:
     for where, expr in _expressions(made):
         promql.parse(where, _filled(expr, "x", RATE_INTERVAL))
     return {
+        f"provisioning/dashboards/{mesh.mesh}.yaml": _provider(mesh),
+        "provisioning/datasources/prometheus.yaml": _DATASOURCE,
+    } | {
         f"dashboards/{board['uid']}.json": json.dumps(board, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         for board in made
     }
 
 
+_DATASOURCE = """# Grafana: https://grafana.com/docs/grafana/latest/administration/provisioning/
+apiVersion: 1
+datasources:
+  - {name: Prometheus, uid: prometheus, type: prometheus, access: proxy, url: "$PROMETHEUS_URL", isDefault: true}
+"""
+
+
+def _provider(mesh: Mesh) -> str:
+    """Return Grafana's provisioning file: it takes the dashboards from the folder that a variable names."""
+    return f"""# Set DASHBOARDS to where the dashboards/ beside this is mounted, and PROMETHEUS_URL for the data source.
+apiVersion: 1
+providers:
+  - {{name: "legation-{mesh.mesh}", folder: Legation, type: file, options: {{path: "$DASHBOARDS"}}}}
+"""
+
+
 def dashboards(mesh: Mesh) -> tuple[dict[str, Any], ...]:
-    """Return all dashboards of a mesh as JSON values."""
-    query = f"label_values({selector(SERVICE_INFO, mesh.mesh)}, {SERVICE})"
-    made = dashboard(
-        uid=dashboard_uid(mesh.mesh, SERVICE),
-        title=f"{mesh.mesh}: service",
-        description=f"One service of mesh {mesh.mesh}: its requests, what it calls, and its proxies.",
+    """Return all dashboards of a mesh as JSON values, each linked to all others."""
+    shown = boards(mesh)
+    linked = [(board.title, dashboard_uid(mesh.mesh, board.name)) for board in shown]
+    return tuple(_modern(_dashboard(mesh, board, linked)) for board in shown)
+
+
+def _dashboard(mesh: Mesh, board: Board, linked: Sequence[tuple[str, str]]) -> Any:
+    uid = dashboard_uid(mesh.mesh, board.name)
+    return dashboard(
+        uid=uid,
+        title=f"{mesh.mesh}: {board.title}",
+        description=board.description,
         tags=("legation", mesh.mesh),
-        rows=service.rows(mesh),
-        templating=variables([(SERVICE, "Service", query)]),
+        rows=board.rows(mesh),
+        templating=variables(board.queried(mesh.mesh)),
+        others=[(title, other) for title, other in linked if other != uid],
     )
-    return (_modern(made),)
 
 
 def queries(mesh: Mesh, rate_interval: str = RATE_INTERVAL) -> list[tuple[str, str]]:
-    """Return (panel, query) of every panel for every service, as Grafana would send them.
+    """Return (panel, query) of every panel as Grafana would send them; for every service, where a board is for each.
 
     Each selector is there by itself too, for any service: what a panel fills with 0 where a
     service calls nobody must match something somewhere.
     """
+    each = {dashboard_uid(mesh.mesh, board.name) for board in boards(mesh) if board.each}
     found: dict[str, str] = {}
     for where, expr in _expressions(dashboards(mesh)):
-        for name, _ in services(mesh):
-            found.setdefault(_filled(expr, name, rate_interval), f"{where} of {name}")
-        any_service = _filled(expr.replace('="$service"', '=~".+"'), ".+", rate_interval)
-        for text in promql.lasting(where, any_service):
+        anything = _filled(_CHOICE.sub('=~".+"', expr), ".+", rate_interval)
+        if where.partition("/")[0] in each:
+            for name, _ in services(mesh):
+                found.setdefault(_filled(expr, name, rate_interval), f"{where} of {name}")
+        else:
+            found.setdefault(anything, where)
+        for text in promql.lasting(where, anything):
             found.setdefault(text, where)
     return [(where, query) for query, where in found.items()]
 
@@ -74,8 +104,17 @@ def _expressions(boards: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str
                 yield f"{board['uid']}/{panel['title']}", target["expr"]
 
 
+_VARIABLES = ("service", "instance", "source", "destination")
+_CHOICE = re.compile(rf'="\$({"|".join(_VARIABLES)})"')
+"""A label that is compared with what one has chosen."""
+
+
 def _filled(expr: str, name: str, rate_interval: str) -> str:
-    return expr.replace("$__rate_interval", rate_interval).replace("$service", name)
+    """Return an expression with a value for each variable, as Grafana puts them."""
+    filled = expr.replace("$__rate_interval", rate_interval)
+    for variable in _VARIABLES:
+        filled = filled.replace(f"${variable}", name)
+    return filled
 
 
 def _modern(board: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,6 +80,7 @@ EDGE_ERRORS = "edge:mesh_errors:rate5m"
 REQUESTS = "service:mesh_requests:rate5m"
 ERRORS = "service:mesh_errors:rate5m"
 ERROR_RATIO = "service:mesh_errors:ratio_rate5m"
+GIVEN_UP = "service:mesh_given_up:rate5m"
 ATTEMPTS = "service:mesh_attempts:rate5m"
 BUCKETS = "service:mesh_latency_bucket:rate5m"
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}

@@ -14,6 +14,7 @@ from telemetry.rules.conventions import (
     BUDGET_LEFT,
     BURN,
     ERRORS,
+    GIVEN_UP,
     MESH,
     OBJECTIVE,
     REQUESTS,
@@ -29,6 +30,7 @@ LONG_WINDOWS = ("1d", "3d")
 """Windows beside the five minutes that everything is counted by; the long ones are evaluated once a minute."""
 
 _PAIR = (BAD, TOTAL)
+_SAME = f"on ({MESH}, {SERVICE})"
 EACH_OBJECTIVE = f"{MESH}, {SERVICE}, {OBJECTIVE}"
 
 
@@ -96,7 +98,8 @@ def _bad(mesh: Mesh) -> list[str]:
 
 
 def _total(mesh: Mesh) -> list[str]:
-    return [*_named(REQUESTS, "availability", mesh), *_named(REQUESTS, "latency", mesh)]
+    latency = (_labelled(_timed(services, mesh), "latency") for _, services in _thresholds(mesh))
+    return [*_named(REQUESTS, "availability", mesh), *latency]
 
 
 def _named(series: str, objective: str, mesh: Mesh) -> list[str]:
@@ -118,14 +121,26 @@ def _thresholds(mesh: Mesh) -> list[tuple[timedelta, str]]:
 
 
 def _slow(limit: timedelta, services: str, mesh: Mesh) -> str:
-    """Return the requests that were not answered in time: those that were given up are as slow as can be.
-
-    Prometheus 3 writes `le` as a float (250.0).
-    """
-    chosen = f'{SERVICE}=~"{services}"'
+    """Return the requests that were not answered in time; Prometheus 3 writes `le` as a float (250.0)."""
     le = f"{limit / timedelta(milliseconds=1):g}"
-    within = selector(BUCKETS, mesh.mesh, chosen, f'le=~"{le}([.]0)?"')
-    return f"clamp_min({selector(REQUESTS, mesh.mesh, chosen)} - on ({MESH}, {SERVICE}) {within}, 0)"
+    within = selector(BUCKETS, mesh.mesh, f'{SERVICE}=~"{services}"', f'le=~"{le}([.]0)?"')
+    return _with_given_up(f"clamp_min({_answered(services, mesh)} - {_SAME} {within}, 0)", services, mesh)
+
+
+def _timed(services: str, mesh: Mesh) -> str:
+    """Return all requests that have a time: by the histogram itself, whose first values `rate` does not see either."""
+    return _with_given_up(_answered(services, mesh), services, mesh)
+
+
+def _answered(services: str, mesh: Mesh) -> str:
+    everything = selector(BUCKETS, mesh.mesh, f'{SERVICE}=~"{services}"', 'le="+Inf"')
+    return f"sum by ({MESH}, {SERVICE}) ({everything})"
+
+
+def _with_given_up(timed: str, services: str, mesh: Mesh) -> str:
+    """Add the requests that were given up: they are as slow as can be, and in no histogram."""
+    given_up = selector(GIVEN_UP, mesh.mesh, f'{SERVICE}=~"{services}"')
+    return f"({timed} + {_SAME} {given_up} or {given_up})"
 
 
 def _labelled(expr: str, objective: str) -> str:

@@ -14,6 +14,7 @@ from telemetry.rules.conventions import (
     ERROR_RATIO,
     ERRORS,
     EXPIRY,
+    GIVEN_UP,
     GRPC_FAILURES,
     HEALTHY,
     INSTANCE,
@@ -61,12 +62,14 @@ def requests(mesh: Mesh) -> tuple[Recording, ...]:
     proxy calls has none.
     """
     name = mesh.mesh
+    given_up = f"rate({calls(RQ_GIVEN_UP, name)}[5m])"
     share = f"{selector(ERRORS, name)} / ({selector(REQUESTS, name)} > 0)"
     return (
         Recording(EDGE_REQUESTS, edges(f"(rate({calls(RQ_XX, name)}[5m]) or rate({calls(RQ_GIVEN_UP, name)}[5m]))")),
         Recording(EDGE_ERRORS, failed(mesh)),
         Recording(REQUESTS, _services(EDGE_REQUESTS, mesh)),
         Recording(ERRORS, _services(EDGE_ERRORS, mesh)),
+        Recording(GIVEN_UP, f"sum by ({BY_SERVICE}) ({by_service(with_destination(given_up))})"),
         Recording(ERROR_RATIO, f"clamp_max({share}, 1) or 0 * {selector(REQUESTS, name)}"),
     )
 

@@ -5,11 +5,13 @@ import re
 
 import pytest
 
-from dashboards import render, service
+from dashboards import render
+from dashboards.boards import Board
 from dashboards.panels import Panel, Query, Row
 from dashboards.render import SCHEMA_VERSION, dashboards, queries, render_grafana
 from legation.mesh.load import load
 from telemetry.rules import promql
+from telemetry.rules.alerting import alerts
 from telemetry.rules.promql import InvalidQuery
 from telemetry.rules.recording import recording_groups
 from telemetry.rules.rule import Recording
@@ -18,13 +20,19 @@ TEXT = """
 mesh: shop
 trust_domain: shop.local
 services:
-  web: {protocol: http, port: 8080, calls: [orders], expose: {port: 8080}}
+  web: {protocol: http, port: 8080, calls: [orders], expose: {port: 8080}, slo: {availability: 99.9}}
   orders: {protocol: grpc, port: 9090}
 """
 SHOP = load(TEXT, "mesh.yaml").mesh
 SOLO = load("mesh: solo\ntrust_domain: solo.local\nservices: {only: {protocol: http, port: 80}}\n", "mesh.yaml").mesh
-(BOARD,) = dashboards(SHOP)
-PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
+ALL = dashboards(SHOP)
+(BOARD,) = [board for board in ALL if board["uid"] == "shop-service"]
+PANELS = [
+    {**panel, "title": f"{board['uid']}/{panel['title']}"}
+    for board in ALL
+    for panel in board["panels"]
+    if panel["type"] != "row"
+]
 VARIABLE = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -41,9 +49,10 @@ def test_equal_meshes_give_equal_text():
 
 
 def test_a_file_is_named_after_its_uid():
-    assert {name: json.loads(text)["uid"] for name, text in render_grafana(SHOP).items()} == {
-        "dashboards/shop-service.json": "shop-service"
-    }
+    boards = {name: json.loads(text)["uid"] for name, text in render_grafana(SHOP).items() if name.endswith(".json")}
+    assert boards == {f"dashboards/{uid}.json": uid for uid in boards.values()}
+    names = "mesh service route proxy security control slo health autoscaling"
+    assert set(boards.values()) == {f"shop-{name}" for name in names.split()}
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=title)
@@ -61,29 +70,32 @@ def test_every_panel_asks_the_chosen_prometheus(panel):
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=title)
-def test_every_query_is_about_the_chosen_service_of_this_mesh(panel):
+def test_every_query_is_about_this_mesh_and_what_is_chosen(panel):
+    choices = {"service": "$service", "route": "$", "proxy": "$instance", "autoscaling": "$service"}
+    choice = choices.get(panel["title"].partition("/")[0].removeprefix("shop-"), "")
     for target in panel["targets"]:
         filled = target["expr"].replace("$__rate_interval", "1m")
         selectors = promql.selectors(title(panel), filled)
         assert all('{mesh="shop"' in text for text in selectors)
-        assert any("$service" in text for text in selectors)
+        assert any(choice in text for text in selectors)
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=title)
 def test_windows_follow_grafanas_rate_interval(panel):
     for target in panel["targets"]:
-        assert set(re.findall(r"\[([$\w]+)\]", target["expr"])) <= {"$__rate_interval", "5m"}
+        assert set(re.findall(r"\[([$\w]+)\]", target["expr"])) <= {"$__rate_interval", "5m", "1h"}
 
 
-def test_panels_do_not_overlap_and_stay_in_the_grid():
+@pytest.mark.parametrize("board", ALL, ids=lambda board: board["uid"])
+def test_panels_do_not_overlap_and_stay_in_the_grid(board):
     cells = [
         (x, y)
-        for place in (panel["gridPos"] for panel in BOARD["panels"])
+        for place in (panel["gridPos"] for panel in board["panels"])
         for x in range(place["x"], place["x"] + place["w"])
         for y in range(place["y"], place["y"] + place["h"])
     ]
     assert len(cells) == len(set(cells))
-    assert max(x for x, _ in cells) == 23
+    assert max(x for x, _ in cells) <= 23
 
 
 def test_ids_are_unique():
@@ -98,6 +110,18 @@ def test_links_lead_by_uid_with_the_time_range():
     for link in links:
         assert link["url"].split("?")[0] in {f"/d/{uid}" for uid in uids}
         assert link["url"].endswith("&${__url_time_range}")
+
+
+def test_every_dashboard_leads_to_all_others_with_its_time_range():
+    uids = {board["uid"] for board in ALL}
+    for board in ALL:
+        assert {link["url"] for link in board["links"]} == {f"/d/{uid}" for uid in uids - {board["uid"]}}
+        assert all(link["keepTime"] for link in board["links"])
+
+
+def test_every_alert_leads_to_a_dashboard_that_is_there():
+    uids = {board["uid"] for board in ALL}
+    assert {f"shop-{alert.dashboard}" for alert in alerts(SHOP)} <= uids
 
 
 def test_the_schema_is_todays():
@@ -134,24 +158,27 @@ def test_queries_hold_each_selector_by_itself_for_any_service():
 
 
 def test_a_mesh_without_calls_shows_no_dependencies():
-    rows = [panel["title"] for board in dashboards(SOLO) for panel in board["panels"] if panel["type"] == "row"]
+    solo = {board["uid"]: board for board in dashboards(SOLO)}
+    assert not {"solo-route", "solo-slo"} & set(solo)
+    rows = [panel["title"] for panel in solo["solo-service"]["panels"] if panel["type"] == "row"]
     assert rows == ["Is it well?", "What reaches its instances", "Its proxies"]
 
 
 def test_limits_of_the_certificate_follow_the_life_in_the_mesh():
     mesh = load(TEXT + "certificates: {ttl: 30m}\n", "mesh.yaml").mesh
-    (panel,) = [p for p in dashboards(mesh)[0]["panels"] if p["title"] == "Certificate"]
+    (board,) = [board for board in dashboards(mesh) if board["uid"] == "shop-service"]
+    (panel,) = [p for p in board["panels"] if p["title"] == "Certificate"]
     steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
     assert [(step["color"], step["value"]) for step in steps] == [("red", None), ("orange", 300), ("green", 600)]
 
 
 def test_a_query_that_does_not_parse_is_refused_before_it_is_written(monkeypatch):
     broken = Row("Broken", (Panel("Broken", "It is broken.", "short", (Query("sum(", "x"),)),))
-    monkeypatch.setattr(service, "rows", lambda _: (broken,))
+    monkeypatch.setattr(render, "boards", lambda _: (Board("service", "service", "Broken.", lambda _: (broken,)),))
     with pytest.raises(InvalidQuery, match="shop-service/Broken"):
         render.render_grafana(SHOP)
 
 
 def test_a_long_line_of_panels_is_broken():
-    places = [panel["gridPos"]["y"] for panel in PANELS if panel["type"] == "timeseries"][:6]
+    places = [panel["gridPos"]["y"] for panel in BOARD["panels"] if panel["type"] == "timeseries"][:6]
     assert places == [6, 6, 6, 14, 14, 14]

@@ -1,0 +1,100 @@
+"""The dashboard of who may speak to whom: certificates, handshakes, access control."""
+
+from dashboards.panels import Panel, Query, Row, Step
+from dashboards.parts import WINDOW, label, life_steps, lines, or_none, stat, to_service
+from legation.mesh import names
+from legation.mesh.model.mesh import Mesh
+from telemetry.rules.alerts.components import VAULT_UP
+from telemetry.rules.alerts.traffic import HANDSHAKES
+from telemetry.rules.conventions import CERTIFICATE, EXPIRY, INSTANCE, RBAC_DENIED, SERVICE, inbound, selector
+
+OUTAGE = "certmgr_seconds_to_outage"
+RENEWALS = "certmgr_renewals_total"
+
+
+def rows(mesh: Mesh) -> tuple[Row, ...]:
+    """Return all rows."""
+    return (Row("Is it well?", status(mesh)), Row("Who is turned away", denied(mesh)), Row("Identities", lives(mesh)))
+
+
+def status(mesh: Mesh) -> tuple[Panel, ...]:
+    """Return the line that one looks at first."""
+    name = mesh.mesh
+    cert, ca = (selector(EXPIRY, name, f'{CERTIFICATE}="{secret}"') for secret in (names.MESH_CERT, names.MESH_CA))
+    return (
+        stat("First certificate", "Time that the shortest-lived certificate of all proxies still has.", "s",
+             f"min({cert})", life_steps(mesh)),
+        stat("Trust bundle", "Time that the CA which the proxies trust still has. A new one needs days to spread.", "s",
+             f"min({ca})"),
+        stat("Vault", "1 while certmgr reaches Vault and finds it unsealed. At 0 no certificate is renewed.", "short",
+             f"min({selector(VAULT_UP, name)})", (Step(None, "red"), Step(1, "green"))),
+        stat("Time to outage", "Time until the first certificate in use expires, if nothing is renewed any more.", "s",
+             f"min({selector(OUTAGE, name)})", life_steps(mesh)),
+    )  # fmt: skip
+
+
+def denied(mesh: Mesh) -> tuple[Panel, ...]:
+    """Return what is refused, and why."""
+    name = mesh.mesh
+    refused = f"sum by ({SERVICE}) (rate({inbound(RBAC_DENIED, name)}{WINDOW}))"
+    return (
+        Panel(
+            "Denied by access control",
+            "Requests a second that were answered with 403: the caller has not this service in its calls, or not this "
+            "method or path.",
+            "reqps",
+            (Query(refused, label(SERVICE)),),
+            links=(to_service(name),),
+        ),
+        lines(
+            "Failed handshakes",
+            "Connections a second that proxies turned away, by reason. Plain text may be a scan; no certificate is "
+            "somebody who calls past their sidecar; unknown or expired is a proxy that was not renewed.",
+            "ops",
+            *(
+                (f"sum(rate({selector(f'envoy_listener_ssl_{kind}', name)}{WINDOW}))", what)
+                for kind, what in HANDSHAKES.items()
+            ),
+        ),
+        lines(
+            "Failed handshakes by service",
+            "Connections a second that each service's proxies turned away, all reasons together.",
+            "ops",
+            (
+                " + ".join(
+                    f"sum by ({SERVICE}) (rate({selector(f'envoy_listener_ssl_{kind}', name)}{WINDOW}))"
+                    for kind in HANDSHAKES
+                ),
+                label(SERVICE),
+            ),
+        ),
+    )
+
+
+def lives(mesh: Mesh) -> tuple[Panel, ...]:
+    """Return certificates over time, and their renewals."""
+    name = mesh.mesh
+    cert = selector(EXPIRY, name, f'{CERTIFICATE}="{names.MESH_CERT}"')
+    return (
+        lines(
+            "Certificates by service",
+            "Time that the shortest-lived certificate of each service has. A saw-tooth is healthy.",
+            "s",
+            (f"min by ({SERVICE}) ({cert})", label(SERVICE)),
+        ),
+        lines(
+            "The five that expire first",
+            "Proxies whose certificate has the least time left.",
+            "s",
+            (f"bottomk(5, {cert})", label(INSTANCE)),
+        ),
+        lines(
+            "Renewals",
+            "Certificates that certmgr issued or failed to issue, in an hour. Failures are tried again: see its log.",
+            "short",
+            (
+                or_none(f"sum by (outcome) (increase({selector(RENEWALS, name)}[1h]))", "outcome", name),
+                label("outcome"),
+            ),
+        ),
+    )

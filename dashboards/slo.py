@@ -1,0 +1,73 @@
+"""The dashboard of what services promise: how much of each error budget is left, and how fast it is spent."""
+
+from dashboards.panels import Panel, Query, Row, Step
+from dashboards.parts import CHOSEN, label, lines, row_to_service, stat
+from legation.mesh.model.mesh import Mesh
+from telemetry.rules.alerts.budget import PACES
+from telemetry.rules.conventions import BAD, BUDGET, BUDGET_LEFT, BURN, OBJECTIVE, SERVICE, TOTAL, selector
+from telemetry.rules.objectives import objectives
+
+
+def rows(mesh: Mesh) -> tuple[Row, ...]:
+    """Return all rows; none where no service has an objective."""
+    if not objectives(mesh):
+        return ()
+    name = mesh.mesh
+    return (Row("All objectives", (table(name),)), Row("The chosen service", chosen(name)))
+
+
+def table(mesh: str) -> Panel:
+    """Return one row an objective."""
+    by = f"{SERVICE}, {OBJECTIVE}"
+    columns = (
+        ("budget left", f"sort(sum by ({by}) ({selector(BUDGET_LEFT, mesh)}))"),
+        ("may be bad", f"sum by ({by}) ({selector(BUDGET, mesh)})"),
+        *(
+            (f"burn {window}", f"sum by ({by}) ({selector(BURN + window, mesh)})")
+            for window in ("5m", "1h", "6h", "3d")
+        ),
+    )
+    return Panel(
+        "Objectives",
+        "Budget left is of 30 days: 1 is all of it, below 0 it is overspent. A burn of 1 spends it in exactly 30 days; "
+        "above 14.4 in an hour, or 6 in six, somebody is paged. Start with the least that is left.",
+        "short",
+        tuple(Query(expr, column) for column, expr in columns),
+        kind="table",
+        width=24,
+        height=8,
+        links=(row_to_service(mesh),),
+    )
+
+
+def chosen(mesh: str) -> tuple[Panel, ...]:
+    """Return one service's budget over time; zero series where it promises nothing."""
+    burns = tuple(
+        (f"max by ({OBJECTIVE}) ({selector(BURN + window, mesh, CHOSEN)})", f"{label(OBJECTIVE)} {window}")
+        for window in ("5m", "1h", "6h")
+    )
+    rate = f"sum by ({OBJECTIVE}) ({selector(f'{BAD}5m', mesh, CHOSEN)})"
+    return (
+        stat(
+            "Budget left",
+            "Share of 30 days' bad requests that may still happen, of the objective with the least. Red: overspent.",
+            "percentunit",
+            f"min({selector(BUDGET_LEFT, mesh, CHOSEN)})",
+            (Step(None, "red"), Step(0, "orange"), Step(0.2, "green")),
+        ),
+        stat(
+            "Burn, last hour",
+            "How many times faster than allowed the budget is spent. At 14.4, 2 % of it is gone in an hour.",
+            "short",
+            f"max({selector(BURN + '1h', mesh, CHOSEN)})",
+            (Step(None, "green"), Step(1, "orange"), Step(PACES[0].factor, "red")),
+        ),
+        lines("Burn rate", "Over three windows: an alert needs the long and the short one. 1 is the allowed pace.",
+              "short", *burns),
+        lines("Bad requests", "Requests a second that spend the budget: failed, or slower than the threshold.", "reqps",
+              (rate, label(OBJECTIVE)),
+              (f"max({selector(f'{TOTAL}5m', mesh, CHOSEN)})", "all requests")),
+        lines("Budget left over time", "Share of 30 days' budget. It falls with each bad request, and is back when the "
+              "bad day leaves the 30.", "percentunit",
+              (f"sum by ({OBJECTIVE}) ({selector(BUDGET_LEFT, mesh, CHOSEN)})", label(OBJECTIVE))),
+    )  # fmt: skip
