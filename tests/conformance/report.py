@@ -26,12 +26,13 @@ class Row:
         return "n/a"
 
     def details(self) -> list[str]:
-        """What there is to say, with the variants that it is said of."""
+        """What there is to say, with the variants that it is said of; the verdict first, where it is of all."""
         said: dict[tuple[str, str], list[str]] = {}
         for variant, (outcome, text) in self.outcomes.items():
             if outcome == "FAIL" or text:
                 said.setdefault((outcome, text), []).append(variant)
-        return [f"{_of(variants, self)}{outcome}: {text}" for (outcome, text), variants in said.items()]
+        whole = [text for (_, text), variants in said.items() if len(variants) == len(self.outcomes)]
+        return whole or [f"{', '.join(variants)} {outcome}: {text}" for (outcome, text), variants in said.items()]
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ class Report:
             if {outcome for outcome, _ in row.outcomes.values()} == {"not run"}:
                 continue
             lines.append(f"{number}  {row.verdict:<7} {', '.join(row.outcomes)}: {row.title}")
-            lines += [f"{'':18}{detail}" for detail in row.details()]
+            lines += [f"{'':17}{detail}" for detail in row.details()]
         return [*lines, self.total()]
 
     def total(self) -> str:
@@ -111,9 +112,5 @@ def page() -> str:
 def _cell(row: Row | None) -> str:
     if row is None:
         return "not run"
-    text = "<br>".join([f"**{row.verdict}**" if row.verdict == "FAIL" else row.verdict, *row.details()])
-    return text.replace("|", "\\|")
-
-
-def _of(variants: list[str], row: Row) -> str:
-    return "" if len(variants) == len(row.outcomes) else f"{', '.join(variants)} "
+    verdict = f"**{row.verdict}**" if row.verdict == "FAIL" else row.verdict
+    return "<br>".join([verdict, *row.details()]).replace("|", "\\|")

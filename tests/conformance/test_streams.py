@@ -1,8 +1,6 @@
 """What a stream is: who opens it, its types and nonces, and what else goes on beside it."""
 
-from tests.conformance.content import make
 from tests.conformance.kit import Kit, case
-from tests.conformance.target import Resource
 from tests.conformance.variants import ADS, CLUSTER, ENDPOINT, LISTENER, ROUTE
 
 
@@ -99,8 +97,7 @@ async def test_case_43(kit: Kit):
 @case(46, "an xdstp:// name is served like any other; a glob collection is given on request alone, or refused cleanly")
 async def test_case_46(kit: Kit):
     one, glob = ("xdstp://mesh/envoy.config.endpoint.v3.ClusterLoadAssignment/" + end for end in ("eu/a", "eu/*"))
-    body = make(ENDPOINT, one, 1)
-    await kit.give_resources([Resource(ENDPOINT, one, body), Resource(ENDPOINT, "a", make(ENDPOINT, "a", 1))])
+    await kit.give(endpoints={one: 1, "a": 1, "other": 1})
     proxy, other = await kit.proxy(), await kit.proxy()
     await proxy.ask(ENDPOINT, one)
     await proxy.settle(ENDPOINT, **{one: 1})
@@ -112,7 +109,7 @@ async def test_case_46(kit: Kit):
         assert status in {"INVALID_ARGUMENT", "UNIMPLEMENTED"}, "neither answered nor refused"
     else:
         assert answer in ({"a": 1}, {"a": 1, one: 1})
-    await kit.give_resources([Resource(ENDPOINT, one, make(ENDPOINT, one, 2))])
+    await kit.give(endpoints={one: 2, "a": 1, "other": 1})
     await proxy.settle(ENDPOINT, **{one: 2})
 
 
