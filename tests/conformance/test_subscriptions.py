@@ -186,6 +186,11 @@ async def test_case_28(kit: Kit):
         await proxy.ack(response)
     assert missing == {"ghost"}
     await proxy.quiet()
+    back = await kit.proxy()
+    back.hold(proxy, ENDPOINT)
+    await back.return_with(ENDPOINT, "a", "ghost")
+    response = await back.next(ENDPOINT)
+    assert (response.values, {*response.removed, *response.errors}) == ({}, {"ghost"})
 
 
 @case(29, "what comes to be later is pushed without another request")

@@ -199,9 +199,9 @@ class XdsStream:
         if not watch.due or len(watch.acks.pending) >= self._limits.unanswered:
             return []
         removed = self._removable(watch)
-        if watch.whole:
-            return [self._whole(watch, removed)] if removed and not self._has_to_wait(watch) else []
-        return self._sends(watch, (), removed)
+        if not removed or self._has_to_wait(watch):  # what replaces it has to wait too
+            return []
+        return [self._whole(watch, removed)] if watch.whole else self._sends(watch, (), removed)
 
     def _renewals(self, watch: Watch) -> list[Send]:
         """Return what renews TTLs: only of what the client was sent, and never instead of something that is due."""

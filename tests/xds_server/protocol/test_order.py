@@ -46,6 +46,15 @@ def test_41_a_new_cluster_goes_before_and_an_old_one_after_the_route_that_moves(
     assert client.read() == ["c -a", "e -a"]
 
 
+def test_41_a_listener_goes_only_when_the_one_in_its_place_may_come():
+    client = whole()
+    assert client.publish("c:a c:b e:a e:b s:k l:out r:web") == ["c +b=1", "e +b=1"]
+    client.ack("e")
+    assert client.read() == []
+    client.ack("c")
+    assert client.read() == ["l +out=1", "l -in"]
+
+
 def test_41_a_refused_cluster_holds_no_route_up():
     client = whole()
     client.publish("c:a c:b e:a s:k l:in r:web=2")
