@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from legation.mesh import names
+from legation.mesh.access_checks import access_findings
 from legation.mesh.errors import Violation
 from legation.mesh.finding import Finding
 from legation.mesh.match_checks import starred_paths
@@ -34,6 +35,7 @@ def findings(sourced: SourcedMesh) -> Iterator[Finding]:
         yield from _name(name, here)
         yield from _calls(sourced, name, service)
         yield from service_findings(mesh, name, service)
+        yield from access_findings(mesh, name, service)
         yield from _health_check(service, here)
         yield from route_findings(mesh, name, service)
         yield from _slo(service, (*here, "slo"))
@@ -82,6 +84,8 @@ def _health_check(service: Service, here: Path) -> Iterator[Finding]:
     rests_on: tuple[Path, ...] = ((*here, "health_check"), (*here, "protocol"))
     if service.protocol in ("http", "http2") and service.health_check.path is None:
         yield Finding(path, "missing: write what to GET, such as /healthz", rests_on)
+    if service.protocol == "tcp" and service.health_check.path is not None:
+        yield Finding(path, "tcp services are asked for a connection, which has no path: leave it out", rests_on)
     if service.protocol == "grpc" and service.health_check.path is not None:
         yield Finding(path, "grpc services are asked by grpc.health.v1, which has no path: leave it out", rests_on)
     yield from starred_paths({"path": service.health_check.path}, (*here, "health_check"))

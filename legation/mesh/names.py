@@ -53,6 +53,11 @@ def cluster(service: str, version: str | None = None) -> str:
     return service if version is None else f"{service}/{version}"
 
 
+def jwks_cluster(service: str) -> str:
+    """Return the name of the cluster where a service's proxies fetch the keys of tokens."""
+    return f"jwks/{service}"
+
+
 def stat_name(cluster_name: str) -> str:
     """Return a cluster's name in metrics: no dots or slashes, as Envoy splits names at them."""
     return cluster_name.replace("/", "_")

@@ -72,6 +72,7 @@ ARGUMENT_PATTERN = r"^[^\x00]*$"
 REGEX_PATTERN = r"^[^\x00-\x1f\x7f]+$"
 TEMPLATE_PATTERN = r"^/[^?#\s\x00-\x20\x7f]*$"
 SYMBOL_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
+URL_PATTERN = r"^https?://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?/[^\s\x00-\x1f\x7f#]*$"
 HOST_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 
 PHRASES = {
@@ -87,6 +88,7 @@ PHRASES = {
     REGEX_PATTERN: "a regular expression as RE2 takes it, such as /users/[0-9]+",
     TEMPLATE_PATTERN: "a path that begins with / and may hold {names}, * and **, such as /users/{id}",
     SYMBOL_PATTERN: "a name as a .proto file has it, such as payments.Payments",
+    URL_PATTERN: "an address that begins with https:// or http://, such as https://id.example.com/jwks.json",
     HOST_PATTERN: "a host's name or address in lower case, such as api.example.com",
 }
 """What each pattern accepts, for people."""
@@ -116,6 +118,7 @@ Path = Annotated[str, _text(PATH_PATTERN, "/healthz")]
 Pattern = Annotated[str, _text(REGEX_PATTERN, "/users/[0-9]+")]
 Template = Annotated[str, _text(TEMPLATE_PATTERN, "/users/{id}")]
 Symbol = Annotated[str, _text(SYMBOL_PATTERN, "payments.Payments")]
+Url = Annotated[str, _text(URL_PATTERN, "https://id.example.com/jwks.json")]
 Host = Annotated[str, _text(HOST_PATTERN, "api.example.com")]
 Variable = Annotated[str, _text(VARIABLE_PATTERN, "LOG_LEVEL")]
 Argument = Annotated[str, _text(ARGUMENT_PATTERN, "server.js")]

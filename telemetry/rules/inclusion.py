@@ -14,8 +14,10 @@ OWN_READERS = (
     "envoy_cluster_manager_active_clusters",
     "envoy_listener_ssl_handshake",
     "envoy_server_live",
+    "envoy_http_rbac_policy_shadow_denied",
+    "envoy_connection_limit_limited_connections",
 )
-"""What `legation status`, a draining sidecar and the tests read from the admin interface."""
+"""What `legation status`, a draining sidecar, an operator who tries a policy, and the tests read."""
 
 _CLUSTER = r"^cluster\.[a-z0-9][a-z0-9_-]*\."
 _HTTP = r"^http\.(inbound|outbound_[^.]+|gateway_[^.]+)\."
@@ -36,6 +38,8 @@ _SPECIAL = {
     "envoy_http_downstream_rq_active": (r"^http\.(inbound|gateway_[^.]+)\.downstream_rq_active$",),
     "envoy_http_downstream_cx_active": (r"^http\.(inbound|gateway_[^.]+)\.downstream_cx_active$",),
     "envoy_http_rbac_denied": (r"^http\.inbound\.rbac\.denied$",),
+    "envoy_http_rbac_policy_shadow_denied": (r"^http\.inbound\.rbac\.policy\.[^.]+\.shadow_denied$",),
+    "envoy_connection_limit_limited_connections": (r"^connection_limit\.inbound\.limited_connections$",),
     "envoy_listener_ssl_certificate_expiration_unix_time_seconds": (
         _LISTENER + r"ssl\.certificate\.[^.]+\.expiration_unix_time_seconds$",
     ),

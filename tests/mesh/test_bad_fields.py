@@ -50,7 +50,7 @@ BAD = {
         [
             "mesh.yaml:1:1: mesh: missing: write a name of lower-case letters, digits and inner dashes (63 at most)",
             "mesh.yaml:1:1: trust_domain: missing: write a trust domain of lower-case letters, digits, dots and dashes, such as shop.local",
-            "mesh.yaml:1:12: services.web.protocol: missing: write http, http2 or grpc",
+            "mesh.yaml:1:12: services.web.protocol: missing: write http, http2, grpc or tcp",
         ],
     ),
     "no services": (
@@ -74,7 +74,9 @@ BAD = {
     ),
     "an unknown protocol": (
         HEAD + "  web: {protocol: htp, port: 8080}\n",
-        ["mesh.yaml:4:19: services.web.protocol: 'htp' is unknown, did you mean http? known here: http, http2, grpc"],
+        [
+            "mesh.yaml:4:19: services.web.protocol: 'htp' is unknown, did you mean http? known here: http, http2, grpc, tcp"
+        ],
     ),
     "a port out of range": (
         HEAD + "  web: {protocol: http, port: 80800}\n",

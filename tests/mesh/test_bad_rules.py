@@ -157,6 +157,31 @@ BAD = {
             "mesh.yaml:7:119: services.web.routes[1].retry.retriable_status_codes: not looked at: add retriable-status-codes to retry_on",
         ],
     ),
+    "requests of a service that has connections": (
+        web("routes: [{timeout: 1s}]\nhealth_check: {path: /a}").replace("protocol: http", "protocol: tcp")
+        + "  b: {protocol: http, port: 1, calls: [{service: web, allow: [{methods: [GET]}]}]}\n",
+        [
+            "mesh.yaml:7:5: services.web.routes: tcp services have connections, not requests: leave it out",
+            "mesh.yaml:8:26: services.web.health_check.path: tcp services are asked for a connection, which has no path: leave it out",
+            "mesh.yaml:9:63: services.b.calls[0].allow[0]: web is a tcp service, whose connections have no methods, paths or headers: leave allow out",
+        ],
+    ),
+    "a server of authorization that is not called": (
+        web("ext_authz: {service: authz}") + "  authz: {protocol: grpc, port: 1}\n",
+        [
+            "mesh.yaml:7:26: services.web.ext_authz.service: 'authz' is not among the services that this one calls: add it to calls"
+        ],
+    ),
+    "a server of authorization that does not speak grpc": (
+        web("calls: [authz]\next_authz: {service: authz}") + "  authz: {protocol: http, port: 1}\n",
+        ["mesh.yaml:8:26: services.web.ext_authz.service: authz speaks http: ext_authz asks over grpc"],
+    ),
+    "claims of no token": (
+        web("calls: [{service: b, allow: [{claims: {role: admin}}]}]") + "  b: {protocol: http, port: 1}\n",
+        [
+            "mesh.yaml:7:35: services.web.calls[0].allow[0].claims: b looks at no token: give it jwt, or leave claims out"
+        ],
+    ),
     "a slow start that the policy has not": (
         web("load_balancing: {policy: random, slow_start: 10s}"),
         [

@@ -51,6 +51,22 @@ def writer(node: InstanceSpec) -> Metadata:
     return Metadata(filter_metadata={"legation": said})
 
 
+_OF_CONNECTIONS = (
+    "time", "flags", "details", "transport_failure", "bytes_received", "bytes_sent", "duration_ms", "cluster",
+    "upstream", "upstream_instance", "peer", "client", "instance", "version",
+)  # fmt: skip
+
+
+def tcp_access_log(direction: Direction, service: str) -> AccessLog:
+    """Return the access log of connections: a line when one ends."""
+    fields = Struct()
+    fields.update({**{name: _FIELDS[name] for name in _OF_CONNECTIONS}, "direction": direction, "service": service})
+    return AccessLog(
+        name="envoy.access_loggers.stdout",
+        typed_config=pack(StdoutAccessLog(log_format=SubstitutionFormatString(json_format=fields))),
+    )
+
+
 def access_log(direction: Direction, service: str) -> AccessLog:
     """Return the access log of one proxy's listeners; `service` is the proxy's own. Health checks are left out.
 

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from ipaddress import ip_address
 from typing import Any
 
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Admin, Bootstrap, LayeredRuntime, RuntimeLayer
@@ -22,7 +21,7 @@ from google.protobuf.struct_pb2 import Struct
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from xds_server.compile import tls
-from xds_server.compile.address import one_host, pipe, tcp
+from xds_server.compile.address import is_ip, one_host, pipe, tcp
 from xds_server.compile.cluster import CONNECT_TIMEOUT, HTTP_OPTIONS, ads, keepalive
 from xds_server.compile.grpc_service import grpc_service
 from xds_server.compile.metrics import metrics_listener, stats_config
@@ -115,7 +114,7 @@ def _api(api_type: "ApiConfigSource.ApiType.ValueType") -> ApiConfigSource:
 def _xds(given: BootstrapInput) -> Cluster:
     """Return xds_server, over mTLS: it alone may configure this proxy."""
     cluster = _static(names.XDS_CLUSTER, tcp(given.xds_host, given.xds_port))
-    if not _is_ip(given.xds_host):
+    if not is_ip(given.xds_host):
         cluster.type = Cluster.DiscoveryType.STRICT_DNS
     identity = names.spiffe_id(given.trust_domain, names.XDS_SERVER)
     cluster.transport_socket.CopyFrom(tls.upstream([identity], names.XDS_SERVER))
@@ -146,14 +145,6 @@ def _with_http2(cluster: Cluster) -> Cluster:
     options = pack(HttpProtocolOptions(explicit_http_config=http2))
     cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(options)
     return cluster
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _runtime(node: InstanceSpec) -> LayeredRuntime:

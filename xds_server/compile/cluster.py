@@ -48,9 +48,10 @@ def service_cluster(name: str, to: str, service: Service, identities: Iterable[s
         connect_timeout=duration(asked.connect_timeout),
         per_connection_buffer_limit_bytes=UInt32Value(value=BUFFER_LIMIT),
         circuit_breakers=thresholds(service.circuit_breaker),
-        typed_extension_protocol_options={HTTP_OPTIONS: pack(_peer_options(asked, life))},
-        transport_socket=tls.upstream(identities, to),
+        transport_socket=tls.upstream(identities, to, () if service.protocol == "tcp" else ("h2",)),
     )
+    if service.protocol != "tcp":
+        cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(pack(_peer_options(asked, life)))
     balance(cluster, service.load_balancing)
     if service.outlier_detection is not None:
         cluster.outlier_detection.CopyFrom(detection(service.outlier_detection))
@@ -59,7 +60,7 @@ def service_cluster(name: str, to: str, service: Service, identities: Iterable[s
 
 def app_cluster(address: str, port: int, protocol: Protocol) -> Cluster:
     """Return the cluster of the proxy's own app: plain HTTP/1.1, or HTTP/2 with prior knowledge for gRPC."""
-    return Cluster(
+    cluster = Cluster(
         name=names.LOCAL_APP,
         alt_stat_name=names.own_stat_name(names.LOCAL_APP),
         type=Cluster.DiscoveryType.STATIC,
@@ -67,8 +68,10 @@ def app_cluster(address: str, port: int, protocol: Protocol) -> Cluster:
         per_connection_buffer_limit_bytes=UInt32Value(value=BUFFER_LIMIT),
         load_assignment=one_host(names.LOCAL_APP, tcp(address, port)),
         circuit_breakers=thresholds(),
-        typed_extension_protocol_options={HTTP_OPTIONS: pack(_app_options(protocol))},
     )
+    if protocol != "tcp":
+        cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(pack(_app_options(protocol)))
+    return cluster
 
 
 def keepalive() -> Http2ProtocolOptions:

@@ -85,8 +85,9 @@ class Compiler:
         for callee in called:
             if callee not in located:
                 assigned |= self._callees.assignments(callee, endpoints)
-        routes = {callee: self._callees.routes(callee, outages.get(callee)) for callee in called}
-        if service in self._mesh.services:
+        routed = [callee for callee in called if self._mesh.services[callee].protocol != "tcp"]
+        routes = {callee: self._callees.routes(callee, outages.get(callee)) for callee in routed}
+        if service in self._mesh.services and self._mesh.services[service].protocol != "tcp":
             routes[names.INBOUND] = self._own.inbound_routes
         kept = self._groups.get(service, _NO_GROUP)
         fresh = Group(_same(kept.endpoints, assigned), _same(kept.routes, routes))

@@ -45,7 +45,9 @@ def _check(name: str, service: Service, check: Check) -> HealthCheck:
         # A kept connection would race the app's own idle timeout, and a race is no illness.
         reuse_connection=BoolValue(value=False),
     )
-    if check.path is None:
+    if service.protocol == "tcp":
+        proto.tcp_health_check.CopyFrom(HealthCheck.TcpHealthCheck())
+    elif check.path is None:
         proto.grpc_health_check.CopyFrom(HealthCheck.GrpcHealthCheck())
     else:
         codec = CodecClientType.HTTP2 if service.protocol == "http2" else CodecClientType.HTTP1

@@ -18,6 +18,7 @@ from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.service import Service
 from xds_server.compile import tls
 from xds_server.compile.access_log import writer
+from xds_server.compile.ask import asking_filters, token_filters
 from xds_server.compile.connection_limit import limit
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain, listener
@@ -25,13 +26,15 @@ from xds_server.compile.pack import duration, pack
 from xds_server.compile.rate_limit import rate_limits
 from xds_server.compile.rbac import Callers, access, restricts_paths
 from xds_server.compile.retry import APP_UNREACHABLE, RETRY_HEADER
+from xds_server.compile.shadow import shadow
 from xds_server.compile.websocket import accept_websockets
 
 
 def inbound_chain(name: str, service: Service, trust_domain: str, allowed: Callers, life: timedelta) -> Chain:
     """Return what the inbound listeners of a service's instances share."""
-    rbac = HttpFilter(name="envoy.filters.http.rbac", typed_config=pack(access(trust_domain, allowed)))
-    filters = [rbac, *rate_limits(service.rate_limit)]
+    deciding = access if service.access.mode == "enforce" else shadow
+    rbac = HttpFilter(name="envoy.filters.http.rbac", typed_config=pack(deciding(trust_domain, allowed)))
+    filters = [*token_filters(name, service), rbac, *asking_filters(service), *rate_limits(service.rate_limit)]
     manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters)
     accept_websockets(manager, service)
     manager.MergeFrom(_peer_options(life))

@@ -16,7 +16,7 @@ from xds_server.compile.pack import pack
 def route_match(match: RouteMatch, methods: tuple[str, ...] = ()) -> Match:
     """Return the match; `methods` are in place of its own."""
     found = _path(match)
-    found.headers.extend(_header(name, text) for name, text in sorted(match.headers.items()))
+    found.headers.extend(header_match(name, text) for name, text in sorted(match.headers.items()))
     if methods:
         found.headers.append(HeaderMatcher(name=":method", string_match=one_of(methods)))
     found.query_parameters.extend(_query(name, text) for name, text in sorted(match.query.items()))
@@ -43,7 +43,8 @@ def _path(match: RouteMatch) -> Match:
     return Match(prefix=f"/{match.grpc.service}/" if match.grpc is not None else match.prefix or "/")
 
 
-def _header(name: str, text: TextMatch) -> HeaderMatcher:
+def header_match(name: str, text: TextMatch) -> HeaderMatcher:
+    """Return what a header must look like."""
     if text.present is not None:
         return HeaderMatcher(name=name, present_match=text.present)
     return HeaderMatcher(name=name, string_match=_matcher(text))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
@@ -13,9 +14,11 @@ from xds_server.compile.gateway import gateway_listener
 from xds_server.compile.inbound import inbound_chain, inbound_listener
 from xds_server.compile.listener import Chain
 from xds_server.compile.outbound import outbound_chain, outbound_listener
+from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import resource
 from xds_server.compile.rbac import Callers
 from xds_server.compile.route import inbound_routes
+from xds_server.compile.tcp import gateway_tcp_listener, inbound_tcp_chain, outbound_tcp_chain
 from xds_server.snapshot import Resource, Resources
 
 
@@ -32,7 +35,9 @@ class Own:
 
     def clusters(self, node: InstanceSpec) -> Resources:
         """Return a node's own clusters."""
-        return _by_name([self._app(node)] if node.service in self._mesh.services else [])
+        if node.service not in self._mesh.services:
+            return _by_name([])
+        return _by_name([self._app(node), *self._keys(node.service)])
 
     def listeners(self, node: InstanceSpec, called: Sequence[str]) -> Resources:
         """Return a node's listeners; `called` are the services that it reaches."""
@@ -46,13 +51,27 @@ class Own:
         proto = app_cluster(node.app_address, node.app_port, self._mesh.services[node.service].protocol)
         return resource(kinds.CLUSTER, names.LOCAL_APP, proto, self._source.position("services", node.service))
 
+    def _keys(self, service: str) -> list[Resource]:
+        """Return where the keys of tokens are fetched, where the service asks for tokens."""
+        jwt = self._mesh.services[service].jwt
+        if jwt is None:
+            return []
+        name, url = names.jwks_cluster(service), urlsplit(jwt.jwks_uri)
+        host, is_tls = url.hostname or "", url.scheme == "https"
+        proto = outside_cluster(name, host, url.port or (443 if is_tls else 80), verified(host) if is_tls else None)
+        return [resource(kinds.CLUSTER, name, proto, self._source.position("services", service, "jwt"))]
+
     def _in(self, node: InstanceSpec) -> Resource:
         """Return the listener that brings requests to the node's own app."""
         service = node.service
         if service not in self._inbound:
             allowed = self._allowed[service]
             called = self._mesh.services[service]
-            self._inbound[service] = inbound_chain(service, called, self._mesh.trust_domain, allowed, self._life)
+            self._inbound[service] = (
+                inbound_tcp_chain(service, called, self._mesh.trust_domain, allowed)
+                if called.protocol == "tcp"
+                else inbound_chain(service, called, self._mesh.trust_domain, allowed, self._life)
+            )
         body = inbound_listener(node, self._inbound[service])
         return Resource.of(kinds.LISTENER, names.INBOUND, body, self._source.position("services", service))
 
@@ -71,8 +90,12 @@ class Own:
 
     def _chain(self, service: str, callee: str) -> Chain:
         if (service, callee) not in self._outbound:
-            filters = caller_filters(self._mesh.services[callee])
-            self._outbound[service, callee] = outbound_chain(callee, service, filters)
+            called = self._mesh.services[callee]
+            self._outbound[service, callee] = (
+                outbound_tcp_chain(callee, called, service)
+                if called.protocol == "tcp"
+                else outbound_chain(callee, service, caller_filters(called))
+            )
         return self._outbound[service, callee]
 
     def _gateway(self, service: str, node: InstanceSpec) -> Resource:
@@ -81,7 +104,12 @@ class Own:
             raise AssertionError(f"{service} is not exposed")
         position = self._source.position("services", service, "expose")
         port = node.outbound_ports.get(service, expose.port)
-        body = gateway_listener(service, expose, port, node, caller_filters(self._mesh.services[service]))
+        called = self._mesh.services[service]
+        body = (
+            gateway_tcp_listener(service, called, expose, port, node)
+            if called.protocol == "tcp"
+            else gateway_listener(service, expose, port, node, caller_filters(called))
+        )
         return Resource.of(kinds.LISTENER, names.gateway_listener(port), body, position)
 
 

@@ -2,16 +2,20 @@
 
 from collections.abc import Iterable, Mapping
 
-from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy, Principal
+from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy, Principal, SourcedMetadata
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
 from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC as RbacFilter  # noqa: N811 - Envoy has two RBACs
+from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.path_pb2 import PathMatcher
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from envoy.type.matcher.v3.value_pb2 import ListMatcher, OrMatcher, ValueMatcher
 
 from legation.mesh import names
 from legation.mesh.model.call import Allow
 from legation.mesh.model.mesh import Mesh
+from xds_server.compile.ask import CLAIMS, JWT_FILTER
+from xds_server.compile.match import header_match
 from xds_server.compile.strict import UNCLEAR_PATH
 
 Callers = Mapping[str, tuple[Allow, ...]]
@@ -49,8 +53,16 @@ def access(trust_domain: str, allowed: Callers) -> RbacFilter:
 
     A service that nobody calls has no policy, which denies everything.
     """
-    policies = {caller: _policy(names.spiffe_id(trust_domain, caller), allow) for caller, allow in allowed.items()}
-    return RbacFilter(rules=RBAC(action=RBAC.Action.ALLOW, policies=policies))
+    return RbacFilter(rules=rules(trust_domain, allowed))
+
+
+def rules(trust_domain: str, allowed: Callers) -> RBAC:
+    """Return the rules alone, for requests or for connections."""
+    policies = {
+        caller: Policy(permissions=allowed_permissions(allow), principals=[principal(trust_domain, caller)])
+        for caller, allow in allowed.items()
+    }
+    return RBAC(action=RBAC.Action.ALLOW, policies=policies)
 
 
 def restricts_paths(allowed: Callers) -> bool:
@@ -58,20 +70,36 @@ def restricts_paths(allowed: Callers) -> bool:
     return any(rule.paths for allow in allowed.values() for rule in allow)
 
 
-def _policy(spiffe_id: str, allow: tuple[Allow, ...]) -> Policy:
-    principal = Principal(authenticated=Principal.Authenticated(principal_name=StringMatcher(exact=spiffe_id)))
-    permissions = [_permission(rule) for rule in allow] or [Permission(any=True)]
-    return Policy(permissions=permissions, principals=[principal])
+def principal(trust_domain: str, caller: str) -> Principal:
+    """Return who a caller is, by its certificate."""
+    expected = StringMatcher(exact=names.spiffe_id(trust_domain, caller))
+    return Principal(authenticated=Principal.Authenticated(principal_name=expected))
+
+
+def allowed_permissions(allow: tuple[Allow, ...]) -> list[Permission]:
+    """Return what a caller may do; one of them must hold."""
+    return [_permission(rule) for rule in allow] or [Permission(any=True)]
 
 
 def _permission(allow: Allow) -> Permission:
-    """Return what one `allow` permits: one of its methods and one of its paths."""
+    """Return what one `allow` permits: one of its methods and one of its paths, all of the rest."""
     methods = _any_of(
         Permission(header=HeaderMatcher(name=":method", string_match=StringMatcher(exact=m))) for m in allow.methods
     )
     paths = _any_of(_path(p) for p in allow.paths)
-    parts = [*methods, *paths]
+    headers = [Permission(header=header_match(name, text)) for name, text in sorted(allow.headers.items())]
+    claims = [Permission(sourced_metadata=_claim(name, value)) for name, value in sorted(allow.claims.items())]
+    parts = [*methods, *paths, *headers, *claims]
     return Permission(and_rules=Permission.Set(rules=parts)) if parts else Permission(any=True)
+
+
+def _claim(name: str, value: str) -> SourcedMetadata:
+    """Match a claim of the token, or one entry of it where it is a list."""
+    is_value = ValueMatcher(string_match=StringMatcher(exact=value))
+    either = OrMatcher(value_matchers=[is_value, ValueMatcher(list_match=ListMatcher(one_of=is_value))])
+    path = [MetadataMatcher.PathSegment(key=CLAIMS), MetadataMatcher.PathSegment(key=name)]
+    matcher = MetadataMatcher(filter=JWT_FILTER, path=path, value=ValueMatcher(or_match=either))
+    return SourcedMetadata(metadata_matcher=matcher)
 
 
 def _any_of(rules: Iterable[Permission]) -> list[Permission]:

@@ -4,7 +4,7 @@ Keys and CAs come by SDS from certmgr's socket; what the peer must be called is 
 TLS 1.3 only, and no resumption: a ticket would let an expired certificate in again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from envoy.config.core.v3.base_pb2 import TransportSocket
@@ -24,19 +24,34 @@ from legation.mesh import names
 from xds_server.compile.grpc_service import grpc_service
 from xds_server.compile.pack import duration, pack
 
+_NOBODY = "spiffe://nobody.invalid/nobody"
+"""No peer has it, where an empty list would let everybody in (RFC 2606 §2)."""
+
 TRANSPORT_SOCKET = "envoy.transport_sockets.tls"
 
 
 def downstream() -> TransportSocket:
     """Return the server's end: a client certificate of the mesh's CA is required; RBAC says whose."""
+    context = CommonTlsContext(
+        alpn_protocols=["h2", "http/1.1"], validation_context_sds_secret_config=_secret(names.MESH_CA)
+    )
+    return _server(context)
+
+
+def downstream_for(spiffe_ids: Sequence[str]) -> TransportSocket:
+    """Return the server's end for connections: already in the handshake the peer must be one of these.
+
+    Envoy's RBAC decides when a first byte comes; a server that speaks first would have spoken by then.
+    """
+    return _server(CommonTlsContext(combined_validation_context=_expecting(spiffe_ids or [_NOBODY])))
+
+
+def _server(context: CommonTlsContext) -> TransportSocket:
+    context.tls_params.CopyFrom(_tls_1_3())
+    context.tls_certificate_sds_secret_configs.append(_secret(names.MESH_CERT))
     return _socket(
         DownstreamTlsContext(
-            common_tls_context=CommonTlsContext(
-                tls_params=_tls_1_3(),
-                alpn_protocols=["h2", "http/1.1"],
-                tls_certificate_sds_secret_configs=[_secret(names.MESH_CERT)],
-                validation_context_sds_secret_config=_secret(names.MESH_CA),
-            ),
+            common_tls_context=context,
             require_client_certificate=BoolValue(value=True),
             disable_stateless_session_resumption=True,
             disable_stateful_session_resumption=True,
@@ -44,26 +59,30 @@ def downstream() -> TransportSocket:
     )
 
 
-def upstream(spiffe_ids: Iterable[str], sni: str) -> TransportSocket:
+def upstream(spiffe_ids: Iterable[str], sni: str, alpn: Sequence[str] = ("h2",)) -> TransportSocket:
     """Return the client's end: the peer must present exactly this SPIFFE ID, or one of these."""
-    expected = [
-        SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.SanType.URI, matcher=StringMatcher(exact=spiffe_id))
-        for spiffe_id in spiffe_ids
-    ]
     return _socket(
         UpstreamTlsContext(
             common_tls_context=CommonTlsContext(
                 tls_params=_tls_1_3(),
-                alpn_protocols=["h2"],
+                alpn_protocols=alpn,
                 tls_certificate_sds_secret_configs=[_secret(names.MESH_CERT)],
-                combined_validation_context=CommonTlsContext.CombinedCertificateValidationContext(
-                    default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=expected),
-                    validation_context_sds_secret_config=_secret(names.MESH_CA),
-                ),
+                combined_validation_context=_expecting(spiffe_ids),
             ),
             sni=sni,
             max_session_keys=UInt32Value(value=0),
         )
+    )
+
+
+def _expecting(spiffe_ids: Iterable[str]) -> CommonTlsContext.CombinedCertificateValidationContext:
+    expected = [
+        SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.SanType.URI, matcher=StringMatcher(exact=spiffe_id))
+        for spiffe_id in spiffe_ids
+    ]
+    return CommonTlsContext.CombinedCertificateValidationContext(
+        default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=expected),
+        validation_context_sds_secret_config=_secret(names.MESH_CA),
     )
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from legation.mesh.model.access import Access, ExtAuthz, Jwt
 from legation.mesh.model.call import Call
 from legation.mesh.model.circuit_breaker import CircuitBreaker
 from legation.mesh.model.connections import Connections
@@ -16,7 +17,7 @@ from legation.mesh.model.route import Route
 from legation.mesh.model.slo import Slo
 from legation.mesh.types import Model, Name, Port
 
-Protocol = Literal["http", "http2", "grpc"]
+Protocol = Literal["http", "http2", "grpc", "tcp"]
 
 
 def _call(value: Any) -> Any:
@@ -36,6 +37,9 @@ class Service(Model):
     outlier_detection: OutlierDetection | None = None
     connections: Connections = Connections()
     failover: Annotated[Name | None, Field(description="the service that answers while no instance of this can")] = None
+    access: Access = Access()
+    jwt: Jwt | None = None
+    ext_authz: ExtAuthz | None = None
     rate_limit: RateLimit | None = None
     health_check: HealthCheck | None = None
     expose: Expose | None = None

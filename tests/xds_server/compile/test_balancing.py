@@ -213,11 +213,11 @@ def test_the_one_with_the_most_failures_is_left_out(world):
 
 
 def test_a_connection_carries_so_many_requests_and_an_instance_takes_so_many_connections(world):
-    stat = "cluster.short.upstream_cx_total"
-    before = world.fleet.stat("web-v1-a", stat)
+    stat = "listener.inbound.ssl.handshake"
+    before = world.fleet.stat("short-v1", stat)
     world.answers("short", 8)
-    assert world.fleet.stat("web-v1-a", stat) - before >= 4
-    wait_for(lambda: world.fleet.stat("web-v1-a", "cluster.short.upstream_cx_active") == 0)
+    assert world.fleet.stat("short-v1", stat) - before >= 4
+    wait_for(lambda: world.fleet.stat("short-v1", "http.inbound.downstream_cx_active") == 0)
     node, count = world.fleet.nodes["short-v1"], "connection_limit.inbound.limited_connections"
     with ExitStack() as stack:
         for _ in range(3):

@@ -1,0 +1,267 @@
+"""What a service asks of a request beside who sends it, through stock Envoys: tokens, a server that is asked."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+from google.rpc.code_pb2 import OK, PERMISSION_DENIED
+from google.rpc.status_pb2 import Status
+
+from tests.xds_server.compile.fleet import APP_PORT, App, Fleet, address, wait_for
+
+KEYS_SLOT = 120
+KEYS = f"http://{address(KEYS_SLOT)}:8000/jwks.json"
+MESH = f"""
+mesh: access
+trust_domain: access.local
+services:
+  web:
+    protocol: http
+    port: 8080
+    calls:
+      - {{service: ledger, allow: [{{headers: {{x-team: {{prefix: pay}}, x-test: {{present: false}}}}}}]}}
+      - {{service: tried, allow: [{{methods: [GET]}}]}}
+      - tokens
+      - service: claims
+        allow: [{{paths: [/read]}}, {{paths: [/write], claims: {{role: admin}}}}]
+      - asked
+      - careless
+  desk: {{protocol: http, port: 8080, calls: [ledger]}}
+  ledger: {{protocol: http, port: 8080}}
+  tried: {{protocol: http, port: 8080, access: {{mode: shadow}}}}
+  tokens:
+    protocol: http
+    port: 8080
+    jwt:
+      issuer: https://id.example.com
+      jwks_uri: {KEYS}
+      audiences: [tokens]
+      claim_to_headers: {{x-user: sub}}
+      exempt: [/healthz]
+  claims:
+    protocol: http
+    port: 8080
+    jwt: {{issuer: "https://id.example.com", jwks_uri: "{KEYS}", from_header: x-token, forward: true, jwks_ttl: 10s}}
+  asked:
+    protocol: http
+    port: 8080
+    calls: [authz]
+    ext_authz: {{service: authz, timeout: 2s, max_request_bytes: 100}}
+  careless:
+    protocol: http
+    port: 8080
+    calls: [nobody]
+    ext_authz: {{service: nobody, failure_mode_allow: true}}
+  authz: {{protocol: grpc, port: 9000}}
+  nobody: {{protocol: grpc, port: 9000}}
+"""
+APPS = ("ledger", "tried", "tokens", "claims", "asked", "careless")
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class Issuer:
+    """Signs tokens by ES256 (RFC 7518 §3.4), and publishes its key."""
+
+    def __init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+
+    def jwks(self) -> bytes:
+        numbers = self.key.public_key().public_numbers()
+        x, y = (b64(n.to_bytes(32, "big")) for n in (numbers.x, numbers.y))
+        return json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "x": x, "y": y}]}).encode()
+
+    def token(self, **claims: Any) -> str:
+        asked = {"iss": "https://id.example.com", "sub": "ann", "aud": "tokens", "exp": int(time.time()) + 60, **claims}
+        head = b64(b'{"alg":"ES256","typ":"JWT"}')
+        signed = f"{head}.{b64(json.dumps({k: v for k, v in asked.items() if v is not None}).encode())}"
+        r, s = decode_dss_signature(self.key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+        return f"{signed}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
+class Authz(grpc.GenericRpcHandler):
+    """An ext_authz server: lets in who says please, and says so to the app."""
+
+    def __init__(self) -> None:
+        self.seen: list[CheckRequest] = []
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        if details.method != "/envoy.service.auth.v3.Authorization/Check":
+            return None
+        return grpc.unary_unary_rpc_method_handler(
+            self._check, CheckRequest.FromString, CheckResponse.SerializeToString
+        )
+
+    def _check(self, request: CheckRequest, _: grpc.ServicerContext) -> CheckResponse:
+        self.seen.append(request)
+        if "x-please" not in request.attributes.request.http.headers:
+            return CheckResponse(status=Status(code=PERMISSION_DENIED))
+        answer = CheckResponse(status=Status(code=OK))
+        header = answer.ok_response.headers.add().header
+        header.key, header.value = "x-decided", "yes"
+        return answer
+
+
+class World:
+    def __init__(self, fleet: Fleet, apps: dict[str, App], issuer: Issuer, authz: Authz) -> None:
+        self.fleet, self.apps, self.issuer, self.authz = fleet, apps, issuer, authz
+
+    def ask(
+        self, callee: str, path: str = "/", method: str = "GET", caller: str = "web", **more: Any
+    ) -> httpx.Response:
+        url = f"http://{self.fleet.outbound(f'{caller}-v1', callee)}{path}"
+        return httpx.request(method, url, timeout=10, **more)
+
+    def seen(self, service: str) -> list[tuple[str, str, dict[str, str]]]:
+        return self.apps[service].seen
+
+
+def _publish(issuer: Issuer) -> ThreadingHTTPServer:
+    class Keys(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = issuer.jwks()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer((address(KEYS_SLOT), 8000), Keys)
+    Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    issuer, authz = Issuer(), Authz()
+    keys = _publish(issuer)
+    fleet = Fleet(MESH, tmp_path_factory.mktemp("fleet"))
+    fleet.add("web")
+    fleet.add("desk")
+    server = grpc.server(ThreadPoolExecutor(4), handlers=[authz])
+    server.add_insecure_port(f"{fleet.add('authz').app_address}:{APP_PORT}")
+    server.start()
+    apps = {name: App(fleet.add(name).address, name) for name in APPS}
+    with fleet.running():
+        yield World(fleet, apps, issuer, authz)
+    server.stop(None)
+    keys.shutdown()
+    for app in apps.values():
+        app.stop()
+
+
+@pytest.fixture
+def world(running: World) -> World:
+    for app in running.apps.values():
+        app.reset()
+    running.authz.seen.clear()
+    return running
+
+
+@pytest.mark.parametrize(
+    ("headers", "caller", "status"),
+    [({"x-team": "payments"}, "web", 200), ({"x-team": "pay"}, "web", 200), ({"x-team": "sales"}, "web", 403),
+     ({}, "web", 403), ({"x-team": "payments", "x-test": "1"}, "web", 403), ({}, "desk", 200)],
+)  # fmt: skip
+def test_headers_that_a_caller_must_send(world: World, headers: dict[str, str], caller: str, status: int) -> None:
+    assert world.ask("ledger", headers=headers, caller=caller).status_code == status
+
+
+def test_in_shadow_mode_all_is_let_in_and_counted_for_each_caller(world: World) -> None:
+    def denied(policy: str) -> int:
+        return world.fleet.stat("tried-v1", rf"http.inbound.rbac.policy.{policy}.shadow_denied")
+
+    before = denied("web")
+    assert [world.ask("tried", method=m).status_code for m in ("GET", "POST", "POST")] == [200] * 3
+    assert len(world.seen("tried")) == 3
+    wait_for(lambda: denied("web") == before + 2)
+    assert denied("others") == 0
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def test_a_token_lets_in_and_says_who_it_is(world: World) -> None:
+    wait_for(lambda: world.ask("tokens", headers=bearer(world.issuer.token())).status_code == 200)
+    headers = world.seen("tokens")[-1][2]
+    assert headers["x-user"] == "ann"
+    assert "authorization" not in headers
+    assert world.ask("tokens", "/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda issuer: {},
+        lambda issuer: bearer("no.token.atall"),
+        lambda issuer: bearer(issuer.token(exp=int(time.time()) - 120)),
+        lambda issuer: bearer(issuer.token(exp=None)),
+        lambda issuer: bearer(issuer.token(iss="https://other.example.com")),
+        lambda issuer: bearer(Issuer().token()),
+        lambda issuer: bearer(issuer.token().rpartition(".")[0] + "."),
+        lambda issuer: bearer(b64(b'{"alg":"none"}') + "." + issuer.token().split(".")[1] + "."),
+        lambda issuer: {"x-user": "root"},
+    ],
+)
+def test_without_a_good_token_nobody_gets_in(world: World, make: Callable[[Issuer], dict[str, str]]) -> None:
+    assert world.ask("tokens", headers=make(world.issuer)).status_code == 401
+    assert world.ask("tokens", "/healthz/../", headers=make(world.issuer)).status_code == 401
+    assert world.seen("tokens") == []
+
+
+def test_a_token_for_another_audience_is_denied(world: World) -> None:
+    assert world.ask("tokens", headers=bearer(world.issuer.token(aud="other"))).status_code == 403
+
+
+def test_a_token_in_the_query_is_none(world: World) -> None:
+    assert world.ask("tokens", f"/?access_token={world.issuer.token()}").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "role", "status"),
+    [("/read", None, 200), ("/write", "admin", 200), ("/write", ["user", "admin"], 200), ("/write", "user", 403),
+     ("/write", None, 403), ("/write", ["administrator"], 403), ("/other", "admin", 403)],
+)  # fmt: skip
+def test_claims_decide_what_a_user_may_do(world: World, path: str, role: str | list[str] | None, status: int) -> None:
+    token = {"x-token": world.issuer.token(role=role)}
+    wait_for(lambda: world.ask("claims", "/read", headers=token).status_code == 200)
+    assert world.ask("claims", path, headers=token).status_code == status
+    assert world.seen("claims")[-1][2]["x-token"] == token["x-token"]
+
+
+def test_a_server_that_is_asked_decides(world: World) -> None:
+    assert world.ask("asked", method="POST", content=b"x" * 200).status_code == 403
+    assert world.ask("asked", headers={"x-please": "1", "x-decided": "forged"}).status_code == 200
+    ((_, _, headers),) = world.seen("asked")
+    assert headers["x-decided"] == "yes"
+    first = world.authz.seen[0].attributes
+    assert first.source.principal == "spiffe://access.local/web"
+    assert first.request.http.body == "x" * 100
+
+
+def test_without_its_server_a_service_denies_unless_told_otherwise(world: World) -> None:
+    world.fleet.absent = {"authz-v1"}
+    world.fleet.tell()
+    try:
+        wait_for(lambda: world.ask("asked", headers={"x-please": "1"}).status_code == 403 and not world.authz.seen)
+    finally:
+        world.fleet.absent = set()
+        world.fleet.tell()
+    assert world.ask("careless").status_code == 200

@@ -1,0 +1,91 @@
+"""`jwt` and `ext_authz` to the filters in front of an app that ask more than who calls."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from envoy.config.core.v3.config_source_pb2 import ApiVersion
+from envoy.config.core.v3.grpc_service_pb2 import GrpcService
+from envoy.config.core.v3.http_uri_pb2 import HttpUri
+from envoy.config.route.v3.route_components_pb2 import RouteMatch
+from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import BufferSettings
+from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import ExtAuthz as Authz
+from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2 as jwt
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+
+from legation.mesh import names
+from legation.mesh.model.access import ExtAuthz, Jwt
+from legation.mesh.model.service import Service
+from xds_server.compile.pack import duration, pack
+
+CLAIMS = "claims"
+"""Where the filter leaves the token's claims, in its metadata."""
+
+JWT_FILTER = "envoy.filters.http.jwt_authn"
+_FETCH_LIMIT, _FETCH_AGAIN = timedelta(seconds=5), timedelta(seconds=1)
+_PROVIDER = "issuer"
+
+
+def token_filters(name: str, service: Service) -> Sequence[HttpFilter]:
+    """Return what checks tokens; it comes before access control, which may look at claims."""
+    if service.jwt is None:
+        return ()
+    rules = [
+        *(jwt.RequirementRule(match=RouteMatch(path=path)) for path in service.jwt.exempt),
+        jwt.RequirementRule(match=RouteMatch(prefix="/"), requires=jwt.JwtRequirement(provider_name=_PROVIDER)),
+    ]
+    config = jwt.JwtAuthentication(providers={_PROVIDER: _provider(name, service.jwt)}, rules=rules)
+    return (HttpFilter(name=JWT_FILTER, typed_config=pack(config)),)
+
+
+def asking_filters(service: Service) -> Sequence[HttpFilter]:
+    """Return what asks another service; it comes after access control, which costs less."""
+    if service.ext_authz is None:
+        return ()
+    return (HttpFilter(name="envoy.filters.http.ext_authz", typed_config=pack(_ext_authz(service.ext_authz))),)
+
+
+def _provider(name: str, asked: Jwt) -> jwt.JwtProvider:
+    uri = HttpUri(uri=asked.jwks_uri, cluster=names.jwks_cluster(name), timeout=duration(_FETCH_LIMIT))
+    remote = jwt.RemoteJwks(
+        http_uri=uri,
+        cache_duration=duration(asked.jwks_ttl),
+        # a listener does not wait for an issuer that is down; requests are denied until its keys are there
+        async_fetch=jwt.JwksAsyncFetch(fast_listener=True, failed_refetch_duration=duration(_FETCH_AGAIN)),
+    )
+    return jwt.JwtProvider(
+        issuer=asked.issuer,
+        audiences=asked.audiences,
+        remote_jwks=remote,
+        require_expiration=True,
+        forward=asked.forward,
+        from_headers=list(_headers(asked)),
+        payload_in_metadata=CLAIMS,
+        claim_to_headers=[
+            jwt.JwtClaimToHeader(header_name=header, claim_name=claim)
+            for header, claim in sorted(asked.claim_to_headers.items())
+        ],
+    )
+
+
+def _headers(asked: Jwt) -> Iterator[jwt.JwtHeader]:
+    """Name where the token is. Without a name Envoy would take one from the query too, which is logged."""
+    if asked.from_header is None:
+        yield jwt.JwtHeader(name="Authorization", value_prefix="Bearer ")
+    else:
+        yield jwt.JwtHeader(name=asked.from_header)
+
+
+def _ext_authz(asked: ExtAuthz) -> Authz:
+    envoy = GrpcService.EnvoyGrpc(cluster_name=names.cluster(asked.service))
+    found = Authz(
+        grpc_service=GrpcService(envoy_grpc=envoy, timeout=duration(asked.timeout)),
+        transport_api_version=ApiVersion.V3,
+        failure_mode_allow=asked.failure_mode_allow,
+        include_peer_certificate=True,
+        clear_route_cache=False,
+    )
+    if asked.max_request_bytes is not None:
+        found.with_request_body.CopyFrom(
+            BufferSettings(max_request_bytes=asked.max_request_bytes, allow_partial_message=True)
+        )
+    return found

@@ -1,0 +1,68 @@
+"""`protocol: tcp`: connections instead of requests. Access is decided once for each, by who opens it.
+
+Servers that speak first need nothing more: a proxy connects to the next one before any byte has come.
+"""
+
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
+from envoy.extensions.filters.network.rbac.v3.rbac_pb2 import RBAC as RbacFilter  # noqa: N811 - Envoy has three
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
+from legation.mesh.model.connections import Connections
+from legation.mesh.model.expose import Expose
+from legation.mesh.model.service import Service
+from xds_server.compile import tls
+from xds_server.compile.access_log import Direction, tcp_access_log, writer
+from xds_server.compile.connection_limit import limit
+from xds_server.compile.listener import Chain, listener, shared
+from xds_server.compile.pack import duration, pack
+from xds_server.compile.rbac import Callers, rules
+
+_CONNECT_ATTEMPTS = 5
+"""A connection that no instance took has lost nothing: another one is tried."""
+
+
+def inbound_tcp_chain(name: str, service: Service, trust_domain: str, allowed: Callers) -> Chain:
+    """Return what the inbound listeners of a TCP service's instances share: mTLS, access control twice, the app."""
+    identities = [names.spiffe_id(trust_domain, caller) for caller in sorted(allowed)]
+    rbac = RbacFilter(stat_prefix=f"{names.INBOUND}.", rules=rules(trust_domain, allowed))
+    first = [
+        *limit(service.connections.max_connections),
+        Filter(name="envoy.filters.network.rbac", typed_config=pack(rbac)),
+    ]
+    proxy = _proxy("inbound", names.INBOUND, names.LOCAL_APP, name, service.connections)
+    filters = FilterChain(filters=[*first, proxy], transport_socket=tls.downstream_for(identities))
+    return shared(filters, names.INBOUND, "INBOUND")
+
+
+def outbound_tcp_chain(callee: str, called: Service, service: str) -> Chain:
+    """Return what a service's listeners for one called TCP service share."""
+    prefix = names.outbound_stat_prefix(callee)
+    proxy = _proxy("outbound", prefix, names.cluster(callee), service, called.connections)
+    return shared(FilterChain(filters=[proxy]), prefix, "OUTBOUND")
+
+
+def gateway_tcp_listener(
+    callee: str, called: Service, expose: Expose, port: int, node: InstanceSpec
+) -> tuple[bytes, bytes]:
+    """Return the serialised listener of an exposed TCP service: see gateway_listener."""
+    prefix = names.gateway_stat_prefix(callee)
+    proxy = _proxy("gateway", prefix, names.cluster(callee), names.GATEWAY, called.connections)
+    made = shared(FilterChain(filters=[proxy]), prefix, "INBOUND", reuse_port=True)
+    return listener(names.gateway_listener(port), (str(expose.address), port), made, writer(node))
+
+
+def _proxy(direction: Direction, prefix: str, cluster: str, service: str, asked: Connections) -> Filter:
+    config = TcpProxy(
+        stat_prefix=prefix,
+        cluster=cluster,
+        max_connect_attempts=UInt32Value(value=_CONNECT_ATTEMPTS),
+        access_log=[tcp_access_log(direction, service)],
+    )
+    if asked.idle_timeout is not None:
+        config.idle_timeout.CopyFrom(duration(asked.idle_timeout))
+    if asked.max_duration is not None:
+        config.max_downstream_connection_duration.CopyFrom(duration(asked.max_duration))
+    return Filter(name="envoy.filters.network.tcp_proxy", typed_config=pack(config))
