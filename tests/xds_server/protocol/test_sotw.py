@@ -419,3 +419,27 @@ def test_53_nothing_is_said_before_the_first_snapshot():
     assert client.ask("c") == []
     client.stream.update(snapshot())
     assert client.read() == ["c"]
+
+
+def test_a_stream_says_what_its_client_wants_and_has_not_answered() -> None:
+    client = SotwClient(SotwStream())
+    assert client.stream.wanted(CLUSTER) == frozenset()
+    client.request("c")
+    assert client.stream.wanted(CLUSTER) == frozenset()
+    client.stream.update(snapshot("c:a c:b e:a"))
+    client.ask("e", "a", "nobody")
+    assert client.stream.wanted(CLUSTER) == {"a", "b"}
+    assert client.stream.wanted(ENDPOINT) == {"a", "nobody"}
+    assert client.stream.unanswered == (CLUSTER, ENDPOINT)
+    client.settle()
+    assert client.stream.unanswered == ()
+
+
+def test_45_the_shortest_ttl_of_what_is_asked_for_is_known() -> None:
+    client = SotwClient.on()
+    client.stream.update(lasting())
+    assert client.stream.ttl is None
+    client.ask("e", "a")
+    assert client.stream.ttl == 3
+    client.publish("e:a")
+    assert client.stream.ttl is None
