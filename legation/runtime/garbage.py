@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from legation.runtime.tasks import pause
 
 SWEEP_EVERY = 600.0
-_YOUNG, _MIDDLE, _OLD = 100_000, 20, 100
+_YOUNG, _MIDDLE, _OLD = 20_000, 10, 10
 
 
 def in_large_portions() -> None:

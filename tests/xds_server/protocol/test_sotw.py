@@ -432,7 +432,7 @@ def test_a_stream_says_what_its_client_wants_and_has_not_answered() -> None:
     assert client.stream.wanted(ENDPOINT) == {"a", "nobody"}
     assert client.stream.unanswered == (CLUSTER, ENDPOINT)
     client.settle()
-    assert client.stream.unanswered == ()
+    assert not client.stream.unanswered
 
 
 def test_45_the_shortest_ttl_of_what_is_asked_for_is_known() -> None:
