@@ -79,6 +79,8 @@ class Streams:
             yield over
         finally:
             del self._lives[over]
+            if over.done() and not over.cancelled() and isinstance(end := over.exception(), End):
+                _let_go(end)
             over.cancel()
             if expiry is not None:
                 expiry.cancel()
@@ -154,8 +156,12 @@ def handler(converse: Callable[[Context], Awaitable[None]]) -> Handler:
     async def handle(_: object, context: Context) -> None:
         try:
             await converse(context)
+        except asyncio.CancelledError as cancelled:
+            _let_go(cancelled)
+            raise
         except Exception as error:  # noqa: BLE001 - a stream's root: whatever happens ends this stream alone
             end = _end(error)
+            _let_go(error)
             if end.code is not grpc.StatusCode.OK:
                 await context.abort(end.code, end.details)
 
@@ -205,6 +211,9 @@ async def run(streams: Streams, info: StreamInfo, writer: Writer, **works: Corou
     async def work_on(over: asyncio.Future[None], work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
+        except asyncio.CancelledError as cancelled:
+            _let_go(cancelled)
+            raise
         except Exception as error:  # noqa: BLE001 - whatever ends one task ends the stream, in the order below
             fail(over, error)
 
@@ -225,6 +234,17 @@ _CODES: Mapping[type[Exception], grpc.StatusCode] = {
     UnknownType: grpc.StatusCode.INVALID_ARGUMENT,
     Rejected: grpc.StatusCode.PERMISSION_DENIED,
 }
+
+
+def _let_go(error: BaseException) -> None:
+    """Break the cycles of a stream that is over: its errors hold its frames, and those hold its errors.
+
+    Else all that a stream had stays until the garbage collector looks at what is old, which is seldom.
+    """
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            _let_go(inner)
 
 
 def _end(error: Exception) -> End:
