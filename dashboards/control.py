@@ -40,6 +40,7 @@ def status(mesh: str) -> tuple[Panel, ...]:
 
 def changes(mesh: str) -> tuple[Panel, ...]:
     """Return xds_server's work."""
+    calm = f"0 * group({selector('xds_streams', mesh)})"
     took = f"sum by (le) (rate({selector('xds_convergence_seconds_bucket', mesh)}{WINDOW}))"
     return (
         lines(
@@ -53,10 +54,10 @@ def changes(mesh: str) -> tuple[Panel, ...]:
         ),
         lines(
             "Time to the last ACK",
-            "From a change until the last proxy has it. Gaps: no change. Seconds mean a slow or stuck proxy.",
+            "From a change until the last proxy has it. 0: no change. Seconds mean a slow or stuck proxy.",
             "s",
-            (f"histogram_quantile(0.5, {took}) or on () 0 * group({selector('xds_streams', mesh)})", "p50"),
-            (f"histogram_quantile(0.99, {took}) or on () 0 * group({selector('xds_streams', mesh)})", "p99"),
+            (f"(histogram_quantile(0.5, {took}) >= 0) or on () {calm}", "p50"),
+            (f"(histogram_quantile(0.99, {took}) >= 0) or on () {calm}", "p99"),
         ),
         lines(
             "Changes of mesh.yaml",

@@ -135,18 +135,26 @@ app.add_typer(render)
 
 @render.command("prometheus")
 def render_prometheus(
-    folder: Annotated[Path, typer.Argument(help="where to write rules/, tests/ and prometheus.yaml")],
+    folder: Annotated[Path, typer.Argument(help="where to write rules, tests and configurations")],
     file: MeshFile = None,
     state: StateOption = None,
     grafana_url: Annotated[str, typer.Option(help="where alerts find the dashboards")] = "http://localhost:3000",
     runbook_url: Annotated[
         str | None, typer.Option(help="where alerts find the runbooks; by default telemetry serves them itself")
     ] = None,
+    alertmanager: Annotated[str, typer.Option(help="host:port that Prometheus tells of alerts")] = "127.0.0.1:9093",
+    check: Annotated[
+        bool, typer.Option("--check", help="have promtool check it all, and run the alerts' tests")
+    ] = False,
 ) -> None:
     """Write Prometheus's settings, recording and alert rules, and promtool's tests of them."""
     from legation.cli import render as work  # noqa: PLC0415
 
-    work.prometheus(folder, *work.mesh_for(file, state), grafana_url, runbook_url)
+    work.prometheus(folder, *work.mesh_for(file, state), work.Links(grafana_url, runbook_url, alertmanager))
+    if check:
+        from legation.cli.check_rules import check as run  # noqa: PLC0415
+
+        run(folder)
 
 
 @render.command("grafana")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from dashboards.render import render_grafana
@@ -38,15 +39,25 @@ async def _document(folder: StateFolder) -> MeshDocument:
         raise fail(Exit.UNREACHABLE, f"no mesh runs from {folder.root}: {error}") from error
 
 
-def prometheus(folder: Path, mesh: Mesh, host: HostFile | None, grafana_url: str, runbook_url: str | None) -> None:
-    """Write what Prometheus needs; without a URL of runbooks, telemetry's own pages are linked."""
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where other programs are; without a URL of runbooks, telemetry's own pages are linked."""
+
+    grafana: str
+    runbooks: str | None
+    alertmanager: str
+
+
+def prometheus(folder: Path, mesh: Mesh, host: HostFile | None, links: Links) -> None:
+    """Write what Prometheus and Alertmanager need."""
     where = host or HostFile(mesh=mesh.mesh, file="", pid=0, block=0)
     components = {"xds_server": where.xds_metrics, "certmgr": where.certmgr_metrics, "telemetry": where.telemetry}
     target = Target(
         f"http://{where.telemetry}/sd",
         components,
-        grafana=grafana_url,
-        runbooks=runbook_url or f"http://{where.telemetry}/runbooks",
+        grafana=links.grafana,
+        runbooks=links.runbooks or f"http://{where.telemetry}/runbooks",
+        alertmanager=links.alertmanager,
     )
     _write(folder, render_prometheus(mesh, target))
     if host is None:

@@ -56,6 +56,7 @@ class Host:
         self.changes = Latest(0)
         self.registry = InstanceList(instances=())
         self.registry_live = False
+        self.registry_lost: float | None = None
         self.file_problems: tuple[str, ...] = ()
         self.stopping = asyncio.Event()
         self.components = {name: self._component(name) for name in COMPONENTS}
@@ -153,6 +154,8 @@ class Host:
         """Keep the newest registry; what was known stays while xds_server is away."""
 
         def lost(_: Exception, __: int) -> None:
+            if self.registry_live:
+                self.registry_lost = asyncio.get_running_loop().time()
             self.registry_live = False
             self.touch()
 

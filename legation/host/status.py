@@ -12,7 +12,7 @@ from legation.host.instances import Slot
 from legation.host.layout import gateway_url
 from legation.mesh import names
 from legation.runtime import http, process
-from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.client import SILENCE, ControlClient, ControlError
 from legation.runtime.control.messages import (
     CertmgrStatus,
     ComponentStatus,
@@ -165,7 +165,16 @@ async def _problems(host: Host, instances: Iterable[InstanceStatus]) -> list[str
     for name, component in host.components.items():
         if component.pid is None and component.state != "starting":
             problems.append(f"{name} is not running; its last words: {component.last_words() or '-'}")
-    return [*problems, *await _certificate_problems(host)]
+    return [*problems, *_silence(host), *await _certificate_problems(host)]
+
+
+def _silence(host: Host) -> list[str]:
+    """Say that xds_server runs and is not heard, and so how old what is shown is: a hung one is not down."""
+    lost, runs = host.registry_lost, host.components["xds_server"].pid is not None
+    if host.registry_live or lost is None or not runs:
+        return []
+    age = asyncio.get_running_loop().time() - lost
+    return [f"xds_server runs and has not been heard for {SILENCE + age:.0f} s: instances are shown as they were then"]
 
 
 def _named(instance: InstanceStatus) -> str:

@@ -9,6 +9,7 @@ from legation.mesh.model.mesh import Mesh
 from legation.mesh.types import format_duration
 from telemetry.rules import promql
 from telemetry.rules.alerting import alert_groups, alerts
+from telemetry.rules.alertmanager import alertmanager
 from telemetry.rules.conventions import COMPONENT, GRAFANA, INSTANCE, MESH, RUNBOOKS, SERVICE, dashboard_uid
 from telemetry.rules.promtool import render_case
 from telemetry.rules.recorded_tests import recorded_test
@@ -37,14 +38,17 @@ class Target:
     runbooks: str = RUNBOOKS
     """Where the pages of docs/runbooks are: a URL that their names are put behind."""
     grafana: str = GRAFANA
+    alertmanager: str = "127.0.0.1:9093"
+    """host:port; its own default."""
 
 
 def render_prometheus(mesh: Mesh, target: Target) -> Mapping[str, str]:
-    """Return the files by relative path: `rules/*.rules.yaml`, `tests/*.test.yaml` and `prometheus.yaml`."""
+    """Return the files by relative path: `rules/`, `tests/`, `prometheus.yaml` and `alertmanager.yaml`."""
     groups = all_groups(mesh)
     rules = {"groups": [_group(mesh, group, target) for group in groups]}
     return {
         "prometheus.yaml": dump(prometheus(mesh, target), HEAD),
+        "alertmanager.yaml": dump(alertmanager(mesh), HEAD),
         f"rules/{mesh.mesh}.rules.yaml": dump(rules, HEAD),
         **_tests(mesh, groups, target),
     }
@@ -111,6 +115,7 @@ def prometheus(mesh: Mesh, target: Target) -> dict[str, Any]:
             "evaluation_interval": format_duration(target.evaluation_interval),
         },
         "rule_files": ["rules/*.rules.yaml"],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [target.alertmanager]}]}]},
         "scrape_configs": [sidecars, *components],
     }
 

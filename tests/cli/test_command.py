@@ -1,5 +1,6 @@
 """The command's words, exit codes and formats, where no mesh runs."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,15 @@ def test_exit_codes(tmp_path: Path, words: tuple[str, ...], code: int, said: str
     done = legation(*words, home=tmp_path)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
+
+
+def test_what_is_rendered_is_checked_where_one_asks(tmp_path: Path) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("no promtool on the PATH: apt-get install prometheus")
+    (tmp_path / "mesh.yaml").write_text(GOOD)
+    done = legation("render", "prometheus", "out", "-f", "mesh.yaml", "--check", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "promtool has found no fault in 1 file of rules" in done.stderr
 
 
 def test_rules_and_dashboards_are_rendered_without_a_mesh_that_runs(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A whole mesh on one host, with fake components and fake instances: what runs follows the mesh file."""
 
+import asyncio
 import os
 import signal
 
@@ -186,8 +187,11 @@ def test_without_xds_server_the_last_registry_stays_but_nobody_is_synced(world: 
             await world.serves(host, "web-v1-0")
             assert instances(await collect(host))["web-v1-0"].synced
             host.registry_live = False
-            status = instances(await collect(host))["web-v1-0"]
-            assert (status.synced, status.healthy) == (False, True)
+            host.registry_lost = asyncio.get_running_loop().time() - 45
+            status = await collect(host)
+            web = instances(status)["web-v1-0"]
+            assert (web.synced, web.healthy) == (False, True)
+            assert any("xds_server runs and has not been heard for 60 s" in said for said in status.problems)
 
     play(scene)
 

@@ -1,7 +1,9 @@
 """Every rule and panel of the running shop, through a real Prometheus and promtool."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,9 @@ import pytest
 
 import dashboards.render
 import telemetry.rules.render
+from legation.host.layout import HostFile
 from legation.mesh.load import load
+from legation.runtime.state import StateFolder
 from tests.support.mesh import Mesh, legation, wait_for
 from tests.support.promql import empty_queries
 from tests.xds_server.serve.envoy import free_port
@@ -81,6 +85,29 @@ def test_every_query_returns_data_from_the_running_shop(shop: Mesh, tmp_path: Pa
     assert set(health.values()) == {"up"}, health
     for instance in ("web-v1-0", "orders-v1-0", "orders-v1-1", "legation-gateway-0"):
         assert instance in health
+
+
+def test_a_hung_xds_server_is_told_of(shop: Mesh) -> None:
+    """Stopped by SIGSTOP it is no dead one: its sockets take connections, and nothing answers."""
+    pid = shop.status().xds_server.pid
+    assert pid is not None
+    host = HostFile.read(StateFolder(shop.state).host_file)
+    assert host is not None
+    telemetry = f"http://{host.telemetry}/metrics"
+
+    def watches() -> set[str]:
+        text = httpx.get(telemetry, trust_env=False).text
+        return set(re.findall(r"^telemetry_watch_connected\{.*\} (\S+)$", text, re.MULTILINE))
+
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_for("telemetry finds both watches silent", lambda: watches() == {"0.0"}, 40)
+        wait_for("status says so", lambda: any("has not been heard" in p for p in shop.status().problems), 40)
+        assert shop.get("/").status_code == 200, "the data plane serves on"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_for("both are back", lambda: watches() == {"1.0"}, 30)
+    shop.settle()
 
 
 def ready(url: str) -> bool:

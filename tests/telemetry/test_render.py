@@ -10,10 +10,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from legation.mesh.load import load
+from telemetry.rules.alerting import alerts
+from telemetry.rules.alertmanager import INHIBITIONS
 from telemetry.rules.render import Target, render_prometheus
 from tests.telemetry.registry import MESH
 
 PROMTOOL = shutil.which("promtool") or ""
+AMTOOL = shutil.which("amtool")
 COMPONENTS = {"telemetry": "127.0.0.1:15080", "certmgr": "127.0.0.1:15012"}
 TARGET = Target("http://127.0.0.1:15080/sd", COMPONENTS)
 SOLO = "mesh: solo\ntrust_domain: solo.local\nservices: {only: {protocol: http, port: 80}}\ncertificates: {ttl: %s}\n"
@@ -58,6 +61,24 @@ def test_promtool_takes_the_rules_and_their_tests_pass(tmp_path, text):
     folder = written(tmp_path, text)
     promtool("check", "rules", "--lint=all", "--lint-fatal", *folder.glob("rules/*.rules.yaml"))
     promtool("test", "rules", *folder.glob("tests/*.test.yaml"))
+
+
+@pytest.mark.skipif(AMTOOL is None, reason="no amtool on the PATH: apt-get install prometheus-alertmanager")
+def test_alertmanager_takes_its_configuration(tmp_path):
+    assert AMTOOL
+    done = subprocess.run([AMTOOL, "check-config", written(tmp_path, MESH) / "alertmanager.yaml"], check=False)
+    assert done.returncode == 0
+
+
+def test_every_alert_that_holds_others_back_exists_and_so_do_they():
+    fired = {alert.name for alert in alerts(load(MESH, "mesh.yaml").mesh)}
+    named = {name for one in INHIBITIONS for name in (one.cause, *one.effects)}
+    assert named <= fired
+
+
+def test_no_alert_is_held_back_by_one_that_it_holds_back():
+    held = {one.cause: set(one.effects) for one in INHIBITIONS}
+    assert not [(a, b) for a, effects in held.items() for b in effects if a in held.get(b, ())]
 
 
 @real
