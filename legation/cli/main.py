@@ -172,6 +172,19 @@ def render_grafana(
 app.add_typer(certs)
 
 
+telemetry = typer.Typer(name="telemetry", help="What is measured, and what that costs.", no_args_is_help=True)
+app.add_typer(telemetry)
+
+
+@telemetry.command("cost")
+def telemetry_cost(file: MeshFile = None, state: StateOption = None, output: Output = Format.TABLE) -> None:
+    """Say how many series a mesh file makes in Prometheus, before it is applied."""
+    from legation.cli import cost  # noqa: PLC0415
+    from legation.cli.render import mesh_for  # noqa: PLC0415
+
+    cost.show(mesh_for(file, state)[0], output)
+
+
 def main() -> None:
     """Run the command; an unexpected error is exit code 1 with its reason, a broken pipe is nothing."""
     try:

@@ -1,5 +1,6 @@
 """The command's words, exit codes and formats, where no mesh runs."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,15 @@ def test_exit_codes(tmp_path: Path, words: tuple[str, ...], code: int, said: str
     done = legation(*words, home=tmp_path)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
+
+
+def test_the_cost_of_a_mesh_is_said_before_it_is_applied(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text(GOOD)
+    done = legation("telemetry", "cost", "-f", "mesh.yaml", "-o", "json", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["total"] == sum(service["total"] for service in said["services"])
+    assert "all" in legation("telemetry", "cost", "-f", "mesh.yaml", home=tmp_path).stdout
 
 
 def test_what_is_rendered_is_checked_where_one_asks(tmp_path: Path) -> None:

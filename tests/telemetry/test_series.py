@@ -4,6 +4,8 @@ import httpx
 import pytest
 
 from legation.mesh import names
+from legation.mesh.load import load
+from telemetry.cost import costs, sidecar
 from tests.xds_server.compile.fleet import Fleet, wait_for
 
 CALLED = ("a", "b", "c", "d", "e")
@@ -37,6 +39,16 @@ def test_a_sidecar_with_five_calls_has_at_most_200_series(web):
 
     wait_for(all_are_timed)
     found = scraped(web)
+    assert len(found) == sidecar(load(TEXT, "mesh.yaml").mesh, "web"), "what `legation telemetry cost` says"
     assert 100 < len(found) <= 200, "\n".join(found)
     for name in CALLED:
         assert any(f'prefix="outbound_{name}"' in line and 'class="5"' in line for line in found)
+
+
+def test_a_mesh_costs_what_its_instances_cost_together():
+    text = TEXT.replace("calls: [a, b, c, d, e]", "calls: [a], expose: {port: 80}")
+    mesh = load(f"{text}workloads:\n  - {{service: web, instances: 3, command: [x]}}\n", "mesh.yaml").mesh
+    found = {cost.service: (cost.series, cost.instances, cost.total) for cost in costs(mesh)}
+    assert found["web"] == (73, 3, 219)
+    assert found["a"] == (44, 0, 0)
+    assert found["legation-gateway"][1] == 2
