@@ -76,7 +76,9 @@ class Response:
 
     def __str__(self) -> str:
         kind = self.type_url.rpartition(".")[2]
-        return f"{kind} {self.values}" + (f" without {', '.join(self.removed)}" if self.removed else "")
+        return f"{kind} {dict(sorted(self.values.items()))}" + (
+            f" without {', '.join(self.removed)}" if self.removed else ""
+        )
 
 
 @dataclass(slots=True)
