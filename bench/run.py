@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from bench import apply_mesh, compile_change, fanout, footprint, handover
+from bench import apply_mesh, certs, compile_change, fanout, footprint, handover
 from bench.program import Broken
 from bench.report import Figure
 
@@ -36,11 +36,17 @@ async def _apply(_: int, __: float) -> AsyncIterator[Figure]:
         yield figure
 
 
+async def _certs(_: int, __: float) -> AsyncIterator[Figure]:
+    async for figure in certs.figures():
+        yield figure
+
+
 BENCHES: Mapping[str, Callable[[int, float], AsyncIterator[Figure]]] = {
     "fanout": _fanout,
     "handover": _handover,
     "footprint": _footprint,
     "apply": _apply,
+    "certs": _certs,
 }
 
 

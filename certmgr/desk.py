@@ -12,6 +12,9 @@ from certmgr.revocation import CannotRevoke, Revocation
 from legation.runtime.clock import Clock
 from legation.runtime.control.messages import RevokeReport, RevokeRequest
 
+_PATIENCE = 2.0
+"""Seconds for the proxies to take a new certificate before the old one is revoked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Desk:
@@ -37,12 +40,14 @@ class Desk:
                 self.agent.shut_out(name)
         else:
             await self._renew(hit)
-        await self.revocation.revoke(records, request.by)
+            await self.agent.acknowledged(hit, _PATIENCE)
+        unsynced = await self.revocation.revoke(records, request.by, request.wait, gently=not request.shut_out)
         proxies = await self.agent.acknowledged(tuple(in_use), request.wait)
         return RevokeReport(
             serials=tuple(record.serial for record in records),
             renewed=() if request.shut_out else tuple(hit),
             proxies=tuple(report for report in proxies if report.streams),
+            unsynced=unsynced,
             seconds=self.clock.now() - started,
         )
 

@@ -6,7 +6,7 @@ revoked in Vault by others is looked for every few seconds.
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from certmgr.ledger import Ledger
 from certmgr.metrics import Metrics
 from certmgr.store import read, write
 from legation.runtime.clock import Clock
+from legation.runtime.control.messages import Revoked
 from legation.runtime.tasks import pause
 
 log = structlog.get_logger(__name__)
@@ -45,14 +46,20 @@ class Revocation:
         clock: Clock,
         metrics: Metrics,
         show: Callable[[Crl | None], None],
+        tell: Callable[[Revoked], Awaitable[tuple[str, ...]]],
         poll: float,
     ) -> None:
-        """Prepare; `show` gives proxies a list, or none. `file` keeps it, so that a restart shows it at once."""
+        """Prepare; `show` gives proxies a list, or none. `file` keeps it, so that a restart shows it at once.
+
+        `tell` has xds_server deny on open connections what is revoked, and says whose proxies do not know yet.
+        """
+        self._tell = tell
         self._vault, self._login, self._ledger, self._file = vault, login, ledger, file
         self._clock, self._metrics, self._show, self._poll = clock, metrics, show, poll
         self._issuer: x509.Certificate | None = None
         self._rotated_for: frozenset[str] = frozenset()
-        self._lock = asyncio.Lock()
+        self._order = asyncio.Lock()
+        self._nothing_told = False
         self.crl: Crl | None = None
         self.problem: str | None = None
 
@@ -70,7 +77,9 @@ class Revocation:
         """Look for news every few seconds; never show a list that has ended."""
         while True:
             try:
-                await self.refresh()
+                async with self._order:
+                    await self.refresh()
+                    await self.deny()
             except (VaultError, BadCrl, Damaged, OSError) as error:
                 if self.crl is not None and self.problem != str(error):  # before there was one, Vault just starts
                     log.warning("no new list of revoked certificates", reason=str(error))
@@ -78,26 +87,39 @@ class Revocation:
             self._drop_ended()
             await pause(self._poll * random.uniform(0.8, 1.0))  # noqa: S311 - no secret
 
+    async def deny(self, wait: float = 0.0, *, gently: bool = False) -> tuple[str, ...]:
+        """Have requests on open connections denied; said again at each look, as xds_server may be a new one."""
+        serials = self.revoked()
+        if self.crl is None or (not serials and self._nothing_told):
+            return ()
+        unsynced = await self._tell(Revoked(serials=serials, wait=wait, gently=gently))
+        self._nothing_told = not serials and not unsynced
+        return unsynced
+
     async def refresh(self, holds: Sequence[str] = ()) -> None:
         """Get the list; have it made anew where it lacks what Vault says is revoked. Raises when there is none."""
-        async with self._lock:
-            found = await asyncio.to_thread(self._look, tuple(holds))
-            self.problem = None
-            if self.crl is None or found.pem != self.crl.pem:
-                await asyncio.to_thread(write, self._file, found.pem)
-                self._take(found)
+        found = await asyncio.to_thread(self._look, tuple(holds))
+        self.problem = None
+        if self.crl is None or found.pem != self.crl.pem:
+            await asyncio.to_thread(write, self._file, found.pem)
+            self._take(found)
 
-    async def revoke(self, records: Sequence[Record], by: str) -> None:
-        """Revoke certificates, and show the list that has them; CannotRevoke, VaultError or BadCrl when it fails."""
+    async def revoke(self, records: Sequence[Record], by: str, wait: float, *, gently: bool) -> tuple[str, ...]:
+        """Revoke certificates, and show the list that has them; return whose proxies still serve open connections.
+
+        CannotRevoke, VaultError or BadCrl when it fails.
+        """
         if self._login is None:
             raise CannotRevoke("this host has no credential of its own: revoke in Vault, and it is seen here")
-        for record in records:
-            request = await asyncio.to_thread(self._login.call, partial(self._revoke, record))
-            done = replace(record, what="revoke", time=self._clock.now(), request_id=request, by=by, certificate="")
-            await asyncio.to_thread(self._ledger.add, done)
-            log.info("certificate revoked", identity=record.identity, serial=record.serial)
-        await asyncio.to_thread(self._login.call, partial(rotate, self._vault))
-        await self.refresh([record.serial for record in records])
+        async with self._order:  # a look in between would deny before the owner has moved on
+            for record in records:
+                request = await asyncio.to_thread(self._login.call, partial(self._revoke, record))
+                done = replace(record, what="revoke", time=self._clock.now(), request_id=request, by=by, certificate="")
+                await asyncio.to_thread(self._ledger.add, done)
+                log.info("certificate revoked", identity=record.identity, serial=record.serial)
+            await asyncio.to_thread(self._login.call, partial(rotate, self._vault))
+            await self.refresh([record.serial for record in records])
+            return await self.deny(wait, gently=gently)
 
     def _revoke(self, record: Record, token: Token) -> str:
         return revoke(self._vault, token, record.certificate)

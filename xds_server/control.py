@@ -14,6 +14,7 @@ from legation.mesh import names
 from legation.runtime.control.messages import (
     InstanceState,
     MeshDocument,
+    Revoked,
     SidecarPlan,
     SidecarRequest,
     Transition,
@@ -48,6 +49,7 @@ class Control:
             Route("/instances/{id}/{verb}", self.post_transition, methods=["POST"]),
             Route("/sidecars", self.post_sidecar, methods=["POST"]),
             Route("/services/{service}/unsynced", self.get_unsynced),
+            Route("/revoked", self.put_revoked, methods=["PUT"]),
             Route("/status", self.get_status),
         ]
 
@@ -113,6 +115,15 @@ class Control:
         """Return the callers' proxies that have not ACKed the newest endpoints of a service within `wait` seconds."""
         wait = min(30.0, float(request.query_params.get("wait", "0")))
         unsynced = await self._plane.converged(frozenset([request.path_params["service"]]), wait)
+        return reply(TransitionResult(unsynced=unsynced))
+
+    async def put_revoked(self, request: Request) -> Response:
+        """Take the serials of all revoked certificates; return whose proxies have not ACKed within `wait` seconds."""
+        said = msgspec.json.decode(await request.body(), type=Revoked)
+        try:
+            unsynced = await self._plane.revoke(frozenset(said.serials), min(30.0, said.wait), gently=said.gently)
+        except StoreFailed as failed:
+            raise HTTPException(507, f"what is revoked could not be stored: {failed}") from failed
         return reply(TransitionResult(unsynced=unsynced))
 
     async def get_status(self, _: Request) -> Response:

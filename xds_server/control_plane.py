@@ -22,6 +22,9 @@ from xds_server.snapshot import Snapshot
 
 log = structlog.get_logger()
 
+_PATIENCE = 1.0
+"""Seconds that a certificate which is to be revoked still serves a proxy that does not answer."""
+
 _LOOK_EVERY = 0.005
 """Seconds between looks at who has answered: with thousands of streams each look is worth some."""
 
@@ -35,6 +38,7 @@ class ControlPlane:
         self.registry = Registry()
         self.publisher = Publisher(self.registry, clock, metrics)
         self.applier = Applier(store, metrics, self.publisher.fleet.nodes, self._adopt)
+        self._store = store
         self._persister = Persister(self.registry, store, metrics)
         self.instances = Latest(InstanceList(instances=()))
         self.wake = asyncio.Event()
@@ -49,6 +53,7 @@ class ControlPlane:
     def restore(self) -> None:
         """Take the mesh and the instances of our last life."""
         self._persister.restore(self._clock.now())
+        self.publisher.revoked = self._store.revoked()
         self.applier.restore()
         self.publish_instances()
 
@@ -59,6 +64,23 @@ class ControlPlane:
             await self.publisher.publish_all()
             self.stale.set()
         return result
+
+    async def revoke(self, serials: frozenset[str], wait: float, *, gently: bool = False) -> tuple[str, ...]:
+        """Deny what peers with these certificates ask for; return whose proxies have not ACKed that in time.
+
+        Gently: their owners have new ones, and are first to use them on new connections.
+        """
+        if serials != self.publisher.revoked:
+            await asyncio.to_thread(self._store.save_revoked, serials)
+            if gently:
+                await self.publisher.renew_connections(serials)
+                await self._answered(self._everybody(), _PATIENCE)
+            await self.publisher.revoke(serials)
+            log.info("revoked", certificates=len(serials))
+        return await self._answered(self._everybody(), wait)
+
+    def _everybody(self) -> frozenset[str]:
+        return frozenset(stream.node.service for stream in self.publisher.fleet.streams.values())
 
     async def connected(self, node: InstanceSpec, spiffe_id: str) -> tuple[int, Latest[Snapshot]]:
         """Take a stream of an instance; return its key and its snapshots. StaleBoot or ForeignId: it may have none."""
@@ -131,7 +153,10 @@ class ControlPlane:
 
     async def converged(self, services: frozenset[str], limit: float) -> tuple[str, ...]:
         """Wait until every proxy concerned has answered the newest; return those that have not in time."""
-        callers, fleet = self.publisher.callers(services), self.publisher.fleet
+        return await self._answered(self.publisher.callers(services), limit)
+
+    async def _answered(self, callers: frozenset[str], limit: float) -> tuple[str, ...]:
+        fleet = self.publisher.fleet
         try:
             async with asyncio.timeout(limit):
                 async for _ in fleet.acknowledged.watch():

@@ -29,11 +29,13 @@ class Publisher:
         self.fleet = Fleet()
         self.specifiers: dict[str, Latest[bytes]] = {}
         self.outages: dict[str, Outage] = {}
+        self.revoked: frozenset[str] = frozenset()
         self._convergence = Convergence()
 
     def adopt(self, compiler: Compiler, services: Iterable[str]) -> None:
         """Publish from now on what another mesh says."""
         self.compiler = compiler
+        compiler.revoke(self.revoked)
         known, self.outages = self.outages, {}
         for service in services:
             self._look_for_outage(service, known.get(service))
@@ -58,6 +60,19 @@ class Publisher:
         for instance, specifier in self.specifiers.items():
             if (entry := self._registry.entries.get(instance)) is not None:
                 specifier.set(self.specifier(entry.node))
+
+    async def renew_connections(self, serials: frozenset[str]) -> None:
+        """Have all callers make new connections, before these certificates are revoked."""
+        if self.compiler is not None:
+            self.compiler.renew_connections(serials)
+            await self._tell(tuple(self.fleet.streams))
+
+    async def revoke(self, serials: frozenset[str]) -> None:
+        """Deny what peers with these certificates ask for, and no others."""
+        self.revoked = serials
+        if self.compiler is not None:
+            self.compiler.revoke(serials)
+            await self._tell(tuple(self.fleet.streams))
 
     def callers(self, services: Iterable[str]) -> frozenset[str]:
         """Return whose proxies have the endpoints of these services."""

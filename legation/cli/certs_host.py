@@ -91,9 +91,11 @@ def revoke(state: StateFolder, what: str, form: Format, *, shut_out: bool, wait:
     late = [proxy for proxy in report.proxies if proxy.acknowledged < proxy.streams]
     for proxy in late:
         chatter(f"proxies of {proxy.name}: {proxy.acknowledged} of {proxy.streams} streams have taken it")
-    if not late:
+    if report.unsynced:
+        chatter(f"open connections may still be served by: {', '.join(report.unsynced)}")
+    if not late and not report.unsynced:
         chatter(f"all proxies of this host know, {report.seconds:.1f} s after it was asked for")
-    return Exit.TIMEOUT if late else Exit.OK
+    return Exit.TIMEOUT if late or report.unsynced else Exit.OK
 
 
 def verify(state: StateFolder) -> Exit:

@@ -31,7 +31,7 @@ def test_stored_certificate_is_served_again_and_not_issued_again(tmp_path):
     asyncio.run(main())
 
 
-def test_everything_expired_at_start_is_issued_anew(tmp_path):
+def test_attack_34_everything_expired_at_start_is_issued_anew(tmp_path):
     """After a suspend longer than every life: an expired certificate is not even shown, as proxies would take it."""
 
     async def main():
@@ -142,7 +142,7 @@ def test_only_what_set_up_can_mend_is_reported_to_it(tmp_path, error, asked):
     asyncio.run(main())
 
 
-def test_renewal_on_request_beside_the_timer_is_one_at_a_time(tmp_path):
+def test_attack_32_renewal_on_request_beside_the_timer_is_one_at_a_time(tmp_path):
     async def main():
         async with world(tmp_path) as here:
             await here.ready()
@@ -156,7 +156,7 @@ def test_renewal_on_request_beside_the_timer_is_one_at_a_time(tmp_path):
     asyncio.run(main())
 
 
-def test_disk_that_is_full_is_a_failure_like_others(tmp_path, monkeypatch):
+def test_attack_28_disk_that_is_full_is_a_failure_like_others(tmp_path, monkeypatch):
     """What could not be kept is not served either: after a restart nobody would know it."""
 
     async def main():

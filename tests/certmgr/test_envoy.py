@@ -112,7 +112,7 @@ def test_envoy_serves_what_certmgr_holds(tmp_path):
     asyncio.run(main())
 
 
-def test_envoy_refusal_is_seen(tmp_path):
+def test_attack_37_envoy_refusal_is_seen(tmp_path):
     """A key that does not fit (no check of ours would let it through) is NACKed; the old secret goes on."""
 
     async def main():

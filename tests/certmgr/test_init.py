@@ -208,7 +208,7 @@ def test_token_that_may_not_is_told_so(there, operator):
     assert "docs/vault.md has the policy that can" in done.stderr
 
 
-def test_untrusted_certificate_is_said_with_its_fix(there):
+def test_attack_19_untrusted_certificate_is_said_with_its_fix(there):
     boss = Operator(trusting_another(there))
     done = boss("init", "--dry-run")
     assert done.returncode == 4

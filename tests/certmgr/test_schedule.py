@@ -144,7 +144,7 @@ def test_forgotten_identity_takes_nothing_back():
     assert not schedule.ready(0)
 
 
-def test_clock_that_goes_back_issues_nothing():
+def test_attack_24_clock_that_goes_back_issues_nothing():
     schedule = Schedule(300)
     schedule.add("orders", HOUR, 7200, life=life(7200, HOUR))
     assert schedule.tick(0) == ()

@@ -98,7 +98,7 @@ async def vault_is(here: Host, state: str) -> bool:
     return status is not None and status.vault == state
 
 
-def test_dead_openbao_is_waited_out(here):
+def test_attack_16_dead_openbao_is_waited_out(here):
     """While it is dead the old certificate is served and the error is said; then renewal works by itself."""
 
     async def main():
@@ -192,7 +192,7 @@ async def gone(here: Host, name: str) -> bool:
     return not here.folder.sds(name).exists()
 
 
-def test_forced_renewals_pile_into_few(here):
+def test_attack_32_forced_renewals_pile_into_few(here):
     """Renewals that are asked for together each see a certificate that was issued after they asked."""
 
     async def main():
@@ -224,7 +224,7 @@ def test_lives_of_a_minute_are_renewed_at_half(state):
     asyncio.run(main())
 
 
-def test_no_secret_gets_out(here):
+def test_attack_36_no_secret_gets_out(here):
     """Keys, secret ids and tokens are in their files alone: not in logs, arguments, metrics, status or other files."""
 
     async def main():
@@ -314,7 +314,7 @@ def test_metrics_say_what_is(here):
     asyncio.run(main())
 
 
-def test_second_certmgr_on_a_folder_exits(here):
+def test_attack_31_second_certmgr_on_a_folder_exits(here):
     """And says why; the first one goes on."""
 
     async def main():

@@ -120,7 +120,7 @@ def sign(ca, token, role, uri, request=None, **more):
         ("config/issuers", ORDERS.spiffe_id),
     ],
 )
-def test_token_of_a_service_signs_its_own_name_by_its_own_role_alone(ca, path, uri):
+def test_attack_07_token_of_a_service_signs_its_own_name_by_its_own_role_alone(ca, path, uri):
     token = ca.vault.login(ca.given["orders"])
     body = {"csr": leaf_request(new_key()), "uri_sans": uri, "ttl": "60s"}
     with pytest.raises(Rejected if path == "sign/service" else Denied):
@@ -158,7 +158,7 @@ EVIL = {
 
 
 @pytest.mark.parametrize("extensions", EVIL.values(), ids=EVIL)
-def test_request_that_wants_more_gets_only_its_own_name(ca, extensions):
+def test_attack_02_03_04_request_that_wants_more_gets_only_its_own_name(ca, extensions):
     leaf = x509.load_pem_x509_certificate(
         sign(ca, ca.vault.login(ca.given["orders"]), "service", ORDERS.spiffe_id, evil(*extensions)).encode()
     )
@@ -170,7 +170,7 @@ def test_request_that_wants_more_gets_only_its_own_name(ca, extensions):
         leaf.extensions.get_extension_for_class(x509.BasicConstraints)
 
 
-def test_weak_or_other_keys_are_refused(ca):
+def test_attack_05_weak_or_other_keys_are_refused(ca):
     token = ca.vault.login(ca.given["orders"])
     for key in (rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP224R1())):
         request = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, hashes.SHA256())
@@ -178,14 +178,14 @@ def test_weak_or_other_keys_are_refused(ca):
             sign(ca, token, "service", ORDERS.spiffe_id, request.public_bytes(Encoding.PEM).decode())
 
 
-def test_broken_request_is_refused(ca):
+def test_attack_06_broken_request_is_refused(ca):
     token = ca.vault.login(ca.given["orders"])
     for request in ("", "no", leaf_request(new_key())[:200]):
         with pytest.raises(VaultError):
             sign(ca, token, "service", ORDERS.spiffe_id, request or " ")
 
 
-def test_role_that_someone_widened_is_noticed_in_the_answer(ca):
+def test_attack_18_role_that_someone_widened_is_noticed_in_the_answer(ca):
     """Vault obeys whoever rules it; we do not serve what was not asked for."""
     operator = ca.bao.operator()
     ca.vault.call(operator, "patch", f"{INT_MOUNT}/roles/service", {"server_flag": False})

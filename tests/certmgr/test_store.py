@@ -41,7 +41,7 @@ def test_bundle_comes_back_as_it_was(store):
     [b"", b"\0" * 5000, render(BUNDLE)[:-40], render(BUNDLE)[:300], BUNDLE.chain_pem(), BUNDLE.key_pem(), b"<html>"],
     ids=["empty", "zeros", "cut at the end", "cut at the start", "no key", "only a key", "html"],
 )
-def test_damaged_bundle_is_refused(store, content):
+def test_attack_29_damaged_bundle_is_refused(store, content):
     path = store.folder / "identities" / "orders.pem"
     path.touch(mode=0o600)
     path.write_bytes(content)
@@ -49,14 +49,14 @@ def test_damaged_bundle_is_refused(store, content):
         store.bundle("orders")
 
 
-def test_bundle_that_others_can_read_is_refused(store):
+def test_attack_29_bundle_that_others_can_read_is_refused(store):
     store.save_bundle("orders", BUNDLE)
     (store.folder / "identities" / "orders.pem").chmod(0o644)
     with pytest.raises(Damaged, match=r"open to other users \(mode 0644\): chmod it to 0600"):
         store.bundle("orders")
 
 
-def test_bundle_of_another_user_says_whose_it_is(store, monkeypatch):
+def test_attack_29_bundle_of_another_user_says_whose_it_is(store, monkeypatch):
     """Its mode is as it should be: the owner is what is wrong."""
     store.save_bundle("orders", BUNDLE)
     ours = os.geteuid()
@@ -124,7 +124,7 @@ def test_second_holder_is_told_and_a_dead_one_lets_go(tmp_path):
         pass
 
 
-def test_killed_at_any_step_a_file_is_old_or_new(tmp_path):
+def test_attack_30_killed_at_any_step_a_file_is_old_or_new(tmp_path):
     """Each system call of a write is the last one, once: strace is not needed, the calls are few and named."""
     target = tmp_path / "file"
     for call in ("open", "fdopen", "fsync", "replace"):

@@ -79,7 +79,7 @@ def server(*answers: tuple[int, dict | str], headers: dict | None = None) -> Ite
         (418, {"errors": ["tea"]}, Broken),
     ],
 )
-def test_answers_are_told_apart(status, body, error):
+def test_attack_17_answers_are_told_apart(status, body, error):
     with server((status, body)) as (vault, _), pytest.raises(VaultError) as caught:
         vault.call(CANARY, "get", "some/path")
     assert type(caught.value) is error
@@ -96,7 +96,7 @@ def test_nobody_there_is_unreachable(tmp_path):
         assert caught.value.__suppress_context__
 
 
-def test_redirect_is_not_followed_with_the_token():
+def test_attack_17_redirect_is_not_followed_with_the_token():
     with server((200, {"data": {}})) as (other, robbed):
         there = {"location": f"{other.address.url}/v1/x"}
         with server((307, ""), headers=there) as (vault, _), pytest.raises(Broken, match="answered 307"):
@@ -124,7 +124,7 @@ def test_health(status, state):
 @pytest.mark.parametrize(
     "name", ["../sign-verbatim", "a/b", "*", "a\0b", "", "UPPER", "\u0430", "x" * 300, "-a", "a b"]
 )
-def test_names_that_reach_elsewhere_are_refused(name):
+def test_attack_08_names_that_reach_elsewhere_are_refused(name):
     with pytest.raises(ValueError, match="no role's name"):
         checked_name(name)
     with pytest.raises(ValueError, match="no path"):

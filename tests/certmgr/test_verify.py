@@ -61,7 +61,7 @@ def test_what_was_asked_for_is_taken():
 
 
 @pytest.mark.parametrize(("wrong", "said"), WRONG.values(), ids=WRONG)
-def test_wrong_answer_is_refused(wrong, said):
+def test_attack_18_wrong_answer_is_refused(wrong, said):
     assert any(fault.startswith(said) for fault in faults(CA.issue(ORDERS, **wrong), ORDERS, CA.root, NOW))
 
 

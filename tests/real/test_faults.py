@@ -21,7 +21,7 @@ from cryptography import x509
 
 from tests.support.echo import answers, echo_in
 from tests.support.load import Mixed, Request
-from tests.support.mesh import PLAIN, Mesh, running, wait_for
+from tests.support.mesh import PLAIN, Mesh, legation, running, wait_for
 from tests.support.steady import CONNECTIONS, Steady, Window
 
 ORDER = Request("POST", "/orders", b'{"item": "tea", "quantity": 1}', {"content-type": "application/json"})
@@ -144,6 +144,22 @@ def test_a_hung_component_costs_no_request(shop: Mesh, steady: Steady, component
         steady.load_for(5)
         kill(pid, signal.SIGCONT)
         shop.settle()
+    nothing_lost(window)
+
+
+def test_three_rotations_of_everything_cost_no_request(shop: Mesh, steady: Steady) -> None:
+    with steady.window("three rotations of every certificate") as window:
+        for _ in range(3):
+            assert legation("certs", "rotate", "--all", "--state", str(shop.state)).returncode == 0
+    nothing_lost(window)
+
+
+def test_a_revocation_costs_its_owner_no_request(shop: Mesh, steady: Steady) -> None:
+    """Those whose certificates are revoked have new ones, on new connections, before the old ones are denied."""
+    with steady.window("web's and orders' certificates are revoked") as window:
+        for service in ("web", "orders"):
+            done = legation("certs", "revoke", service, "--state", str(shop.state))
+            assert done.returncode == 0, done.stderr
     nothing_lost(window)
 
 

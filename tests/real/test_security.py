@@ -145,7 +145,7 @@ def allowed(path: str) -> bool:
     return urlsplit(path).path == "/open" or path.startswith("/public/")
 
 
-def test_a_certificate_of_another_authority_is_refused(shop: Mesh, tmp_path: Path) -> None:
+def test_attack_22_a_certificate_of_another_authority_is_refused(shop: Mesh, tmp_path: Path) -> None:
     """It says spiffe://shop.local/web; the handshake fails, and Envoy says why."""
     stranger = Authority(time.time()).issue(IdentitySpec("web", "spiffe://shop.local/web", 600))
     forged = peer(tmp_path, root_of(shop), render(stranger))
@@ -168,7 +168,7 @@ def test_tls_below_1_3_is_refused(shop: Mesh, web: Peer) -> None:
         web.ask(inbound(shop, "catalog-v1-0"), "GET", "/items")
 
 
-def test_plain_http_to_an_inbound_port_is_refused(shop: Mesh) -> None:
+def test_attack_20_plain_http_to_an_inbound_port_is_refused(shop: Mesh) -> None:
     """The connection is closed without an HTTP answer, at every instance."""
     for service in shop.status().services:
         for instance in service.instances:

@@ -28,6 +28,7 @@ class Callees:
     def __init__(self, mesh: SourcedMesh, connection_life: timedelta) -> None:
         """Take a valid mesh."""
         self._source, self._mesh, self._life = mesh, mesh.mesh, connection_life
+        self._connections = ""
         self._clusters: dict[str, tuple[Resource, ...]] = {}
         self._targets: dict[str, tuple[str | None, ...]] = {}
         self._routed: dict[str, tuple[Outage | None, Resource]] = {}
@@ -38,6 +39,15 @@ class Callees:
         if name not in self._targets:
             self._targets[name] = targets(self._mesh.services[name])
         return self._targets[name]
+
+    def renew_connections(self, mark: str) -> None:
+        """Have callers make new connections, with the certificates that they have by now; the old ones end in peace.
+
+        Envoy keeps a connection when its certificate is renewed. A cluster that differs, if only in
+        a mark, is a new one to it, and takes the place of the old one as soon as it is warm.
+        """
+        self._connections = mark
+        self._clusters.clear()
 
     def clusters(self, name: str) -> tuple[Resource, ...]:
         """Return a service's clusters: one a target of its routes."""
@@ -51,6 +61,8 @@ class Callees:
         answering = [name, *([service.failover] if service.failover else [])]
         identities = [names.spiffe_id(self._mesh.trust_domain, s) for s in answering]
         proto = service_cluster(cluster, name, service, identities, self._life)
+        if self._connections:
+            proto.metadata.filter_metadata["legation"].update({"connections": self._connections})
         return resource(kinds.CLUSTER, cluster, proto, self._source.position("services", name))
 
     def routes(self, name: str, outage: Outage | None) -> Resource:

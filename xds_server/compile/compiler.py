@@ -7,6 +7,7 @@ and its app's cluster. An endpoint change makes one assignment and one new mappi
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from hashlib import sha256
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
@@ -62,6 +63,18 @@ class Compiler:
         self._clusters: dict[str, Resources] = {}
         self._placed: dict[tuple[str, str], tuple[Group, Resources]] = {}
         self._kept: dict[str, tuple[InstanceSpec, Kept]] = {}
+
+    def revoke(self, serials: frozenset[str]) -> None:
+        """Deny what peers with these certificates ask for, from now on."""
+        self.renew_connections(serials)
+        self._own.revoke(serials)
+
+    def renew_connections(self, serials: frozenset[str]) -> None:
+        """Have all callers make new connections, once for each set of revoked certificates."""
+        mark = sha256(",".join(sorted(serials)).encode()).hexdigest()[:16] if serials else ""
+        self._callees.renew_connections(mark)
+        self._clusters.clear()
+        self._kept.clear()
 
     def snapshot(
         self,

@@ -30,16 +30,24 @@ FORBIDDEN_PREFIXES = ("x-envoy-", "x-legation-")
 
 
 def connection_manager(
-    direction: Direction, stat_prefix: str, routes: str, service: str, filters: Iterable[HttpFilter] = ()
+    direction: Direction,
+    stat_prefix: str,
+    routes: str,
+    service: str,
+    filters: Iterable[HttpFilter] = (),
+    mutations: Iterable[HeaderMutation] = (),
 ) -> HttpConnectionManager:
-    """Return a manager whose routes come over ADS by the name `routes`; each direction adds to it."""
+    """Return a manager whose routes come over ADS by the name `routes`; each direction adds to it.
+
+    `mutations` change a request's headers before anything reads them.
+    """
     return HttpConnectionManager(
         codec_type=HttpConnectionManager.CodecType.AUTO,
         stat_prefix=stat_prefix,
         rds=Rds(route_config_name=routes, config_source=ads()),
         http_filters=[*filters, router()],
         access_log=[access_log(direction, service)],
-        early_header_mutation_extensions=[_forget_forbidden()],
+        early_header_mutation_extensions=[_early(mutations)],
         normalize_path=BoolValue(value=True),
         server_name=SERVER_NAME,
         server_header_transformation=HttpConnectionManager.ServerHeaderTransformation.PASS_THROUGH,
@@ -57,12 +65,12 @@ def router() -> HttpFilter:
     return HttpFilter(name="envoy.filters.http.router", typed_config=pack(Router(suppress_envoy_headers=True)))
 
 
-def _forget_forbidden() -> TypedExtensionConfig:
-    mutations = [
+def _early(more: Iterable[HeaderMutation]) -> TypedExtensionConfig:
+    forget = [
         HeaderMutation(remove_on_match=HeaderMutation.RemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
         for prefix in FORBIDDEN_PREFIXES
     ]
     return TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
-        typed_config=pack(EarlyHeaderMutation(mutations=mutations)),
+        typed_config=pack(EarlyHeaderMutation(mutations=[*forget, *more])),
     )

@@ -26,6 +26,7 @@ from xds_server.compile.pack import duration, pack
 from xds_server.compile.rate_limit import rate_limits
 from xds_server.compile.rbac import Callers, access, restricts_paths
 from xds_server.compile.retry import APP_UNREACHABLE, RETRY_HEADER
+from xds_server.compile.revoked import peer_serial, revoked_filter
 from xds_server.compile.shadow import shadow
 from xds_server.compile.websocket import accept_websockets
 
@@ -34,8 +35,14 @@ def inbound_chain(name: str, service: Service, trust_domain: str, allowed: Calle
     """Return what the inbound listeners of a service's instances share."""
     deciding = access if service.access.mode == "enforce" else shadow
     rbac = HttpFilter(name="envoy.filters.http.rbac", typed_config=pack(deciding(trust_domain, allowed)))
-    filters = [*token_filters(name, service), rbac, *asking_filters(service), *rate_limits(service.rate_limit)]
-    manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters)
+    filters = [
+        revoked_filter(),
+        *token_filters(name, service),
+        rbac,
+        *asking_filters(service),
+        *rate_limits(service.rate_limit),
+    ]
+    manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters, [peer_serial()])
     accept_websockets(manager, service)
     manager.MergeFrom(_peer_options(life))
     manager.stream_idle_timeout.CopyFrom(duration(timedelta(0)))

@@ -31,7 +31,12 @@ class Own:
         self._allowed = allowed
         self._inbound: dict[str, Chain] = {}
         self._outbound: dict[tuple[str, str], Chain] = {}
-        self.inbound_routes = resource(kinds.ROUTE, names.INBOUND, inbound_routes(), mesh.position("services"))
+        self.revoke(frozenset())
+
+    def revoke(self, serials: frozenset[str]) -> None:
+        """Deny what peers with these certificates ask for, from now on."""
+        position = self._source.position("services")
+        self.inbound_routes = resource(kinds.ROUTE, names.INBOUND, inbound_routes(serials), position)
 
     def clusters(self, node: InstanceSpec) -> Resources:
         """Return a node's own clusters."""

@@ -1,6 +1,6 @@
 """`routes` to route configurations: a service's, shared by all of its callers, and the one in front of every app."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 
 from envoy.config.core.v3.base_pb2 import RuntimeFractionalPercent
@@ -19,6 +19,7 @@ from xds_server.compile.load_balancing import hash_policies
 from xds_server.compile.match import route_match
 from xds_server.compile.pack import duration, pack
 from xds_server.compile.retry import RETRY_HEADER, RetryRule, retry_rules
+from xds_server.compile.revoked import PEER_SERIAL, denied
 from xds_server.compile.rewrite import change_headers, redirect, respond, rewrite
 from xds_server.compile.strict import refusals
 from xds_server.compile.unavailable import HEADER, Outage, route_metadata
@@ -37,8 +38,10 @@ def service_routes(name: str, service: Service, outage: Outage | None = None) ->
     return _configuration(name, routes)
 
 
-def inbound_routes() -> RouteConfiguration:
+def inbound_routes(revoked: Collection[str] = ()) -> RouteConfiguration:
     """Return what stands in front of every app: all requests, without limits, as those are the caller's.
+
+    None of a peer whose certificate's serial is `revoked`.
 
     The app's own `x-legation-retry` is dropped: only its proxy may promise that a request never arrived.
     """
@@ -46,7 +49,11 @@ def inbound_routes() -> RouteConfiguration:
         cluster=names.LOCAL_APP, timeout=duration(timedelta(0)), idle_timeout=duration(timedelta(0))
     )
     route = components.Route(name=names.INBOUND, match=components.RouteMatch(prefix="/"), route=action)
-    return _configuration(names.INBOUND, [route])
+    found = _configuration(names.INBOUND, [route])
+    found.request_headers_to_remove.append(PEER_SERIAL)
+    for name, config in denied(revoked).items():
+        found.typed_per_filter_config[name].CopyFrom(config)
+    return found
 
 
 def has_catch_all(service: Service) -> bool:

@@ -17,6 +17,7 @@ _TABLES = """
 create table if not exists instance (id text primary key, boot text, node text, spiffe_id text, state text,
                                      healthy integer) strict;
 create table if not exists mesh (one integer primary key check (one = 1), file text, text text, version text) strict;
+create table if not exists revoked (serial text primary key) strict;
 """
 
 
@@ -41,6 +42,14 @@ class Store(Protocol):
 
     def save_mesh(self, document: MeshDocument) -> None:
         """Keep the applied mesh."""
+        ...
+
+    def revoked(self) -> frozenset[str]:
+        """Return the serials of the certificates that are revoked."""
+        ...
+
+    def save_revoked(self, serials: frozenset[str]) -> None:
+        """Keep them, in place of those before."""
         ...
 
 
@@ -80,6 +89,16 @@ class SqliteStore:
             self._db.execute(
                 "insert or replace into mesh values (1, ?, ?, ?)", (document.file, document.text, document.version)
             )
+
+    def revoked(self) -> frozenset[str]:
+        """Return the serials of the certificates that are revoked."""
+        return frozenset(row[0] for row in self._db.execute("select serial from revoked"))
+
+    def save_revoked(self, serials: frozenset[str]) -> None:
+        """Keep them, in place of those before."""
+        with self._writing():
+            self._db.execute("delete from revoked")
+            self._db.executemany("insert into revoked values (?)", [(s,) for s in sorted(serials)])
 
     def close(self) -> None:
         """Close the file."""

@@ -180,6 +180,14 @@ class ProxyReport(Message, frozen=True, kw_only=True):
     acknowledged: int
 
 
+class Revoked(Message, frozen=True, kw_only=True):
+    """xds_server's `PUT /revoked`: every certificate that is revoked and has not ended."""
+
+    serials: tuple[str, ...]
+    wait: Annotated[float, Meta(description="seconds to wait until every proxy has ACKed it")] = 0.0
+    gently: Annotated[bool, Meta(description="their owners have new ones, and first make new connections")] = False
+
+
 class RevokeRequest(Message, frozen=True, kw_only=True):
     """certmgr's `POST /revoke`: the certificates of an identity, or the one of a serial."""
 
@@ -196,6 +204,7 @@ class RevokeReport(Message, frozen=True, kw_only=True):
     serials: tuple[str, ...]
     renewed: tuple[str, ...] = ()
     proxies: tuple[ProxyReport, ...] = ()
+    unsynced: Annotated[tuple[str, ...], Meta(description="instances that may still serve open connections")] = ()
     seconds: Annotated[float, Meta(description="from the request until all of these proxies had it")] = 0.0
     schema: int = 1
 
