@@ -5,10 +5,14 @@ reset before it was sent, or the callee's own proxy says that its app cannot be 
 (`RETRY_HEADER`). A route's `retry` adds conditions, and a limit of each try, for the methods that may
 be repeated, and sets the number for all of them: `num_retries` more tries and not once more. A request
 that may not be repeated has the route's whole timeout: an end of its only try would be its own.
+
+Envoy 1.40 never starts a route's timeout for a request whose body ends while no try is under way
+(router filter, onRequestComplete). So tries and their number are bounded here too, by about as much.
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
+from math import ceil
 
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
 from envoy.config.route.v3.route_components_pb2 import RetryPolicy as RetryProto
@@ -18,7 +22,7 @@ from envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_
 )
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from legation.mesh.model.retry import IDEMPOTENT_METHODS, RetryPolicy
+from legation.mesh.model.retry import IDEMPOTENT_METHODS, TIMEOUT_CONDITIONS, RetryPolicy
 from legation.mesh.model.service import Protocol
 from xds_server.compile.pack import duration, pack
 
@@ -30,16 +34,14 @@ APP_UNREACHABLE = "app-unreachable"
 SAFE_CONDITIONS = ("connect-failure", "refused-stream", "reset-before-request", "retriable-headers")
 """Failures after which no app can have received the request (Envoy: router filter, x-envoy-retry-on)."""
 
-_UNTIL_TIMEOUT = 1_000
-"""Tries that no route's timeout leaves time for: the timeout is the bound."""
-
-DEFAULT = RetryPolicy.model_construct(
-    num_retries=_UNTIL_TIMEOUT,
-    base_interval=timedelta(milliseconds=25),
-    max_interval=timedelta(milliseconds=500),
-    methods=(),
-)
-"""Without `retry`: a request waits for an instance as long as its own timeout allows."""
+_FOR_EVER = 1_000
+"""Tries of a request that may take any time: some minutes."""
+_TRIES_A_SECOND = 5
+"""Above the 4 that the default back-off makes on average, jittered up to half a second."""
+_FIRST_TRIES = 8
+"""Those in which the back-off grows, and some to spare: the timeout comes first."""
+_BEFORE_TIMEOUT = timedelta(milliseconds=1)
+"""Envoy ignores a limit of a try that is not below the route's timeout."""
 
 _OTHER_HOST_TRIES = 5
 
@@ -53,12 +55,23 @@ class RetryRule:
     hedges: bool = False
 
 
-def retry_rules(retry: RetryPolicy | None, protocol: Protocol) -> tuple[RetryRule, ...]:
+def until(timeout: timedelta) -> RetryPolicy:
+    """Return what holds without `retry`: a request waits for an instance as long as its own timeout allows."""
+    tries = _FIRST_TRIES + ceil(_TRIES_A_SECOND * timeout.total_seconds()) if timeout else _FOR_EVER
+    return RetryPolicy.model_construct(
+        num_retries=tries,
+        base_interval=timedelta(milliseconds=25),
+        max_interval=timedelta(milliseconds=500),
+        methods=(),
+    )
+
+
+def retry_rules(retry: RetryPolicy | None, protocol: Protocol, timeout: timedelta) -> tuple[RetryRule, ...]:
     """Return the rules of a route; the first that names a request's method holds. One Envoy route each."""
-    asked = retry or DEFAULT
+    asked = retry or until(timeout)
     if asked.num_retries == 0:
         return (RetryRule((), None),)
-    safe, full = _policy(asked, (), None), _policy(asked, asked.retry_on, asked.per_try_timeout)
+    safe, full = _policy(asked, (), timeout), _policy(asked, asked.retry_on, timeout)
     if asked.methods is None and protocol == "grpc":
         return (RetryRule((), full, asked.hedge_on_per_try_timeout),)
     methods = IDEMPOTENT_METHODS if asked.methods is None else asked.methods
@@ -67,7 +80,8 @@ def retry_rules(retry: RetryPolicy | None, protocol: Protocol) -> tuple[RetryRul
     return (RetryRule(methods, full, asked.hedge_on_per_try_timeout), RetryRule((), safe))
 
 
-def _policy(retry: RetryPolicy, conditions: tuple[str, ...], limit: timedelta | None) -> RetryProto:
+def _policy(retry: RetryPolicy, conditions: tuple[str, ...], timeout: timedelta) -> RetryProto:
+    limit = _limit(retry.per_try_timeout if conditions else None, conditions, timeout)
     return RetryProto(
         retry_on=",".join(sorted({*SAFE_CONDITIONS, *conditions})),
         num_retries=UInt32Value(value=retry.num_retries),
@@ -82,6 +96,13 @@ def _policy(retry: RetryPolicy, conditions: tuple[str, ...], limit: timedelta | 
             base_interval=duration(retry.base_interval), max_interval=duration(retry.max_interval)
         ),
     )
+
+
+def _limit(asked: timedelta | None, conditions: tuple[str, ...], timeout: timedelta) -> timedelta | None:
+    """Return the limit of each try: by itself the request's, where a try that reaches it is not repeated."""
+    if asked is not None or {*TIMEOUT_CONDITIONS} & {*conditions} or timeout <= _BEFORE_TIMEOUT:
+        return asked
+    return timeout - _BEFORE_TIMEOUT
 
 
 def _other_hosts(retry: RetryPolicy) -> list[RetryProto.RetryHostPredicate]:

@@ -97,7 +97,7 @@ def _rules(service: Service, route: Route) -> Iterator[tuple[tuple[str, ...], Re
         yield route.match.methods, RetryRule((), None)
         return
     taken: set[str] = set()
-    for rule in retry_rules(route.retry, service.protocol):
+    for rule in retry_rules(route.retry, service.protocol, route.timeout):
         methods = tuple(m for m in route.match.methods or rule.methods if _holds(rule, m) and m not in taken)
         if methods or not (route.match.methods or rule.methods):
             yield methods, rule

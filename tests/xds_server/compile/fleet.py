@@ -46,6 +46,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # with 5, connections beyond them are still on their way when the next test begins
 
     def get_request(self):
         connection, peer = super().get_request()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import ssl
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -142,12 +143,25 @@ def test_the_gateway_says_in_words_that_nothing_is_there(world):
 @pytest.mark.parametrize(("service", "status", "flag"), [("fails", 503, "UF"), ("gone", 504, "UT")])
 def test_a_request_that_cannot_wait_any_longer_is_told_which_service_why_and_since_when(world, service, status, flag):
     """Refused with retries off; waited as long as its route's timeout, 2 s, with them."""
-    answer = world.as_web(service, "POST", f"/{service}", content=b"x")
+    answer = world.as_web(service, "GET", f"/{service}")
     why = f'service={service}; reason="no ready instance"; since=2026-01-01T00:00:00Z'
     assert (answer.status_code, answer.headers[HEADER]) == (status, why)
     wait_for(lambda: f"/{service}" in world.fleet.log("web-v1"))
     logged = next(line for line in world.fleet.log("web-v1").splitlines() if f'"/{service}"' in line)
     assert (json.loads(logged)["unavailable"], json.loads(logged)["flags"]) == (why, flag)
+
+
+def test_a_request_whose_body_comes_between_two_tries_has_an_end_too(world):
+    """Envoy starts no timeout for it: the number of tries is the bound."""
+    host, _, port = world.fleet.outbound("web-v1", "gone").rpartition(":")
+    before = world.fleet.stat("web-v1", "cluster.gone.upstream_rq_retry")
+    with socket.create_connection((host, int(port)), 20) as raw:
+        raw.sendall(b"POST /late HTTP/1.1\r\nhost: gone\r\ncontent-length: 1\r\n\r\n")
+        wait_for(lambda: world.fleet.stat("web-v1", "cluster.gone.upstream_rq_retry") >= before + 4)
+        raw.sendall(b"x")
+        head = raw.recv(4096).decode()
+    assert head.split()[1] in {"503", "504"}
+    assert f"{HEADER}: service=gone" in head
 
 
 def test_a_gateway_says_the_same(world):
