@@ -54,14 +54,19 @@ def costs(mesh: Mesh) -> tuple[Cost, ...]:
         started[workload.service] = started.get(workload.service, 0) + workload.instances
     found = [Cost(name, sidecar(mesh, name), started.get(name, 0)) for name in mesh.services]
     exposed = mesh.exposed()
-    gateway = PROXY + sum(GATEWAY_CALLER + CALLER + _clusters(mesh, name) for name in exposed)
+    gateway = PROXY + sum(GATEWAY_CALLER + _caller(mesh, name) + _clusters(mesh, name) for name in exposed)
     return (*found, *([Cost(names.GATEWAY, gateway, GATEWAYS)] if exposed else []))
 
 
 def sidecar(mesh: Mesh, service: str) -> int:
     """Return the series of one sidecar."""
     called = (call.service for call in mesh.services[service].calls)
-    return PROXY + SIDECAR + sum(CALLER + _clusters(mesh, name) for name in called)
+    return PROXY + SIDECAR + sum(_caller(mesh, name) + _clusters(mesh, name) for name in called)
+
+
+def _caller(mesh: Mesh, service: str) -> int:
+    """Return the series of requests to a service; TCP has none."""
+    return 0 if mesh.services[service].protocol == "tcp" else CALLER
 
 
 def _clusters(mesh: Mesh, service: str) -> int:

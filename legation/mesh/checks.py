@@ -94,6 +94,8 @@ def _health_check(service: Service, here: Path) -> Iterator[Finding]:
 def _slo(service: Service, here: Path) -> Iterator[Finding]:
     if service.slo is None:
         return
+    if service.protocol == "tcp":
+        yield Finding(here, "a tcp service has no requests to promise something of: leave slo out", (here,))
     if service.slo.availability is None and service.slo.latency is None:
         yield Finding(here, "it promises nothing: write availability, latency or both", (here,))
     if service.slo.latency is not None and (limit := service.slo.latency.threshold) not in LATENCY_BUCKETS:

@@ -28,9 +28,13 @@ def any_calls(mesh: Mesh) -> bool:
 
 
 def called_services(mesh: Mesh) -> tuple[str, ...]:
-    """Return the services that somebody calls, the world outside included, in the order of the file."""
+    """Return the services that somebody sends requests to, the world outside included; TCP has no requests."""
     called = {call.service for service in mesh.services.values() for call in service.calls}
-    return tuple(name for name, service in mesh.services.items() if name in called or service.expose is not None)
+    return tuple(
+        name
+        for name, service in mesh.services.items()
+        if service.protocol != "tcp" and (name in called or service.expose is not None)
+    )
 
 
 def any_grpc(mesh: Mesh) -> bool:

@@ -21,6 +21,20 @@ def grpc(more: str) -> str:
 
 
 BAD = {
+    "an objective of a tcp service": (
+        web("slo: {availability: 99.9}").replace("protocol: http", "protocol: tcp"),
+        ["mesh.yaml:7:5: services.web.slo: a tcp service has no requests to promise something of: leave slo out"],
+    ),
+    "an objective that promises nothing": (
+        web("slo: {}"),
+        ["mesh.yaml:7:5: services.web.slo: it promises nothing: write availability, latency or both"],
+    ),
+    "a threshold between two times that are counted by": (
+        web("slo: {latency: {threshold: 260ms, objective: 99}}"),
+        [
+            "mesh.yaml:7:32: services.web.slo.latency.threshold: 260ms is no time that requests are counted by: write 5ms, 10ms, 25ms, 50ms, 100ms, 200ms, 250ms, 300ms, 500ms, 1s, 2s, 5s, 10s, 15s, 30s or 1m"
+        ],
+    ),
     "a call of nobody": (
         web("calls: [orders]") + "  ordres: {protocol: http, port: 8080}\n",
         [
