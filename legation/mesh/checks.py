@@ -39,6 +39,7 @@ def findings(sourced: SourcedMesh) -> Iterator[Finding]:
         yield from _health_check(service, here)
         yield from route_findings(mesh, name, service)
         yield from _slo(service, (*here, "slo"))
+    yield from _external(mesh)
     yield from _exposed_ports(mesh)
     yield from _certificates(mesh)
     yield from _workloads(mesh)
@@ -59,8 +60,11 @@ def _calls(sourced: SourcedMesh, name: str, service: Service) -> Iterator[Findin
         path = (*entry, "service") if (*entry, "service") in sourced.positions else entry
         if call.service == name:
             yield Finding(path, "a service cannot call itself through the mesh", (path,))
-        elif call.service not in sourced.mesh.services:
-            known = among(call.service, sourced.mesh.services)
+        elif call.service in sourced.mesh.external and call.allow:
+            message = f"{call.service} is no service of the mesh, which could look at it: leave allow out"
+            yield Finding((*entry, "allow"), message, ((*entry, "allow"),), at_key=True)
+        elif call.service not in sourced.mesh.services and call.service not in sourced.mesh.external:
+            known = among(call.service, (*sourced.mesh.services, *sourced.mesh.external))
             yield Finding(path, f"no service is called {shown(call.service)}{known}", (path,))
         earlier = first.setdefault(call.service, path)
         if earlier != path:
@@ -103,6 +107,14 @@ def _slo(service: Service, here: Path) -> Iterator[Finding]:
         counted = either(tuple(map(format_duration, LATENCY_BUCKETS)))
         message = f"{format_duration(limit)} is no time that requests are counted by: write {counted}"
         yield Finding(path, message, (path,))
+
+
+def _external(mesh: Mesh) -> Iterator[Finding]:
+    for name in mesh.external:
+        path: Path = ("external", name)
+        yield from _name(name, path)
+        if name in mesh.services:
+            yield Finding(path, f"services.{name} has this name: take another one", (path, ("services", name)))
 
 
 def _exposed_ports(mesh: Mesh) -> Iterator[Finding]:

@@ -20,7 +20,9 @@ def web(more: str) -> str:
 BAD = {
     "an unknown field at the top": (
         WEB + "slo: {availability: 99.9}\n",
-        ["mesh.yaml:5:1: slo: unknown field, known here: mesh, trust_domain, services, certificates, workloads"],
+        [
+            "mesh.yaml:5:1: slo: unknown field, known here: mesh, trust_domain, services, external, certificates, workloads"
+        ],
     ),
     "a field with a slip": (
         web("health_check: {path: /healthz, intervall: 1s}"),

@@ -196,6 +196,14 @@ BAD = {
             "mesh.yaml:7:35: services.web.calls[0].allow[0].claims: b looks at no token: give it jwt, or leave claims out"
         ],
     ),
+    "a server outside with a service's name, and rules that it cannot keep": (
+        web("calls: [{service: mail, allow: [{methods: [GET]}]}]")
+        + "external:\n  mail: {host: mail.example.com, port: 25}\n  web: {host: web.example.com, port: 443}\n",
+        [
+            "mesh.yaml:7:29: services.web.calls[0].allow: mail is no service of the mesh, which could look at it: leave allow out",
+            "mesh.yaml:10:3: external.web: services.web has this name: take another one",
+        ],
+    ),
     "a slow start that the policy has not": (
         web("load_balancing: {policy: random, slow_start: 10s}"),
         [

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  a message is one line, and is shown as it is
 """Texts that are no YAML, or no mesh at all: all that is said about each."""
 
 import pytest
@@ -12,19 +13,27 @@ WEB = HEAD + "  web: {protocol: http, port: 8080}\n"
 BAD = {
     "an empty file": (
         "",
-        ["mesh.yaml:1:1: the file is empty: write a mapping of mesh, trust_domain, services, certificates, workloads"],
+        [
+            "mesh.yaml:1:1: the file is empty: write a mapping of mesh, trust_domain, services, external, certificates, workloads"
+        ],
     ),
     "only comments": (
         "# nothing yet\n",
-        ["mesh.yaml:1:1: the file is empty: write a mapping of mesh, trust_domain, services, certificates, workloads"],
+        [
+            "mesh.yaml:1:1: the file is empty: write a mapping of mesh, trust_domain, services, external, certificates, workloads"
+        ],
     ),
     "a list at the top": (
         "- web\n",
-        ["mesh.yaml:1:1: this is a list: write a mapping of mesh, trust_domain, services, certificates, workloads"],
+        [
+            "mesh.yaml:1:1: this is a list: write a mapping of mesh, trust_domain, services, external, certificates, workloads"
+        ],
     ),
     "text at the top": (
         "hello\n",
-        ["mesh.yaml:1:1: this is text: write a mapping of mesh, trust_domain, services, certificates, workloads"],
+        [
+            "mesh.yaml:1:1: this is text: write a mapping of mesh, trust_domain, services, external, certificates, workloads"
+        ],
     ),
     "two documents": (
         WEB + "---\n" + WEB,

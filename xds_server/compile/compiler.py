@@ -102,6 +102,7 @@ class Compiler:
         routes = {callee: self._callees.routes(callee, outages.get(callee)) for callee in routed}
         if service in self._mesh.services and self._mesh.services[service].protocol != "tcp":
             routes[names.INBOUND] = self._own.inbound_routes
+        routes |= self._own.outside_routes(self._reached(service))
         kept = self._groups.get(service, _NO_GROUP)
         fresh = Group(_same(kept.endpoints, assigned), _same(kept.routes, routes))
         if located:
@@ -163,13 +164,19 @@ class Compiler:
         if service == names.GATEWAY:
             return self._mesh.exposed()
         known = self._mesh.services.get(service)
-        return tuple(call.service for call in known.calls) if known is not None else ()
+        called = (call.service for call in known.calls) if known is not None else ()
+        return tuple(name for name in called if name in self._mesh.services)
+
+    def _reached(self, service: str) -> tuple[str, ...]:
+        """Return all that a service's proxies have a listener for, servers outside of the mesh too."""
+        known = self._mesh.services.get(service)
+        return self._called(service) if known is None else tuple(call.service for call in known.calls)
 
     def _without_registry(self, node: InstanceSpec) -> Kept:
         """Return what only a new mesh or a new life of the node changes."""
         kept = self._kept.get(node.id)
         if kept is None or kept[0] != node:
-            listeners = cache(partial(self._own.listeners, node, self._called(node.service)))
+            listeners = cache(partial(self._own.listeners, node, self._reached(node.service)))
             clusters = Resources({**self._shared_clusters(node.service), **self._own.clusters(node)})
             kept = self._kept[node.id] = node, (clusters, {kinds.LISTENER: listeners})
         return kept[1]
@@ -177,9 +184,9 @@ class Compiler:
     def _shared_clusters(self, service: str) -> Resources:
         if service not in self._clusters:
             called = self._called(service)
-            self._clusters[service] = Resources(
-                (c.name, c) for callee in called for c in self._callees.clusters(callee)
-            )
+            found = [c for callee in called for c in self._callees.clusters(callee)]
+            found += self._own.outside_clusters(self._reached(service))
+            self._clusters[service] = Resources((c.name, c) for c in found)
         return self._clusters[service]
 
 

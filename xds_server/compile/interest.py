@@ -13,6 +13,8 @@ def interested(mesh: Mesh) -> Mapping[str, frozenset[str]]:
     found: dict[str, set[str]] = {name: set() for name in mesh.services}
     for caller, called in calls.items():
         for callee in called:
+            if callee not in found:
+                continue  # outside of the mesh: its endpoints are nobody's
             service = mesh.services[callee]
             found[callee].add(caller)
             if service.failover is not None:

@@ -29,6 +29,8 @@ def outside_cluster(name: str, host: str, port: int, tls: TransportSocket | None
         alt_stat_name=names.stat_name(name),
         type=Cluster.DiscoveryType.STATIC if is_address else Cluster.DiscoveryType.STRICT_DNS,
         connect_timeout=duration(CONNECT_TIMEOUT),
+        # many a machine knows IPv6 addresses that it has no road to
+        dns_lookup_family=Cluster.DnsLookupFamily.V4_PREFERRED,
         load_assignment=one_host(name, tcp(host, port)),
         circuit_breakers=thresholds(),
         transport_socket=tls,

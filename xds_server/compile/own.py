@@ -6,10 +6,12 @@ from urllib.parse import urlsplit
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
+from legation.mesh.model.external import External
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
 from xds_server.compile.caller import caller_filters
 from xds_server.compile.cluster import app_cluster
+from xds_server.compile.external import external_chain, external_cluster, external_routes
 from xds_server.compile.gateway import gateway_listener
 from xds_server.compile.inbound import inbound_chain, inbound_listener
 from xds_server.compile.listener import Chain
@@ -31,6 +33,7 @@ class Own:
         self._allowed = allowed
         self._inbound: dict[str, Chain] = {}
         self._outbound: dict[tuple[str, str], Chain] = {}
+        self._outside = {name: self._to_outside(name, asked) for name, asked in self._mesh.external.items()}
         self.revoke(frozenset())
 
     def revoke(self, serials: frozenset[str]) -> None:
@@ -55,6 +58,22 @@ class Own:
     def _app(self, node: InstanceSpec) -> Resource:
         proto = app_cluster(node.app_address, node.app_port, self._mesh.services[node.service].protocol)
         return resource(kinds.CLUSTER, names.LOCAL_APP, proto, self._source.position("services", node.service))
+
+    def outside_clusters(self, reached: Iterable[str]) -> list[Resource]:
+        """Return the clusters of those servers outside of the mesh that are among `reached`."""
+        return [self._outside[name][0] for name in reached if name in self._outside]
+
+    def outside_routes(self, reached: Iterable[str]) -> dict[str, Resource]:
+        """Return the routes to them; a server of connections has none."""
+        found = {name: self._outside[name][1] for name in reached if name in self._outside}
+        return {name: routes for name, routes in found.items() if routes is not None}
+
+    def _to_outside(self, name: str, asked: External) -> tuple[Resource, Resource | None]:
+        position = self._source.position("external", name)
+        cluster = resource(kinds.CLUSTER, name, external_cluster(name, asked), position)
+        if asked.protocol == "tcp":
+            return cluster, None
+        return cluster, resource(kinds.ROUTE, name, external_routes(name, asked), position)
 
     def _keys(self, service: str) -> list[Resource]:
         """Return where the keys of tokens are fetched, where the service asks for tokens."""
@@ -94,6 +113,8 @@ class Own:
         ]
 
     def _chain(self, service: str, callee: str) -> Chain:
+        if (service, callee) not in self._outbound and callee in self._mesh.external:
+            self._outbound[service, callee] = external_chain(callee, self._mesh.external[callee], service)
         if (service, callee) not in self._outbound:
             called = self._mesh.services[callee]
             self._outbound[service, callee] = (

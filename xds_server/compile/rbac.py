@@ -31,7 +31,8 @@ def callers(mesh: Mesh) -> Mapping[str, Callers]:
     found: dict[str, dict[str, tuple[Allow, ...]]] = {name: {} for name in mesh.services}
     for name, caller in mesh.services.items():
         for call in caller.calls:
-            found[call.service][name] = call.allow
+            if call.service in found:
+                found[call.service][name] = call.allow
     for name in mesh.exposed():
         found[name][names.GATEWAY] = ()
     asked = {name: dict(allowed) for name, allowed in found.items()}

@@ -39,8 +39,12 @@ def inbound_tcp_chain(name: str, service: Service, trust_domain: str, allowed: C
 
 def outbound_tcp_chain(callee: str, called: Service, service: str) -> Chain:
     """Return what a service's listeners for one called TCP service share."""
-    prefix = names.outbound_stat_prefix(callee)
-    proxy = _proxy("outbound", prefix, names.cluster(callee), service, called.connections)
+    return tcp_chain(names.outbound_stat_prefix(callee), names.cluster(callee), service, called.connections)
+
+
+def tcp_chain(prefix: str, cluster: str, service: str, asked: Connections) -> Chain:
+    """Return what takes an app's connections to a cluster."""
+    proxy = _proxy("outbound", prefix, cluster, service, asked)
     return shared(FilterChain(filters=[proxy]), prefix, "OUTBOUND")
 
 

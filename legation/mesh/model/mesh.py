@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from legation.mesh.model.certificates import Certificates
+from legation.mesh.model.external import External
 from legation.mesh.model.service import Service
 from legation.mesh.model.workload import Workload
 from legation.mesh.types import Model, Name, TrustDomain
@@ -16,6 +17,7 @@ class Mesh(Model):
     mesh: Name
     trust_domain: TrustDomain
     services: Annotated[dict[Name, Service], Field(min_length=1)]
+    external: Annotated[dict[Name, External], Field(description="servers outside of the mesh")] = {}
     certificates: Certificates = Certificates()
     workloads: tuple[Workload, ...] = ()
 
