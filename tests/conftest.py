@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import settings
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 GOLDEN = Path(__file__).parent / "golden"
@@ -15,6 +16,10 @@ MESH = "tests/real/"
 """The others that share one running mesh."""
 YIELDING = 5
 """The niceness of what runs beside the tests under load."""
+
+settings.register_profile("ci", derandomize=True)  # a commit is judged by the same examples each time
+if os.environ.get("CI") == "true":
+    settings.load_profile("ci")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
