@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from legation.mesh.finding import Finding
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Service
+from legation.mesh.rule_violation import RuleViolation
 from legation.mesh.source import Path
 from legation.mesh.wording import shown
 
@@ -12,14 +12,14 @@ _OF_REQUESTS = ("routes", "jwt", "ext_authz", "rate_limit", "access")
 """What looks at requests, which a TCP service does not have."""
 
 
-def access_findings(mesh: Mesh, name: str, service: Service) -> Iterator[Finding]:
+def access_violations(mesh: Mesh, name: str, service: Service) -> Iterator[RuleViolation]:
     """Yield every broken rule about what a service asks of requests."""
     here: Path = ("services", name)
     if service.protocol == "tcp":
         for field in _OF_REQUESTS:
             if getattr(service, field) != Service.model_fields[field].default:
                 message = "tcp services have connections, not requests: leave it out"
-                yield Finding((*here, field), message, ((*here, field), (*here, "protocol")), at_key=True)
+                yield RuleViolation((*here, field), message, ((*here, field), (*here, "protocol")), at_key=True)
     if service.ext_authz is not None:
         yield from _asked(mesh, service, service.ext_authz.service, here)
     for i, call in enumerate(service.calls):
@@ -28,22 +28,24 @@ def access_findings(mesh: Mesh, name: str, service: Service) -> Iterator[Finding
                 yield from _allow(mesh.services[call.service], call.service, name, (i, j), service)
 
 
-def _asked(mesh: Mesh, service: Service, asked: str, here: Path) -> Iterator[Finding]:
+def _asked(mesh: Mesh, service: Service, asked: str, here: Path) -> Iterator[RuleViolation]:
     path: Path = (*here, "ext_authz", "service")
     if asked not in (call.service for call in service.calls):
-        yield Finding(path, f"{shown(asked)} is not among the services that this one calls: add it to calls", (path,))
+        yield RuleViolation(
+            path, f"{shown(asked)} is not among the services that this one calls: add it to calls", (path,)
+        )
     elif asked in mesh.services and mesh.services[asked].protocol != "grpc":
         message = f"{asked} speaks {mesh.services[asked].protocol}: ext_authz asks over grpc"
-        yield Finding(path, message, (path, ("services", asked, "protocol")))
+        yield RuleViolation(path, message, (path, ("services", asked, "protocol")))
 
 
-def _allow(called: Service, callee: str, name: str, at: tuple[int, int], caller: Service) -> Iterator[Finding]:
+def _allow(called: Service, callee: str, name: str, at: tuple[int, int], caller: Service) -> Iterator[RuleViolation]:
     here: Path = ("services", name, "calls", at[0], "allow", at[1])
     allow = caller.calls[at[0]].allow[at[1]]
     if called.protocol == "tcp":
         message = f"{callee} is a tcp service, whose connections have no methods, paths or headers: leave allow out"
-        yield Finding(here, message, (here, ("services", callee, "protocol")))
+        yield RuleViolation(here, message, (here, ("services", callee, "protocol")))
     if allow.claims and called.jwt is None:
         path: Path = (*here, "claims")
         message = f"{callee} looks at no token: give it jwt, or leave claims out"
-        yield Finding(path, message, (path, ("services", callee)), at_key=True)
+        yield RuleViolation(path, message, (path, ("services", callee)), at_key=True)

@@ -8,17 +8,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from legation.mesh.checks import findings
+from legation.mesh.checks import rule_violations
 from legation.mesh.document import Document, read
 from legation.mesh.errors import InvalidMesh, Position, Violation
-from legation.mesh.finding import Finding
 from legation.mesh.model.mesh import Mesh
+from legation.mesh.rule_violation import RuleViolation
 from legation.mesh.schema import at, example, schema, wanted
 from legation.mesh.source import Path, SourcedMesh
 from legation.mesh.translate_errors import Rejected, empty, translate
 from legation.mesh.wording import kind
 
-MOST_FINDINGS = 1000
+MOST_VIOLATIONS = 1000
 """Dangling names and broken rules that are looked for in one file; each costs a search for near misses."""
 
 
@@ -37,8 +37,8 @@ def load(text: str, file: str) -> SourcedMesh:
     sourced = _sourced(document, text, paths)
     if sourced is None:
         raise InvalidMesh(violations)
-    found = islice(_sound(findings(sourced), paths), MOST_FINDINGS)
-    if violations := violations.union(finding.violation(sourced) for finding in found):
+    found = islice(_sound(rule_violations(sourced), paths), MOST_VIOLATIONS)
+    if violations := violations.union(broken.violation(sourced) for broken in found):
         raise InvalidMesh(violations)
     return sourced
 
@@ -81,10 +81,10 @@ def _mend(value: Any, path: Path) -> None:
         value[last] = example(node)
 
 
-def _sound(found: Iterable[Finding], bad: frozenset[Path]) -> Iterator[Finding]:
+def _sound(found: Iterable[RuleViolation], bad: frozenset[Path]) -> Iterator[RuleViolation]:
     """Leave out what only follows from a rejected value, or from the one that stands in for it."""
     above = frozenset(path[:length] for path in bad for length in range(len(path)))
-    for finding in found:
-        prefixes = (path[:length] for path in finding.rests_on for length in range(len(path) + 1))
-        if above.isdisjoint(finding.rests_on) and bad.isdisjoint(prefixes):
-            yield finding
+    for violation in found:
+        prefixes = (path[:length] for path in violation.rests_on for length in range(len(path) + 1))
+        if above.isdisjoint(violation.rests_on) and bad.isdisjoint(prefixes):
+            yield violation

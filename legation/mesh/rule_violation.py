@@ -8,10 +8,10 @@ from legation.mesh.wording import dotted
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RuleViolation:
     """A broken rule: at which path, and on which parts of the mesh the rule looked (`rests_on`).
 
-    Where one of those parts is rejected by itself, the finding only follows from that, and is dropped.
+    Where one of those parts is rejected by itself, the violation only follows from that, and is dropped.
     """
 
     path: Path
@@ -20,6 +20,6 @@ class Finding:
     at_key: bool = False
 
     def violation(self, sourced: SourcedMesh) -> Violation:
-        """Return the finding as a violation with its place in the file."""
+        """Return it with its place in the file."""
         position = sourced.key(*self.path) if self.at_key else sourced.position(*self.path)
         return Violation(position, dotted(self.path), self.message)
