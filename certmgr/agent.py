@@ -140,7 +140,7 @@ class Agent:
             self._show(held, held.bundle)
         self._schedule.add(spec.name, spec.ttl, self._clock.now(), life=life, jitter=_jitter())
         if held.bundle is not None and self._store.is_shut_out(spec.name):
-            self._schedule.rest(spec.name)
+            self._schedule.suspend(spec.name)
         self._serve(held)
 
     def _stored(self, spec: IdentitySpec) -> Bundle | None:
@@ -277,7 +277,7 @@ class Agent:
     def shut_out(self, name: str) -> None:
         """Renew an identity no more: what it shows is revoked. `renew` lets it in again."""
         self._store.shut_out(name)
-        self._schedule.rest(name)
+        self._schedule.suspend(name)
         log.warning("identity is shut out", identity=name)
 
     async def acknowledged(self, names: Collection[str], limit: float) -> tuple[ProxyReport, ...]:

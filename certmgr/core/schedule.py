@@ -78,8 +78,8 @@ class Schedule:
         entry = self._entries[name]
         self._entries[name] = replace(entry, again=True) if entry.due is None else replace(entry, due=now)
 
-    def rest(self, name: str) -> None:
-        """Renew an identity no more, until it is hurried."""
+    def suspend(self, name: str) -> None:
+        """Renew an identity no more, until it is triggered."""
         entry = self._entries[name]
         self._entries[name] = replace(entry, due=math.inf, again=False, failures=0)
 

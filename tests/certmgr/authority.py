@@ -31,14 +31,15 @@ class Authority:
         constrained: bool = True,
         path_length: int = 0,
         critical: bool = True,
+        root: str = "root",
     ) -> None:
         self.now = now
         self.root_key, self.key = new_key(), new_key()
-        self.root = self._ca("root", self.root_key, "root", self.root_key, ())
+        self.root = self._ca(root, self.root_key, root, self.root_key, ())
         bound = (
             ((x509.NameConstraints([x509.UniformResourceIdentifier(domain)], None), critical),) if constrained else ()
         )
-        self.intermediate = self._ca("int", self.key, "root", self.root_key, bound, path_length)
+        self.intermediate = self._ca("int", self.key, root, self.root_key, bound, path_length)
 
     def _ca(self, name: str, key: Key, issuer: str, signer: Key, more: tuple, path_length: int | None = 1):
         return sign(

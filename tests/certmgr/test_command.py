@@ -3,12 +3,12 @@
 import asyncio
 import json
 import subprocess
-import sys
 
 import pytest
 
 from certmgr.store import Store
 from tests.certmgr.host import NAMES, Host, mesh
+from tests.support.command import legation
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,7 @@ def here(tmp_path_factory):
 
 
 def certs(here: Host, *words: str) -> "subprocess.CompletedProcess[str]":
-    argv = [sys.executable, "-m", "legation.cli.main", "certs", *words, "--state", str(here.folder.root)]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    return legation("certs", *words, "--state", str(here.folder.root))
 
 
 def serial(here: Host, name: str) -> str:
@@ -110,7 +109,6 @@ def test_wrong_words_are_said_with_what_would_do(here, words, code, said):
 
 
 def test_host_that_does_not_run_is_said(tmp_path):
-    argv = [sys.executable, "-m", "legation.cli.main", "certs", "list", "--state", str(tmp_path)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    done = legation("certs", "list", "--state", str(tmp_path))
     assert done.returncode == 4
     assert "Traceback" not in done.stderr

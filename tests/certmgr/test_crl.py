@@ -15,9 +15,12 @@ NOW = 1_800_000_000.0
 CA = Authority(NOW)
 
 
-def crl(*serials: int, number: int = 5, ends: float = NOW + 3600, key=None, issuer: str = "int", der: bool = False):
+def crl(
+    *serials: int, number: int | None = 5, ends: float = NOW + 3600, key=None, issuer: str = "int", der: bool = False
+):
     builder = x509.CertificateRevocationListBuilder(called(issuer), when(NOW - 60), when(ends))
-    builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+    if number is not None:
+        builder = builder.add_extension(x509.CRLNumber(number), critical=False)
     for serial in serials:
         revoked = x509.RevokedCertificateBuilder(serial, when(NOW) - timedelta(seconds=5)).build()
         builder = builder.add_revoked_certificate(revoked)
@@ -35,6 +38,10 @@ def test_good_list_is_taken_in_both_forms():
         assert (5, NOW + 3600) == (found.number, found.ends)
         assert found.pem.startswith(b"-----BEGIN X509 CRL")
         assert found.covers(CA.issue(ORDERS))
+
+
+def test_list_without_a_number_counts_as_the_first():
+    assert check(crl(number=None)).number == 0
 
 
 @pytest.mark.parametrize(

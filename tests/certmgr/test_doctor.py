@@ -115,3 +115,36 @@ def test_plan_of_an_empty_vault_names_everything_once_and_no_service():
     assert {"+"} == {step.sign for step in steps if step.act != "patch"}
     assert len(steps) == len({step.path for step in steps})
     assert {"auth/mesh-services", "auth/mesh-components", "the intermediate"} == {s.waits for s in steps if s.waits}
+
+
+def test_policies_of_ours_and_empty_ones_are_no_fault():
+    more = {"sys/policies/acl": {"keys": ["mesh-enrol", "empty"]}, "sys/policies/acl/mesh-enrol": {"policy": "path"}}
+    found = of("over-broad", findings(seen(Ca(NOW), **more), SHOP, VAULT, NOW))
+    assert not [where for where in found if where.startswith("policy ")]
+
+
+def test_root_that_is_for_trying_things_out_is_said_to_a_team():
+    more = seen(Ca(NOW, root="Legation DEV root of shop"))
+    assert "is for trying things out" in of("over-broad", findings(more, SHOP, VAULT, NOW))[ROOT_MOUNT].what
+    tried = Authority("shop", "shop.local", dev=True)
+    assert ROOT_MOUNT not in of("over-broad", findings(more, tried, VAULT, NOW))
+
+
+def test_what_an_earlier_layout_left_is_over_broad():
+    more = {"auth/approle/role": {"keys": ["legation-operator"]}}
+    found = of("over-broad", findings(seen(Ca(NOW), **more), SHOP, VAULT, NOW))
+    assert "of an earlier layout" in found["auth/approle/role/legation-operator"].what
+
+
+def test_what_the_token_may_not_read_is_not_called_right():
+    found = of("unknown", findings(seen(Ca(NOW)), SHOP, VAULT, NOW, ("sys/audit",)))
+    assert set(found) == {"sys/audit"}
+
+
+def test_roots_that_are_missing_are_for_somebody_to_look_at():
+    team = Authority("shop", "shop.local", root_mount="pki", root_issuer="main")
+    with pytest.raises(CannotSetUp, match="pki has no issuer called main"):
+        plan(Seen(), team, NOW)
+    headless = {k: v for k, v in seen(Ca(NOW)).at.items() if ROOT_MOUNT not in k}
+    with pytest.raises(CannotSetUp, match="an intermediate, but mesh-root no root"):
+        plan(Seen(headless), SHOP, NOW)

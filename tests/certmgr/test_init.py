@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 
 import pytest
@@ -16,6 +15,7 @@ from certmgr.issue.vault import AppRole, Rejected
 from legation.runtime.clock import WallClock
 from tests.certmgr.authority import Authority
 from tests.certmgr.team import ROOT, Team, team
+from tests.support.command import legation
 
 MESH = "mesh: shop\ntrust_domain: shop.local\nservices:\n  web: {protocol: http, port: 80}\n"
 
@@ -34,11 +34,10 @@ class Operator:
         self.there, self.token = there, there.operator()
 
     def __call__(self, command: str, *words: str, token: str | None = None) -> "subprocess.CompletedProcess[str]":
-        argv = [sys.executable, "-m", "legation.cli.main", "certs", command]
-        argv += ["--vault", self.there.url, "--vault-ca", str(self.there.ca), *words]
-        home = str(self.there.folder)
-        env = {"HOME": home, "PATH": "/usr/bin:/bin", "VAULT_TOKEN": token or self.token, "COLUMNS": "200"}
-        return subprocess.run(argv, capture_output=True, text=True, cwd=home, env=env, check=False, timeout=60)
+        vault = ("--vault", self.there.url, "--vault-ca", str(self.there.ca))
+        home = self.there.folder
+        env = {"HOME": str(home), "VAULT_TOKEN": token or self.token, "COLUMNS": "200"}
+        return legation("certs", command, *vault, *words, folder=home, env=env)
 
 
 @pytest.fixture(scope="module")

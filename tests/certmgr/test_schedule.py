@@ -105,6 +105,15 @@ def test_a_trigger_while_under_way_means_once_more():
     assert schedule.tick(0) == ()
 
 
+def test_suspended_identity_is_renewed_only_when_it_is_triggered():
+    schedule = Schedule(300)
+    schedule.add("orders", HOUR, 0)
+    schedule.suspend("orders")
+    assert schedule.tick(10 * HOUR) == ()
+    schedule.trigger("orders", 10 * HOUR)
+    assert schedule.tick(10 * HOUR) == ("orders",)
+
+
 def test_recovery_brings_retries_forward_and_spreads_them():
     schedule = Schedule(300)
     for number in range(100):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import BAD, GOOD
+from tests.support import command
 
 
 def legation(*words: str, home: Path) -> "subprocess.CompletedProcess[str]":
@@ -55,20 +56,32 @@ def test_exit_codes(tmp_path: Path, words: tuple[str, ...], code: int, said: str
 
 def test_the_cost_of_a_mesh_is_said_before_it_is_applied(tmp_path: Path) -> None:
     (tmp_path / "mesh.yaml").write_text(GOOD)
-    done = legation("telemetry", "cost", "-f", "mesh.yaml", "-o", "json", home=tmp_path)
+    done = command.legation("telemetry", "cost", "-f", "mesh.yaml", "-o", "json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["total"] == sum(service["total"] for service in said["services"])
-    assert "all" in legation("telemetry", "cost", "-f", "mesh.yaml", home=tmp_path).stdout
+    assert "all" in command.legation("telemetry", "cost", "-f", "mesh.yaml", folder=tmp_path).stdout
 
 
 def test_what_is_rendered_is_checked_where_one_asks(tmp_path: Path) -> None:
     if shutil.which("promtool") is None:
         pytest.skip("no promtool on the PATH: apt-get install prometheus")
     (tmp_path / "mesh.yaml").write_text(GOOD)
-    done = legation("render", "prometheus", "out", "-f", "mesh.yaml", "--check", home=tmp_path)
+    words = ("render", "prometheus", "out", "-f", "mesh.yaml", "--check")
+    done = command.legation(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "promtool has found no fault in 1 file of rules" in done.stderr
+
+
+def test_a_tool_that_is_missing_or_finds_something_is_said(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text(GOOD)
+    words = ("render", "prometheus", "out", "-f", "mesh.yaml", "--check")
+    done = command.legation(*words, folder=tmp_path, env={"PATH": str(tmp_path)})
+    assert (done.returncode, "install prometheus, or leave --check out" in done.stderr) == (2, True), done.stderr
+    (tmp_path / "promtool").write_text("#!/bin/sh\necho no good; exit 1\n")
+    (tmp_path / "promtool").chmod(0o755)
+    done = command.legation(*words, folder=tmp_path, env={"PATH": str(tmp_path)})
+    assert (done.returncode, "promtool check rules: no good" in done.stderr) == (3, True), done.stderr
 
 
 def test_rules_and_dashboards_are_rendered_without_a_mesh_that_runs(tmp_path: Path) -> None:

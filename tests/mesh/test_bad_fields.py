@@ -36,6 +36,10 @@ BAD = {
             f"mesh.yaml:7:5: services.web.replicas: unknown field, known here: {', '.join(list(Service.model_fields)[:20])}"
         ],
     ),
+    "neither true nor false": (
+        web("load_balancing: {policy: ring_hash, hash_source_address: 7}"),
+        ["mesh.yaml:7:62: services.web.load_balancing.hash_source_address: 7 is a number: write true or false"],
+    ),
     "an objective that is no number": (
         web("slo: {availability: high, latency: 250ms}"),
         [

@@ -277,6 +277,10 @@ BAD = {
         web("routes: [{retry: {retry_on: [5xx], per_try_timeout: 20s}}]"),
         ["mesh.yaml:7:57: services.web.routes[0].retry.per_try_timeout: 20s is above the route's timeout of 15s"],
     ),
+    "two ways to a redirect's path": (
+        web("routes: [{match: {prefix: /a}, redirect: {path: /b, prefix: /c}}]"),
+        ["mesh.yaml:7:57: services.web.routes[0].redirect.prefix: path and prefix exclude each other: leave one out"],
+    ),
     "a limit of tries after which none is repeated": (
         web("routes: [{retry: {retry_on: [retriable-4xx], per_try_timeout: 1s}}]"),
         [

@@ -114,6 +114,18 @@ def test_a_service_with_an_objective_pages_by_that_alone():
     assert 'service=~"orders"' in alert.expr
 
 
+def test_a_mesh_that_promises_and_exposes_nothing_asks_for_less():
+    """No objective, no gRPC, no gateway: no query for what is never there."""
+    head, _, rest = MESH.partition("    expose")
+    plain = load(head + rest.split("\n", 2)[2].replace("grpc", "http"), "mesh.yaml").mesh
+    asked = " ".join(map(str, queries(plain)))
+    assert "legation-gateway" not in asked
+    assert "grpc" not in asked
+    assert not [rule for group in all_groups(plain) for rule in group.rules if "objective" in str(rule)]
+    latency_alone = load(MESH.replace("availability: 99.9, ", ""), "mesh.yaml").mesh
+    assert "availability" not in " ".join(str(rule) for group in all_groups(latency_alone) for rule in group.rules)
+
+
 def test_the_shop_has_fifteen_alerts():
     assert len(ALERTS) >= 15
 
