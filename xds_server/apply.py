@@ -23,17 +23,22 @@ NO_MESH = MeshDocument(file="", text="")
 
 
 class Applier:
-    """Holds the applied mesh; `nodes` says who is connected, and `adopt` takes each new mesh with its compiler."""
+    """Holds the applied mesh; `adopt` takes each new one with its compiler.
+
+    `nodes` says who is connected, `revoked` which certificates are: both go into what is compiled ahead.
+    """
 
     def __init__(
         self,
         store: Store,
         metrics: Metrics,
         nodes: Callable[[], Sequence[InstanceSpec]],
+        revoked: Callable[[], frozenset[str]],
         adopt: Callable[[SourcedMesh, Compiler], None],
     ) -> None:
         """Start without a mesh."""
-        self._store, self._metrics, self._nodes, self._adopt = store, metrics, nodes, adopt
+        self._store, self._metrics, self._adopt = store, metrics, adopt
+        self._nodes, self._revoked = nodes, revoked
         self.document = Latest(NO_MESH)
         self.violations: tuple[ViolationMessage, ...] = ()
         self.mesh: SourcedMesh | None = None
@@ -50,7 +55,7 @@ class Applier:
         except InvalidMesh as invalid:
             log.warning("stored mesh rejected, waiting for another", violations=[str(v) for v in invalid.violations])
             return
-        self._take(mesh, document, Compiler(mesh))
+        self._take(mesh, document, Compiler(mesh, self._revoked()))
 
     async def apply(self, document: MeshDocument) -> tuple[ApplyResult, bool]:
         """Take a new mesh file whole, or reject it whole with all its violations; say whether it is another one."""
@@ -73,7 +78,7 @@ class Applier:
 
     async def _replace(self, mesh: SourcedMesh, applied: MeshDocument) -> None:
         """Compile off the event loop what depends on the mesh alone: proxies and health are served meanwhile."""
-        compiler = await asyncio.to_thread(_compile, mesh, tuple(self._nodes()))
+        compiler = await asyncio.to_thread(_compile, mesh, self._revoked(), tuple(self._nodes()))
         await asyncio.to_thread(self._store.save_mesh, applied)
         self._take(mesh, applied, compiler)
         log.info("mesh applied", version=mesh.version)
@@ -100,7 +105,7 @@ class Applier:
                 raise InvalidMesh([Violation(mesh.position(field), field, message)])
 
 
-def _compile(mesh: SourcedMesh, nodes: Sequence[InstanceSpec]) -> Compiler:
-    compiler = Compiler(mesh)
+def _compile(mesh: SourcedMesh, revoked: frozenset[str], nodes: Sequence[InstanceSpec]) -> Compiler:
+    compiler = Compiler(mesh, revoked)
     compiler.prepare(nodes)
     return compiler

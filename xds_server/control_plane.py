@@ -37,7 +37,8 @@ class ControlPlane:
         self._clock, self.metrics = clock, metrics
         self.registry = Registry()
         self.publisher = Publisher(self.registry, clock, metrics)
-        self.applier = Applier(store, metrics, self.publisher.fleet.nodes, self._adopt)
+        fleet = self.publisher.fleet
+        self.applier = Applier(store, metrics, fleet.nodes, lambda: self.publisher.revoked, self._adopt)
         self._store = store
         self._persister = Persister(self.registry, store, metrics)
         self.instances = Latest(InstanceList(instances=()))

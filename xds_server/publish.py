@@ -35,7 +35,7 @@ class Publisher:
     def adopt(self, compiler: Compiler, services: Iterable[str]) -> None:
         """Publish from now on what another mesh says."""
         self.compiler = compiler
-        compiler.revoke(self.revoked)
+        compiler.revoke(self.revoked)  # more may have been revoked while it was compiled ahead
         known, self.outages = self.outages, {}
         for service in services:
             self._look_for_outage(service, known.get(service))

@@ -51,8 +51,8 @@ Kept = tuple[Resources, Mapping[str, Callable[[], Resources]]]
 class Compiler:
     """Compiles one mesh. What several nodes get is one Resource object."""
 
-    def __init__(self, mesh: SourcedMesh) -> None:
-        """Take a valid mesh."""
+    def __init__(self, mesh: SourcedMesh, revoked: frozenset[str] = frozenset()) -> None:
+        """Take a valid mesh, and the serials of the certificates that are revoked."""
         self._mesh = mesh.mesh
         self._callers = callers(self._mesh)
         life = self._mesh.certificates.ttl / _CONNECTIONS_PER_LIFE
@@ -63,6 +63,8 @@ class Compiler:
         self._clusters: dict[str, Resources] = {}
         self._placed: dict[tuple[str, str], tuple[Group, Resources]] = {}
         self._kept: dict[str, tuple[InstanceSpec, Kept]] = {}
+        self._renewed: frozenset[str] = frozenset()
+        self.revoke(revoked)
 
     def revoke(self, serials: frozenset[str]) -> None:
         """Deny what peers with these certificates ask for, from now on."""
@@ -71,6 +73,9 @@ class Compiler:
 
     def renew_connections(self, serials: frozenset[str]) -> None:
         """Have all callers make new connections, once for each set of revoked certificates."""
+        if serials == self._renewed:
+            return
+        self._renewed = serials
         mark = sha256(",".join(sorted(serials)).encode()).hexdigest()[:16] if serials else ""
         self._callees.renew_connections(mark)
         self._clusters.clear()

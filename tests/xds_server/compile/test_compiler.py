@@ -196,6 +196,19 @@ def test_what_is_compiled_ahead_is_what_is_served(compiler):
     assert [ahead.snapshot(n, {}) for n in (WEB, GATEWAY)] == [compiler.snapshot(n, {}) for n in (WEB, GATEWAY)]
 
 
+@pytest.mark.parametrize("serials", [frozenset(), frozenset({"0a", "0b"})])
+def test_what_is_compiled_ahead_outlives_being_told_what_it_knows_to_be_revoked(serials):
+    """Each new mesh is told so when it is adopted: to compile it once more would hold the event loop."""
+    ahead = Compiler(load(MESH, "mesh.yaml"), serials)
+    ahead.prepare([WEB])
+    made = ahead.snapshot(WEB, {})
+    ahead.revoke(serials)
+    for kind in (kinds.LISTENER, kinds.CLUSTER):
+        assert ahead.snapshot(WEB, {}).of_type(kind) is made.of_type(kind)
+    ahead.revoke(serials | {"0c"})
+    assert ahead.snapshot(WEB, {}).of_type(kinds.CLUSTER) is not made.of_type(kinds.CLUSTER)
+
+
 def test_listeners_are_made_when_they_are_asked_for_and_once(compiler):
     snapshot = compiler.snapshot(WEB, {})
     assert kinds.LISTENER in snapshot.types()
