@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -208,7 +209,7 @@ def test_the_objective_counts_what_callers_get(tmp_path):
             prefix = 'envoy_http_conn_manager_prefix="inbound",service="orders"'
             assert await until(lambda: counted(failed.replace("PREFIX", prefix), 0.1), LIMIT), "attempts failed"
             for query in (errors, burn):
-                assert await until(lambda query=query: counted(query, 0), LIMIT), f"Prometheus evaluates {query}"
+                assert await until(partial(counted, query, 0), LIMIT), f"Prometheus evaluates {query}"
                 assert await one(url, query) == 0, "no caller saw a failure"
             assert [alert for alert in await firing(url) if "Burn" in alert] == []
 
