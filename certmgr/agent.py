@@ -110,7 +110,7 @@ class Agent:
                 await self._until_due()
 
     async def _until_due(self) -> None:
-        """Wait for the next due time or a kick. Short naps: the wall clock may be stepped under us."""
+        """Wait for the next due time or a kick. In short waits: the wall clock may be stepped under us."""
         wake = self._schedule.next_wake()
         wait = _LONGEST_SLEEP if wake is None else min(_LONGEST_SLEEP, max(0.0, wake - self._clock.now()))
         with suppress(TimeoutError):

@@ -101,7 +101,7 @@ def holds(stamp: Path, digest: str) -> bool:
     return stamp.is_file() and stamp.read_text() == digest
 
 
-def wanted(group: str) -> str:
+def desired(group: str) -> str:
     """Return a digest of all that a group's packages depend on, this folder's own path among it."""
     return digest_of(f"{ROOT} {version_of(PYTHON)}", *GROUPS[group], ROOT / "pyproject.toml")
 
@@ -114,7 +114,7 @@ def stamp_of(group: str) -> Path:
 def is_synced(group: str) -> bool:
     """Say whether .venv and the shop's packages are what the lock files name."""
     fine = fits(version_of(PYTHON)) and not UNFINISHED.exists() and has_shop()
-    return fine and holds(stamp_of(group), wanted(group))
+    return fine and holds(stamp_of(group), desired(group))
 
 
 def has_shop() -> bool:
@@ -243,7 +243,7 @@ def install(group: str, progress: Progress) -> None:
     install_packages(group, progress)
     for name, locks in GROUPS.items():
         if set(locks) <= set(GROUPS[group]):
-            stamp_of(name).write_text(wanted(name))
+            stamp_of(name).write_text(desired(name))
     if not has_shop():
         install_shop(progress)
 

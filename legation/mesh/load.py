@@ -13,7 +13,7 @@ from legation.mesh.document import Document, read
 from legation.mesh.errors import InvalidMesh, Position, Violation
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.rule_violation import RuleViolation
-from legation.mesh.schema import at, example, schema, wanted
+from legation.mesh.schema import at, example, expected, schema
 from legation.mesh.source import Path, SourcedMesh
 from legation.mesh.translate_errors import Rejected, empty, translate
 from legation.mesh.wording import kind
@@ -45,7 +45,7 @@ def load(text: str, file: str) -> SourcedMesh:
 
 def _no_mapping(document: Document) -> Violation:
     what = "the file is empty" if document.value is None else f"this is {kind(document.value)}"
-    return Violation(Position(document.file, 1, 1), "", f"{what}: write {wanted(schema())}")
+    return Violation(Position(document.file, 1, 1), "", f"{what}: write {expected(schema())}")
 
 
 def _rejected(document: Document) -> tuple[Rejected, ...]:

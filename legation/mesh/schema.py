@@ -51,21 +51,21 @@ def fields(node: SchemaNode) -> tuple[str, ...]:
     return tuple(_mapping(node).get("properties", ()))
 
 
-def wanted(node: SchemaNode) -> str:
+def expected(node: SchemaNode) -> str:
     """Return what is accepted in a place, in words: `a whole number from 1 to 65535`, `http or grpc`."""
     if "anyOf" in node:
-        return either(wanted(choice) for choice in node["anyOf"])
+        return either(expected(choice) for choice in node["anyOf"])
     node = _resolve(node)
-    return _wanted_text(node) if node["type"] == "string" else _wanted_more(node)
+    return _expected_text(node) if node["type"] == "string" else _expected_more(node)
 
 
-def _wanted_text(node: SchemaNode) -> str:
+def _expected_text(node: SchemaNode) -> str:
     if "enum" in node:
         return either(node["enum"])
     return PHRASES[node["pattern"]] if "pattern" in node else "an IPv4 address such as 127.0.0.1, or 0.0.0.0 for all"
 
 
-def _wanted_more(node: SchemaNode) -> str:
+def _expected_more(node: SchemaNode) -> str:
     match node:
         case {"type": "boolean"}:
             return "true or false"
@@ -74,7 +74,7 @@ def _wanted_more(node: SchemaNode) -> str:
         case {"type": "number"}:
             return f"a number from {node['minimum']} to {node['maximum']}"
         case {"type": "array", "items": items}:
-            return f"a list, each entry {wanted(items)}"
+            return f"a list, each entry {expected(items)}"
         case {"properties": properties}:
             return f"a mapping of {', '.join(properties)}"
         case _:

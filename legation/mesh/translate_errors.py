@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from legation.mesh.document import Document
 from legation.mesh.errors import Violation
-from legation.mesh.schema import SchemaNode, at, fields, wanted
+from legation.mesh.schema import SchemaNode, at, expected, fields
 from legation.mesh.source import Path, nearest
 from legation.mesh.types import PHRASES, format_duration
 from legation.mesh.wording import among, dotted, kind, shown
@@ -40,7 +40,7 @@ def _empty(document: Document, path: Path, node: SchemaNode) -> Violation:
     text = document.spelled[path]
     optional = path[-1] in fields(around) and path[-1] not in around.get("required", ())
     what = f"{text} is empty" if text else "empty"
-    message = f"{what}: write {wanted(node)}{', or leave the field out' if optional else ''}"
+    message = f"{what}: write {expected(node)}{', or leave the field out' if optional else ''}"
     return Violation(document.positions[path], dotted(path), message)
 
 
@@ -87,7 +87,7 @@ def _mistyped(value: Any, path: Path, document: Document) -> str:
 
 
 def _wanted(path: Path) -> str:
-    return wanted(at(path) or {})
+    return expected(at(path) or {})
 
 
 def _choices(path: Path) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from legation.mesh.model.mesh import Mesh
-from legation.mesh.schema import at, example, fields, json_schema, schema, wanted
+from legation.mesh.schema import at, example, expected, fields, json_schema, schema
 from legation.mesh.source import Path as FieldPath
 from legation.mesh.types import PHRASES
 
@@ -46,7 +46,7 @@ def test_a_call_is_a_name_or_a_mapping():
     call = field(("services", "web", "calls", 0))
     assert [choice.get("type", "mapping") for choice in call["anyOf"]] == ["string", "mapping"]
     assert fields(call) == ("service", "allow")
-    assert wanted(call) == f"{wanted(field(('mesh',)))} or a mapping of service, allow"
+    assert expected(call) == f"{expected(field(('mesh',)))} or a mapping of service, allow"
 
 
 @pytest.mark.parametrize("path", [("slo",), ("mesh", "x"), ("services", "a", "b"), ("workloads", 0, "x", "y")])
