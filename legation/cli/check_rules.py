@@ -19,7 +19,7 @@ def check(folder: Path) -> None:
         _run(amtool, "check-config", folder / "alertmanager.yaml")
     _run(promtool, "test", "rules", *tests)
     skipped = "" if amtool else "; alertmanager.yaml is not checked: no amtool here"
-    chatter(f"promtool has found no fault in {len(rules)} file of rules, and {len(tests)} of tests pass{skipped}")
+    chatter(f"promtool has found no fault in {len(rules)} files of rules, and {len(tests)} of tests pass{skipped}")
 
 
 def _tool(name: str, package: str) -> str:

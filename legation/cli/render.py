@@ -14,7 +14,7 @@ from legation.mesh.model.mesh import Mesh
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import MeshDocument
 from legation.runtime.state import StateFolder
-from telemetry.rules.render import Target, render_prometheus
+from telemetry.rules.render import HEAD, Target, render_prometheus
 
 
 def mesh_for(file: Path | None, state: Path | None) -> tuple[Mesh, HostFile | None]:
@@ -59,7 +59,9 @@ def prometheus(folder: Path, mesh: Mesh, host: HostFile | None, links: Links) ->
         runbooks=links.runbooks or f"http://{where.telemetry}/runbooks",
         alertmanager=links.alertmanager,
     )
-    _write(folder, render_prometheus(mesh, target))
+    files = render_prometheus(mesh, target)
+    _write(folder, files)
+    _remove_stale(folder, mesh, files)
     if host is None:
         chatter(f"mesh {mesh.mesh} does not run here: discovery_url in prometheus.yaml is where it would by default")
     chatter(f"start Prometheus with --config.file={folder / 'prometheus.yaml'}")
@@ -76,3 +78,11 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         chatter(f"wrote {path}")
+
+
+def _remove_stale(folder: Path, mesh: Mesh, files: Mapping[str, str]) -> None:
+    """Remove the rules and tests of an earlier rendering that the mesh no longer has: Prometheus would load them."""
+    for path in sorted([*folder.glob(f"rules/{mesh.mesh}.*"), *folder.glob(f"tests/{mesh.mesh}.*")]):
+        if str(path.relative_to(folder)) not in files and path.read_text().startswith(f"# {HEAD}"):
+            path.unlink()
+            chatter(f"removed {path}")

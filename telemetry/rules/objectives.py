@@ -46,7 +46,7 @@ def objective_groups(mesh: Mesh) -> tuple[Group, ...]:
     return (
         Group(f"{name}-objectives", (*budgets, *counted, *short, *(_burn(w, mesh) for w in ("5m", *SHORT_WINDOWS)))),
         Group(
-            f"{name}-budgets",
+            f"{name}-burn",
             (*long, *(_burn(window, mesh) for window in LONG_WINDOWS), budget_left(mesh)),
             timedelta(minutes=1),
         ),

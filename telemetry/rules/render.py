@@ -12,6 +12,7 @@ from telemetry.rules.alerting import alert_groups, alerts
 from telemetry.rules.alertmanager import alertmanager
 from telemetry.rules.conventions import COMPONENT, GRAFANA, INSTANCE, MESH, RUNBOOKS, SERVICE, dashboard_uid
 from telemetry.rules.promtool import render_case
+from telemetry.rules.reads import closure, name_of
 from telemetry.rules.recorded_tests import recorded_test
 from telemetry.rules.recording import recording_groups
 from telemetry.rules.rule import Alert, Group, Recording
@@ -45,11 +46,10 @@ class Target:
 def render_prometheus(mesh: Mesh, target: Target) -> Mapping[str, str]:
     """Return the files by relative path: `rules/`, `tests/`, `prometheus.yaml` and `alertmanager.yaml`."""
     groups = all_groups(mesh)
-    rules = {"groups": [_group(mesh, group, target) for group in groups]}
     return {
         "prometheus.yaml": dump(prometheus(mesh, target), HEAD),
         "alertmanager.yaml": dump(alertmanager(mesh), HEAD),
-        f"rules/{mesh.mesh}.rules.yaml": dump(rules, HEAD),
+        **{f"rules/{_file(mesh, group)}": dump({"groups": [_group(mesh, group, target)]}, HEAD) for group in groups},
         **_tests(mesh, groups, target),
     }
 
@@ -59,7 +59,7 @@ def all_groups(mesh: Mesh) -> tuple[Group, ...]:
     groups = (*recording_groups(mesh), *alert_groups(mesh))
     for group in groups:
         for rule in group.rules:
-            promql.parse(_name(rule), rule.expr)
+            promql.parse(name_of(rule), rule.expr)
     return groups
 
 
@@ -74,8 +74,8 @@ def queries(mesh: Mesh) -> list[tuple[str, str]]:
         for rule in group.rules:
             measured = [rule.expr] if isinstance(rule, Recording) else [term.signal for term in rule.terms]
             for expr in measured:
-                for query in (expr, *promql.lasting(_name(rule), expr)):
-                    found.setdefault(query, _name(rule))
+                for query in (expr, *promql.lasting(name_of(rule), expr)):
+                    found.setdefault(query, name_of(rule))
     return [(where, query) for query, where in found.items()]
 
 
@@ -130,8 +130,9 @@ def _has(alert: Alert, label: str) -> bool:
     return any(label in firing.labels for case in alert.cases for at in case.moments for firing in at.firing)
 
 
-def _name(rule: Recording | Alert) -> str:
-    return rule.record if isinstance(rule, Recording) else rule.name
+def _file(mesh: Mesh, group: Group) -> str:
+    """Return the name of a group's file: one each, as promtool evaluates all groups of a file that a test names."""
+    return f"{mesh.mesh}.{group.name.removeprefix(f'{mesh.mesh}-')}.rules.yaml"
 
 
 def _group(mesh: Mesh, group: Group, target: Target) -> dict[str, Any]:
@@ -155,27 +156,26 @@ def _rule(mesh: Mesh, rule: Recording | Alert, target: Target) -> dict[str, Any]
 
 def _tests(mesh: Mesh, groups: tuple[Group, ...], target: Target) -> Mapping[str, str]:
     """Return one file an alert, and one for all recorded series."""
-    stories = {
-        alert.name: (
+    files = {
+        alert.name: _test_file(
+            mesh,
+            closure(groups, [alert.name]),
             alert.cases[0].step,
             [render_case(alert, annotations(mesh, alert, target), case) for case in alert.cases],
         )
         for alert in alerts(mesh)
     }
-    stories["recorded"] = (STEP, [recorded_test(mesh)])
-    order = [group.name for group in groups]
-    return {
-        f"tests/{mesh.mesh}.{name}.test.yaml": dump(_test_file(mesh, order, step, entries), HEAD)
-        for name, (step, entries) in stories.items()
-    }
+    recorded = [rule.record for group in groups for rule in group.rules if isinstance(rule, Recording)]
+    files["recorded"] = _test_file(mesh, closure(groups, recorded), STEP, [recorded_test(mesh)])
+    return {f"tests/{mesh.mesh}.{name}.test.yaml": dump(content, HEAD) for name, content in files.items()}
 
 
-def _test_file(mesh: Mesh, order: list[str], step: timedelta, entries: list[dict[str, Any]]) -> dict[str, Any]:
+def _test_file(mesh: Mesh, groups: tuple[Group, ...], step: timedelta, entries: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a promtool test file; promtool resolves `rule_files` from where the file stands."""
     return {
-        "rule_files": [f"../rules/{mesh.mesh}.rules.yaml"],
+        "rule_files": [f"../rules/{_file(mesh, group)}" for group in groups],
         # Without an order promtool evaluates alerts before, or after, what they read.
-        "group_eval_order": order,
+        "group_eval_order": [group.name for group in groups],
         "evaluation_interval": format_duration(step),
         "tests": entries,
     }

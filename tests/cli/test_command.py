@@ -70,7 +70,7 @@ def test_what_is_rendered_is_checked_where_one_asks(tmp_path: Path) -> None:
     words = ("render", "prometheus", "out", "-f", "mesh.yaml", "--check")
     done = command.legation(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "promtool has found no fault in 1 file of rules" in done.stderr
+    assert "promtool has found no fault in 7 files of rules" in done.stderr
 
 
 def test_a_tool_that_is_missing_or_finds_something_is_said(tmp_path: Path) -> None:
@@ -89,7 +89,22 @@ def test_rules_and_dashboards_are_rendered_without_a_mesh_that_runs(tmp_path: Pa
     for what in ("prometheus", "grafana"):
         done = legation("render", what, "out", "-f", "mesh.yaml", home=tmp_path)
         assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "rules" / "shop.rules.yaml").exists()
+    assert (tmp_path / "out" / "rules" / "shop.proxies.rules.yaml").exists()
     assert (tmp_path / "out" / "prometheus.yaml").exists()
     boards = {f.name for f in (tmp_path / "out" / "dashboards").iterdir()}
     assert {"shop-mesh.json", "shop-service.json", "shop-proxy.json"} <= boards
+
+
+def test_rules_of_an_earlier_rendering_are_removed_and_others_are_left(tmp_path: Path) -> None:
+    """Prometheus loads every file of the folder: what the mesh has no more would go on to alert."""
+    (tmp_path / "mesh.yaml").write_text(GOOD)
+    rules = tmp_path / "out" / "rules"
+    assert legation("render", "prometheus", "out", "-f", "mesh.yaml", home=tmp_path).returncode == 0
+    ours = (rules / "shop.proxies.rules.yaml").read_text()
+    for name, text in {"shop.old": ours, "shop.mine": "groups: []\n", "other.old": ours}.items():
+        (rules / f"{name}.rules.yaml").write_text(text)
+    again = legation("render", "prometheus", "out", "-f", "mesh.yaml", home=tmp_path)
+    assert "removed out/rules/shop.old.rules.yaml" in again.stderr
+    left = {f.name for f in rules.iterdir()}
+    assert {"shop.mine.rules.yaml", "other.old.rules.yaml", "shop.proxies.rules.yaml"} <= left
+    assert "shop.old.rules.yaml" not in left
