@@ -42,11 +42,10 @@ def _restarts(component: ComponentStatus) -> str:
 
 
 def _rows(status: HostStatus, now: datetime) -> Iterator[tuple[str | Text, ...]]:
-    for instance in status.gateways:
-        yield _row("gateway", instance, now)
-    for service in status.services:
-        for number, instance in enumerate(service.instances):
-            yield _row(service.name if number == 0 else "", instance, now)
+    groups = [("gateway", status.gateways), *((service.name, service.instances) for service in status.services)]
+    for name, instances in groups:
+        for number, instance in enumerate(instances):
+            yield _row(name if number == 0 else "", instance, now)
 
 
 def _row(service: str, instance: InstanceStatus, now: datetime) -> tuple[str | Text, ...]:
