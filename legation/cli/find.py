@@ -9,7 +9,7 @@ from legation.host.layout import HostFile
 from legation.mesh.errors import InvalidMesh
 from legation.mesh.load import load
 from legation.mesh.source import SourcedMesh
-from legation.runtime import process
+from legation.runtime import mesh_file, process
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import HostStatus
 from legation.runtime.state import StateFolder, default_root
@@ -18,7 +18,7 @@ from legation.runtime.state import StateFolder, default_root
 def read_text(file: Path) -> str:
     """Return a mesh file's text; leaves with exit code 2 when it cannot be read."""
     try:
-        return file.read_text()
+        return mesh_file.read(file)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise fail(Exit.USAGE, f"cannot read {file}: {reason}; name a mesh file with -f FILE") from error

@@ -187,11 +187,32 @@ def telemetry_cost(file: MeshFile = None, state: StateOption = None, output: Out
 
 def main() -> None:
     """Run the command; an unexpected error is exit code 1 with its reason, a broken pipe is nothing."""
+    _open_standard_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         sys.exit(0)
+    except OSError as error:
+        _silence_stdout()
+        fail(Exit.INTERNAL, f"{error.filename or 'what was asked for cannot be written'}: {error.strerror}")
+        sys.exit(Exit.INTERNAL)
+
+
+def _open_standard_streams() -> None:
+    """Have all three, as a file of ours would get the number of one that is closed, and be written to as that."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(opened, True)
+    os.close(opened)
+    sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")  # noqa: SIM115 - for ever
+
+
+def _silence_stdout() -> None:
+    """Let go of what cannot be written, or Python complains of it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from legation.runtime import log as logs
 from legation.runtime.console import Exit, chatter
 from legation.runtime.control import server
 from legation.runtime.lifecycle import light
-from legation.runtime.state import StateFolder, UnsafeFolder
+from legation.runtime.state import StateFolder, UnusableFolder
 from legation.runtime.tasks import spawn
 
 RUNNING = "up.json"
@@ -49,7 +49,8 @@ def main() -> int:
             asyncio.run(_live(Host(Given(state, taken, settings.text, settings.desired, chosen))))
     except start.AlreadyUp:
         chatter(f"a mesh runs from {state.root} already: see legation status, or end it with legation down")
-    except (start.CannotStart, UnsafeFolder) as error:
+        return Exit.FINDINGS if start.runs_other(state, settings.desired.mesh, Path(settings.file)) else Exit.OK
+    except (start.CannotStart, UnusableFolder) as error:
         chatter(str(error))
         return Exit.FINDINGS
     return Exit.OK

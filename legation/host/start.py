@@ -40,6 +40,12 @@ def taken(state: StateFolder, file: Path, mesh: DesiredMesh, gateway_port: int |
             state.host_file.unlink(missing_ok=True)
 
 
+def runs_other(state: StateFolder, mesh: str, file: Path) -> bool:
+    """Say whether what runs from a state folder is known to be another mesh, or of another file."""
+    host = HostFile.read(state.host_file)
+    return host is not None and process.runs(host.pid) and (host.mesh, Path(host.file)) != (mesh, file)
+
+
 def _check_components() -> None:
     try:
         for component in (binaries.envoy, binaries.bao, binaries.node):

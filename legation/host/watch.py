@@ -7,6 +7,7 @@ import structlog
 from watchfiles import awatch
 
 from legation.host.host import Host
+from legation.runtime import mesh_file
 from legation.runtime.control.client import ControlError
 
 log = structlog.get_logger()
@@ -42,6 +43,6 @@ async def follow(host: Host) -> None:
 def _read(file: Path) -> str | None:
     """Return the file's text, or None while an editor replaces it."""
     try:
-        return file.read_text()
+        return mesh_file.read(file) if file.is_file() else None
     except (OSError, UnicodeDecodeError):
         return None

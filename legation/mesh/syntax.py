@@ -8,10 +8,8 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import Event
 
 from legation.mesh.errors import InvalidMesh, Position, Violation
+from legation.mesh.limits import LONGEST_TEXT
 from legation.mesh.wording import shown
-
-LONGEST_TEXT = 1_000_000
-"""Characters of one file: some 5,000 services."""
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """YAML 1.2 §5.1: all but the printable characters."""
@@ -59,7 +57,7 @@ def mark_position(mark: object, file: str) -> Position:
 def _guard(text: str, file: str) -> None:
     if len(text) > LONGEST_TEXT:
         raise InvalidMesh(
-            [Violation(Position(file, 1, 1), "", f"{len(text)} characters: at most {LONGEST_TEXT} are read")]
+            [Violation(Position(file, 1, 1), "", f"more than {LONGEST_TEXT} characters: put less in one file")]
         )
     if found := _UNPRINTABLE.search(text.removeprefix("\ufeff")):
         before = text.removeprefix("\ufeff")[: found.start()]

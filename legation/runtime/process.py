@@ -88,10 +88,10 @@ def last_words(log: Path) -> str:
     return why[-1] if why else "\n".join(lines[-3:])
 
 
-def tail(log: Path, lines: int = 5) -> str:
-    """Return the last lines of a log, for messages."""
+def tail(log: Path, lines: int = 5, *, since: int = 0) -> str:
+    """Return the last lines of a log, for messages; none of its first `since` bytes."""
     if not log.exists():
         return ""
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 8192))
+        file.seek(max(since, log.stat().st_size - 8192))
         return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])

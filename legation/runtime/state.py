@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pwd
 import stat
 import tempfile
 from collections.abc import Mapping
@@ -14,14 +15,23 @@ _SOCKET_ROOM = 64
 """Bytes kept for `/run/admin-<instance>.sock`; an instance whose own name is longer cannot start."""
 
 
-class UnsafeFolder(Exception):
-    """A folder for sockets that another user could write to."""
+class UnusableFolder(Exception):
+    """A folder that cannot be made, or that another user could write to; the text says what to do."""
 
 
 def default_root(environ: Mapping[str, str]) -> Path:
     """Return the folder that holds the state of all meshes of this user (XDG base directories)."""
-    home = Path(environ.get("HOME", "/nonexistent"))
-    return Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "legation"
+    named = Path(environ.get("XDG_STATE_HOME", ""))
+    # the specification has relative paths ignored
+    return (named if named.is_absolute() else _home(environ) / ".local" / "state") / "legation"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    """Return this user's home, which cron and systemd need not name."""
+    try:
+        return Path(environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return Path("/nonexistent")
 
 
 class StateFolder:
@@ -33,12 +43,12 @@ class StateFolder:
         self.run = self._run_folder()
 
     def make(self) -> None:
-        """Make the folders, for this user alone; UnsafeFolder when another user owns one."""
+        """Make the folders, for this user alone; UnusableFolder when that cannot be, or another user owns one."""
         for folder in (self.root, self.run, self.logs, self.instances, self.root / "xds_server", self.certmgr):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if folder.stat().st_uid != os.getuid():
-                raise UnsafeFolder(f"{folder} belongs to another user: remove it, or choose another with --state DIR")
-            folder.chmod(stat.S_IRWXU)
+            try:
+                _make(folder)
+            except OSError as error:
+                raise UnusableFolder(f"{folder}: {error.strerror}: choose another folder with --state DIR") from error
 
     @property
     def logs(self) -> Path:
@@ -97,3 +107,10 @@ class StateFolder:
             return self.root / "run"
         digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"legation-{os.getuid()}-{digest}"
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid():
+        raise UnusableFolder(f"{folder} belongs to another user: remove it, or choose another with --state DIR")
+    folder.chmod(stat.S_IRWXU)

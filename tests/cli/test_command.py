@@ -54,6 +54,44 @@ def test_exit_codes(tmp_path: Path, words: tuple[str, ...], code: int, said: str
     assert said in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("validate >&- 2>&-", 0, ""),
+        ("validate -o json >/dev/full", 1, "what was asked for cannot be written: No space left on device\n"),
+        ("validate -o json | true", 0, ""),
+        ("validate -f bad.yaml >&- 2>&- <&-", 3, ""),
+        ("render grafana /dev/null/out -f mesh.yaml", 1, "/dev/null/out"),
+        ("up --state /dev/null/state", 3, "choose another folder with --state DIR\n"),
+        ("up -d --state /dev/null/state", 3, "choose another folder with --state DIR\n"),
+        ("validate -f endless.yaml", 3, ""),
+        ("validate -f /dev/zero", 3, ""),
+    ],
+)
+def test_no_place_to_write_to_and_no_end_to_read_is_a_traceback(
+    tmp_path: Path, words: str, code: int, said: str
+) -> None:
+    (tmp_path / "mesh.yaml").write_text(GOOD)
+    (tmp_path / "bad.yaml").write_text(BAD)
+    with (tmp_path / "endless.yaml").open("w") as file:
+        file.truncate(8 << 30)
+    line = f"{sys.executable} -m legation.cli.main {words}"
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        line, shell=True, capture_output=True, text=True, cwd=tmp_path, env=env, check=False, timeout=60
+    )
+    assert "Traceback" not in done.stderr
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+def test_a_mesh_file_is_utf_8_whatever_the_locale_says(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text(f"# für alle\n{GOOD}", encoding="utf-8")
+    argv = [sys.executable, "-m", "legation.cli.main", "validate"]
+    env = {"HOME": str(tmp_path), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, env=env, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_cost_of_a_mesh_is_said_before_it_is_applied(tmp_path: Path) -> None:
     (tmp_path / "mesh.yaml").write_text(GOOD)
     done = command.legation("telemetry", "cost", "-f", "mesh.yaml", "-o", "json", folder=tmp_path)

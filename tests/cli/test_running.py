@@ -189,6 +189,43 @@ def test_a_start_behind_returns_once_it_answers(home: Home, monkeypatch: pytest.
     assert words.read_text().endswith("--gateway-port 9000\n")
 
 
+def late(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `up` look before the mesh answers that was started a moment ago, and what it starts find it there."""
+    monkeypatch.setattr(legation.cli.up, "_running", lambda _: None)
+    monkeypatch.setattr(legation.cli.up, "_HOST_FILE_LIMIT", 0.2)
+    said = "a mesh runs from here already"
+    monkeypatch.setattr(sys, "executable", str(script(home.folder / "python", f"echo {said}")))
+
+
+def test_a_second_up_waits_for_the_mesh_of_the_first(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.write()
+    late(home, monkeypatch)
+    with home.host() as host:
+        ill = replace(WEB, healthy=False, state="starting")
+        host.status = replace(STATUS, services=(ServiceStatus(name="web", instances=(ill,)),))
+        done = home.legation("up", "-d", "--wait", "0.5")
+        assert (done.exit_code, "web-v1-0 is starting" in done.stderr) == (5, True), done.stderr
+        host.status = STATUS
+        done = home.legation("up", "-d", "--wait", "5")
+        assert (done.exit_code, "shop is up: " in done.stderr) == (0, True), done.stderr
+
+
+def test_a_second_up_is_not_content_with_another_mesh(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.write(GOOD.replace("mesh: shop", "mesh: other"))
+    late(home, monkeypatch)
+    with home.host():
+        done = home.legation("up", "-d", "--wait", "5", "--state", str(home.state().root))
+    assert (done.exit_code, "a mesh runs from here already" in done.stderr) == (3, True), done.stderr
+
+
+def test_a_start_behind_that_is_ended_is_no_success(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.write()
+    late(home, monkeypatch)
+    for _ in range(2):
+        done = home.legation("up", "-d", "--wait", "5")
+        assert (done.exit_code, done.stderr.count("runs from here already")) == (4, 1), done.stderr
+
+
 def test_run_becomes_one_instance_of_the_mesh_that_runs(home: Home, executed: Executed) -> None:
     with home.host():
         done = home.legation(

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from legation.mesh.document import read
+from legation.mesh.limits import LONGEST_TEXT
 from legation.mesh.nodes import scalar
-from legation.mesh.syntax import LONGEST_TEXT
 
 
 @pytest.mark.parametrize(
