@@ -41,13 +41,14 @@ class Desk:
         else:
             await self._renew(hit)
             await self.agent.acknowledged(hit, _PATIENCE)
-        unsynced = await self.revocation.revoke(records, request.by, request.wait, gently=not request.shut_out)
+        denied = await self.revocation.revoke(records, request.by, request.wait, gently=not request.shut_out)
         proxies = await self.agent.acknowledged(tuple(in_use), request.wait)
         return RevokeReport(
             serials=tuple(record.serial for record in records),
             renewed=() if request.shut_out else tuple(hit),
             proxies=tuple(report for report in proxies if report.streams),
-            unsynced=unsynced,
+            unsynced=denied.unsynced,
+            withdrawn=denied.withdrawn,
             seconds=self.clock.now() - started,
         )
 

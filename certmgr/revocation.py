@@ -24,7 +24,7 @@ from certmgr.ledger import Ledger
 from certmgr.metrics import Metrics
 from certmgr.store import read, write
 from legation.runtime.clock import Clock
-from legation.runtime.control.messages import Revoked
+from legation.runtime.control.messages import Revoked, RevokedResult
 from legation.runtime.tasks import pause
 
 log = structlog.get_logger(__name__)
@@ -46,14 +46,16 @@ class Revocation:
         clock: Clock,
         metrics: Metrics,
         show: Callable[[Crl | None], None],
-        tell: Callable[[Revoked], Awaitable[tuple[str, ...]]],
+        tell: Callable[[Revoked], Awaitable[RevokedResult]],
+        in_use: Callable[[], frozenset[str]],
         poll: float,
     ) -> None:
         """Prepare; `show` gives proxies a list, or none. `file` keeps it, so that a restart shows it at once.
 
         `tell` has xds_server deny on open connections what is revoked, and says whose proxies do not know yet.
+        `in_use` are the serials that this host shows.
         """
-        self._tell = tell
+        self._tell, self._in_use = tell, in_use
         self._vault, self._login, self._ledger, self._file = vault, login, ledger, file
         self._clock, self._metrics, self._show, self._poll = clock, metrics, show, poll
         self._issuer: x509.Certificate | None = None
@@ -79,7 +81,8 @@ class Revocation:
             try:
                 async with self._order:
                     await self.refresh()
-                    await self.deny()
+                    # who has it elsewhere may have moved on: gently, at the cost of a second
+                    await self.deny(gently=not self._in_use() & set(self.revoked()))
             except (VaultError, BadCrl, Damaged, OSError) as error:
                 if self.crl is not None and self.problem != str(error):  # before there was one, Vault just starts
                     log.warning("no new list of revoked certificates", reason=str(error))
@@ -87,14 +90,17 @@ class Revocation:
             self._drop_ended()
             await pause(self._poll * random.uniform(0.8, 1.0))  # noqa: S311 - no secret
 
-    async def deny(self, wait: float = 0.0, *, gently: bool = False) -> tuple[str, ...]:
+    async def deny(self, wait: float = 0.0, *, gently: bool = False) -> RevokedResult:
         """Have requests on open connections denied; said again at each look, as xds_server may be a new one."""
         serials = self.revoked()
         if self.crl is None or (not serials and self._nothing_told):
-            return ()
-        unsynced = await self._tell(Revoked(serials=serials, wait=wait, gently=gently))
-        self._nothing_told = not serials and not unsynced
-        return unsynced
+            return RevokedResult()
+        issued = ((serial, self._ledger.find(serial)) for serial in serials)
+        owners = {serial: record.identity for serial, record in issued if record is not None}
+        said = Revoked(serials=serials, owners=owners, number=self.crl.number, wait=wait, gently=gently)
+        answer = await self._tell(said)
+        self._nothing_told = not serials and not answer.unsynced
+        return answer
 
     async def refresh(self, holds: Sequence[str] = ()) -> None:
         """Get the list; have it made anew where it lacks what Vault says is revoked. Raises when there is none."""
@@ -104,8 +110,8 @@ class Revocation:
             await asyncio.to_thread(write, self._file, found.pem)
             self._take(found)
 
-    async def revoke(self, records: Sequence[Record], by: str, wait: float, *, gently: bool) -> tuple[str, ...]:
-        """Revoke certificates, and show the list that has them; return whose proxies still serve open connections.
+    async def revoke(self, records: Sequence[Record], by: str, wait: float, *, gently: bool) -> RevokedResult:
+        """Revoke certificates, and show the list that has them; say whose proxies still serve open connections.
 
         CannotRevoke, VaultError or BadCrl when it fails.
         """

@@ -27,7 +27,7 @@ from legation.mesh.model.mesh import Mesh
 from legation.runtime.clock import Clock
 from legation.runtime.control import server
 from legation.runtime.control.client import ControlClient, ControlError
-from legation.runtime.control.messages import Revoked, TransitionResult
+from legation.runtime.control.messages import Revoked, RevokedResult
 from legation.runtime.registry import metrics_registry
 from legation.runtime.tasks import pause, spawn
 
@@ -88,6 +88,7 @@ class _Service:
             self._metrics,
             self.agent.show_crl,
             self._deny,
+            lambda: frozenset(i.serial for i in self.agent.identities() if i.serial is not None),
             settings.revocation_poll,
         )
         self._desk = Desk(self.agent, self.revocation, self.ledger, self.enrolment, clock)
@@ -121,14 +122,14 @@ class _Service:
         client = ControlClient(self._settings.xds_socket)
         await follow(client, self._store, self._take)
 
-    async def _deny(self, revoked: Revoked) -> tuple[str, ...]:
+    async def _deny(self, revoked: Revoked) -> RevokedResult:
         """Tell xds_server what is revoked; while it is away, new handshakes alone are refused."""
         client = ControlClient(self._settings.xds_socket)
         try:
-            return (await client.send("PUT", "/revoked", revoked, TransitionResult, limit=10 + revoked.wait)).unsynced
+            return await client.send("PUT", "/revoked", revoked, RevokedResult, limit=10 + revoked.wait)
         except ControlError as error:
             log.debug("xds_server does not deny what is revoked", reason=str(error))
-            return ("all of them, as xds_server does not answer",)
+            return RevokedResult(unsynced=("all of them, as xds_server does not answer",))
 
     async def watch_vault(self) -> None:
         """Know how Vault is; when it comes back, look at the set-up and try again what has failed."""

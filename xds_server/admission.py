@@ -29,11 +29,14 @@ class Admission:
         """Take an Envoy's stream: its node must be what its certificate says."""
         node = self._node(info)
         try:
-            key, snapshots = await self._plane.connected(node, str(info.peer))
+            key, snapshots = await self._plane.connected(node, str(info.peer), info.serial)
         except StaleBoot:
             self._reject(f"node {node.id!r}: a newer life of this instance is connected")
         except ForeignId as owner:
             self._reject(f"node {node.id!r}: this is the id of an instance of {owner}")
+        if self._is_revoked(info):  # meanwhile
+            self._plane.disconnected(key)
+            self._reject_revoked(node, info)
         self._nodes[key] = node
         self._plane.metrics.streams.inc()
         log.info("stream opened", node=node.id, stream=key)
@@ -88,7 +91,16 @@ class Admission:
             self._reject(why)
         if node.service != names.GATEWAY and node.service not in source.mesh.services:
             self._reject(f"node {node.id!r}: no service {node.service!r} in mesh {source.mesh.mesh!r}")
+        if self._is_revoked(info):
+            self._reject_revoked(node, info)
         return node
+
+    def _is_revoked(self, info: StreamInfo) -> bool:
+        return info.serial in self._plane.publisher.revoked.serials
+
+    def _reject_revoked(self, node: InstanceSpec, info: StreamInfo) -> NoReturn:
+        self._plane.showed_revoked(node)
+        self._reject(f"node {node.id!r}: its certificate {info.serial} is revoked; it may come back with another")
 
     def _reject(self, reason: str) -> NoReturn:
         self._plane.metrics.rejected.inc()

@@ -16,6 +16,7 @@ from legation.runtime.tasks import Latest
 from xds_server.compile import Compiler
 from xds_server.metrics import Metrics
 from xds_server.registry.store import Store
+from xds_server.revocations import Revocations
 
 log = structlog.get_logger()
 
@@ -33,7 +34,7 @@ class Applier:
         store: Store,
         metrics: Metrics,
         nodes: Callable[[], Sequence[InstanceSpec]],
-        revoked: Callable[[], frozenset[str]],
+        revoked: Callable[[], Revocations],
         adopt: Callable[[SourcedMesh, Compiler], None],
     ) -> None:
         """Start without a mesh."""
@@ -105,7 +106,7 @@ class Applier:
                 raise InvalidMesh([Violation(mesh.position(field), field, message)])
 
 
-def _compile(mesh: SourcedMesh, revoked: frozenset[str], nodes: Sequence[InstanceSpec]) -> Compiler:
+def _compile(mesh: SourcedMesh, revoked: Revocations, nodes: Sequence[InstanceSpec]) -> Compiler:
     compiler = Compiler(mesh, revoked)
     compiler.prepare(nodes)
     return compiler

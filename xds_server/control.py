@@ -121,10 +121,9 @@ class Control:
         """Take the serials of all revoked certificates; return whose proxies have not ACKed within `wait` seconds."""
         said = msgspec.json.decode(await request.body(), type=Revoked)
         try:
-            unsynced = await self._plane.revoke(frozenset(said.serials), min(30.0, said.wait), gently=said.gently)
+            return reply(await self._plane.revoke(said))
         except StoreFailed as failed:
             raise HTTPException(507, f"what is revoked could not be stored: {failed}") from failed
-        return reply(TransitionResult(unsynced=unsynced))
 
     async def get_status(self, _: Request) -> Response:
         """Return how we are."""

@@ -1,13 +1,22 @@
 """xds_server's heart: the mesh, the registry and the streams, and what follows from a change of one of them."""
 
 import asyncio
+from collections.abc import Callable, Collection, Iterable
 
 import structlog
 
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.source import SourcedMesh
 from legation.runtime.clock import Clock
-from legation.runtime.control.messages import ApplyResult, Instance, InstanceList, InstanceState, MeshDocument
+from legation.runtime.control.messages import (
+    ApplyResult,
+    Instance,
+    InstanceList,
+    InstanceState,
+    MeshDocument,
+    Revoked,
+    RevokedResult,
+)
 from legation.runtime.tasks import Latest, pause
 from xds_server.apply import Applier
 from xds_server.compile import Compiler
@@ -21,6 +30,9 @@ from xds_server.registry.store import Store
 from xds_server.snapshot import Snapshot
 
 log = structlog.get_logger()
+
+_WAIT_LIMIT = 30.0
+"""Seconds that whoever revokes may wait for proxies, at most."""
 
 _PATIENCE = 1.0
 """Seconds that a certificate which is to be revoked still serves a proxy that does not answer."""
@@ -45,6 +57,10 @@ class ControlPlane:
         self.wake = asyncio.Event()
         self.stale = asyncio.Event()
         self._following: set[asyncio.Task[None]] = set()
+        self._revoking = asyncio.Lock()
+        self._list_number: int | None = None
+        self.end_streams: Callable[[frozenset[str]], int] = lambda _: 0
+        """Ends the streams that were opened with these certificates; whoever serves them puts it here."""
 
     @property
     def mesh(self) -> SourcedMesh | None:
@@ -66,26 +82,79 @@ class ControlPlane:
             self.stale.set()
         return result
 
-    async def revoke(self, serials: frozenset[str], wait: float, *, gently: bool = False) -> tuple[str, ...]:
-        """Deny what peers with these certificates ask for; return whose proxies have not ACKed that in time.
+    async def revoke(self, said: Revoked) -> RevokedResult:
+        """Deny what peers with these certificates ask for; say whose proxies have not ACKed that in time.
 
-        Gently: their owners have new ones, and are first to use them on new connections.
+        Gently: their owners have new ones, and are first to use them on new connections. Otherwise nobody
+        calls the instances with these certificates any more, from now on.
         """
-        if serials != self.publisher.revoked:
-            await asyncio.to_thread(self._store.save_revoked, serials)
-            if gently:
-                await self.publisher.renew_connections(serials)
-                await self._answered(self._everybody(), _PATIENCE)
-            await self.publisher.revoke(serials)
-            log.info("revoked", certificates=len(serials))
-        return await self._answered(self._everybody(), wait)
+        async with self._revoking:  # another host's word may not overtake one that goes gently
+            await self._deny(said)
+            withdrawn = await self._cut_off(gently=said.gently)
+        unsynced = await self._answered(self._everybody(), min(_WAIT_LIMIT, said.wait))
+        return RevokedResult(unsynced=unsynced, withdrawn=withdrawn)
+
+    async def _deny(self, said: Revoked) -> None:
+        known, serials = self.publisher.revoked, frozenset(said.serials)
+        if self._list_number is None or said.number <= self._list_number:
+            serials |= known.serials  # hosts read the list at different times: an older one takes nobody off
+        self._list_number = max(said.number, self._list_number or 0)
+        if serials == known.serials:
+            return
+        revoked = known.with_serials(serials, self._connections(serials - known.serials, said))
+        await asyncio.to_thread(self._store.save_revoked, revoked)
+        if said.gently:
+            await self.publisher.renew_connections(serials)
+            await self._answered(self._everybody(), _PATIENCE)
+        await self.publisher.revoke(revoked)
+        log.info("revoked", certificates=len(serials))
+
+    def _connections(self, fresh: frozenset[str], said: Revoked) -> frozenset[str]:
+        """Return where there may be TCP connections of the owners of these certificates."""
+        compiler = self.publisher.compiler
+        if compiler is None:
+            return frozenset()
+        owners = {said.owners.get(serial) for serial in fresh}
+        return frozenset(c for owner in owners for c in compiler.connections_of(owner, serves=not said.gently))
+
+    async def _cut_off(self, *, gently: bool) -> tuple[str, ...]:
+        """End what proxies with revoked certificates have here; return the instances that are withdrawn for it.
+
+        Gently they have the grace of any lost stream to come back with their new certificate.
+        """
+        serials, fleet = self.publisher.revoked.serials, self.publisher.fleet
+        hit = {stream.node.id for stream in fleet.with_certificates(serials)}
+        hit = {i for i in hit if all(stream.serial in serials for stream in fleet.of_instance(i))}
+        withdrawn = () if gently else await self._expel(hit)
+        if ended := self.end_streams(serials):
+            log.warning("streams of revoked certificates ended", streams=ended, withdrawn=withdrawn)
+        return withdrawn
+
+    async def _expel(self, instances: Collection[str]) -> tuple[str, ...]:
+        """Withdraw instances from all callers at once; return those that there were."""
+        gone = tuple(sorted(i for i in instances if i in self.registry.entries))
+        if gone:
+            services = self.registry.expelled(gone)
+            self._forget(gone)
+            await self.changed(services)
+        return gone
+
+    def showed_revoked(self, node: InstanceSpec) -> None:
+        """Take that an instance wanted a stream with a revoked certificate: if it has no other, it is withdrawn."""
+        entry = self.registry.entries.get(node.id)
+        if entry is not None and not entry.streams and entry.node.boot == node.boot:
+            self._follow(self.registry.expelled([node.id]))
+            self._forget([node.id])
+            log.warning("instance withdrawn, its certificate is revoked", instance=node.id)
 
     def _everybody(self) -> frozenset[str]:
         return frozenset(stream.node.service for stream in self.publisher.fleet.streams.values())
 
-    async def connected(self, node: InstanceSpec, spiffe_id: str) -> tuple[int, Latest[Snapshot]]:
+    async def connected(
+        self, node: InstanceSpec, spiffe_id: str, serial: str | None = None
+    ) -> tuple[int, Latest[Snapshot]]:
         """Take a stream of an instance; return its key and its snapshots. StaleBoot or ForeignId: it may have none."""
-        key, stream = self.publisher.fleet.opened(node)
+        key, stream = self.publisher.fleet.opened(node, serial)
         try:
             await self.changed(self.registry.connected(node, spiffe_id, key))
         except BaseException:  # rejected, or the client has left meanwhile, and nobody else would know
@@ -137,10 +206,13 @@ class ControlPlane:
         services = self.registry.tick(self._clock.now())
         if gone := before - set(self.registry.entries):
             log.info("instances withdrawn, their sidecars are gone", instances=sorted(gone))
-            for instance in gone:
-                self.publisher.specifiers.pop(instance, None)
+            self._forget(gone)
         if gone or services:
             await self.changed(services)
+
+    def _forget(self, instances: Iterable[str]) -> None:
+        for instance in instances:
+            self.publisher.specifiers.pop(instance, None)
 
     async def transition(self, instance: str, boot: str, state: InstanceState, wait: float) -> tuple[str, ...]:
         """Record an instance's reported state; return whose proxies have not ACKed it within `wait` seconds."""

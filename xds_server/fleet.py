@@ -11,10 +11,11 @@ from xds_server.snapshot import NOTHING, Snapshot
 
 @dataclass(slots=True)
 class Stream:
-    """One ADS stream of a node; `acknowledged` is the newest snapshot that it has answered whole."""
+    """One ADS stream of a node, its certificate's serial; `acknowledged` is the newest snapshot answered whole."""
 
     node: InstanceSpec
     snapshots: Latest[Snapshot]
+    serial: str | None = None
     acknowledged: Snapshot | None = None
     nacks: Mapping[str, str] = field(default_factory=dict)
     sources: dict[str, tuple[object, ...]] = field(default_factory=dict)
@@ -52,10 +53,10 @@ class Fleet:
         self._last = 0
         self.acknowledged: Latest[int] = Latest(0)
 
-    def opened(self, node: InstanceSpec) -> tuple[int, Stream]:
+    def opened(self, node: InstanceSpec, serial: str | None = None) -> tuple[int, Stream]:
         """Take a new stream."""
         self._last += 1
-        stream = self.streams[self._last] = Stream(node, Latest(NOTHING))
+        stream = self.streams[self._last] = Stream(node, Latest(NOTHING), serial)
         self._behind.add(self._last)
         self._of_service.setdefault(node.service, set()).add(self._last)
         self._of_instance.setdefault(node.id, set()).add(self._last)
@@ -106,6 +107,10 @@ class Fleet:
     def of_instance(self, instance: str) -> tuple[Stream, ...]:
         """Return the streams of one instance."""
         return tuple(self.streams[key] for key in self._of_instance.get(instance, ()))
+
+    def with_certificates(self, serials: Collection[str]) -> tuple[Stream, ...]:
+        """Return the streams that were opened with one of these certificates."""
+        return tuple(stream for stream in self.streams.values() if stream.serial in serials)
 
     def unsynced(self, services: Collection[str]) -> tuple[str, ...]:
         """Return the nodes of these services that have not answered what they should have."""

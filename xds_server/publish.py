@@ -13,6 +13,7 @@ from xds_server.convergence import Convergence
 from xds_server.fleet import Fleet
 from xds_server.metrics import Metrics
 from xds_server.registry.registry import Registry
+from xds_server.revocations import NONE_REVOKED, Revocations
 from xds_server.snapshot import NOTHING, Snapshot
 
 SLICE = 0.005
@@ -29,7 +30,7 @@ class Publisher:
         self.fleet = Fleet()
         self.specifiers: dict[str, Latest[bytes]] = {}
         self.outages: dict[str, Outage] = {}
-        self.revoked: frozenset[str] = frozenset()
+        self.revoked = NONE_REVOKED
         self._convergence = Convergence()
 
     def adopt(self, compiler: Compiler, services: Iterable[str]) -> None:
@@ -67,11 +68,11 @@ class Publisher:
             self.compiler.renew_connections(serials)
             await self._tell(tuple(self.fleet.streams))
 
-    async def revoke(self, serials: frozenset[str]) -> None:
+    async def revoke(self, revoked: Revocations) -> None:
         """Deny what peers with these certificates ask for, and no others."""
-        self.revoked = serials
+        self.revoked = revoked
         if self.compiler is not None:
-            self.compiler.revoke(serials)
+            self.compiler.revoke(revoked)
             await self._tell(tuple(self.fleet.streams))
 
     def callers(self, services: Iterable[str]) -> frozenset[str]:

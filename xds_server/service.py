@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 
@@ -10,7 +11,7 @@ from legation.runtime.control import server as wire
 from legation.runtime.identity import Identity, follow
 from legation.runtime.registry import metrics_registry
 from legation.runtime.tasks import Latest, pause, spawn
-from xds_server import serve
+from xds_server import Server, serve
 from xds_server.admission import Admission
 from xds_server.control import Control, metrics_routes
 from xds_server.control_plane import ControlPlane
@@ -61,8 +62,13 @@ async def _discovery(plane: ControlPlane, settings: Settings, identity: Latest[I
         health=admission,
         connection_age=life * _AGE_PER_LIFE,
     ) as server:
+        plane.end_streams = partial(_end, server)
         log.info("serving", address=server.address)
         await asyncio.Event().wait()
+
+
+def _end(server: Server, serials: frozenset[str]) -> int:
+    return server.end(lambda info: info.serial in serials, "its certificate is revoked: come back with another")
 
 
 async def _first(identity: Latest[Identity | None]) -> None:

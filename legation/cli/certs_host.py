@@ -88,6 +88,8 @@ def revoke(state: StateFolder, what: str, form: Format, *, shut_out: bool, wait:
         chatter(f"revoked {gone}")
     for name in report.renewed:
         chatter(f"{name} goes on with a new certificate")
+    for instance in report.withdrawn:
+        chatter(f"nobody calls {instance} any more, and its proxy is told nothing")
     late = [proxy for proxy in report.proxies if proxy.acknowledged < proxy.streams]
     for proxy in late:
         chatter(f"proxies of {proxy.name}: {proxy.acknowledged} of {proxy.streams} streams have taken it")

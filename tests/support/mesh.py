@@ -174,6 +174,13 @@ class Mesh:
         with httpx.Client(transport=transport, base_url="http://host") as client:
             return str(client.get("/mesh").json()["version"])
 
+    def admin(self, instance: str, path: str) -> str:
+        """What an instance's Envoy answers on its admin interface."""
+        socket = str(self.run / f"admin-{instance}.sock")
+        transport = httpx.HTTPTransport(uds=socket, verify=PLAIN)
+        with httpx.Client(transport=transport, base_url="http://envoy", trust_env=False) as client:
+            return client.get(path).text
+
     def stat(self, instance: str, name: str) -> int:
         """A counter or gauge of an instance's Envoy; 0 while there is none."""
         socket = str(self.run / f"admin-{instance}.sock")

@@ -10,6 +10,7 @@ from envoy.config.core.v3.address_pb2 import Address
 from envoy.config.core.v3.base_pb2 import Locality
 from envoy.config.core.v3.base_pb2 import Node as NodeProto
 from envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ApiVersion
+from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions as CommonOptions
 from envoy.config.overload.v3.overload_pb2 import OverloadManager, ResourceMonitor
 from envoy.extensions.resource_monitors.downstream_connections.v3.downstream_connections_pb2 import (
     DownstreamConnectionsConfig,
@@ -17,6 +18,7 @@ from envoy.extensions.resource_monitors.downstream_connections.v3.downstream_con
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.struct_pb2 import Struct
+from google.protobuf.wrappers_pb2 import UInt32Value
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
@@ -112,13 +114,16 @@ def _api(api_type: "ApiConfigSource.ApiType.ValueType") -> ApiConfigSource:
 
 
 def _xds(given: BootstrapInput) -> Cluster:
-    """Return xds_server, over mTLS: it alone may configure this proxy."""
+    """Return xds_server, over mTLS: it alone may configure this proxy.
+
+    A connection a stream: one that is opened anew shows the certificate of then, and not of its connection's begin.
+    """
     cluster = _static(names.XDS_CLUSTER, tcp(given.xds_host, given.xds_port))
     if not is_ip(given.xds_host):
         cluster.type = Cluster.DiscoveryType.STRICT_DNS
     identity = names.spiffe_id(given.trust_domain, names.XDS_SERVER)
     cluster.transport_socket.CopyFrom(tls.upstream([identity], names.XDS_SERVER))
-    return _with_http2(cluster)
+    return _with_http2(cluster, CommonOptions(max_requests_per_connection=UInt32Value(value=1)))
 
 
 def _sds(given: BootstrapInput) -> Cluster:
@@ -140,9 +145,9 @@ def _static(name: str, address: Address) -> Cluster:
     )
 
 
-def _with_http2(cluster: Cluster) -> Cluster:
+def _with_http2(cluster: Cluster, common: CommonOptions | None = None) -> Cluster:
     http2 = HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=keepalive())
-    options = pack(HttpProtocolOptions(explicit_http_config=http2))
+    options = pack(HttpProtocolOptions(explicit_http_config=http2, common_http_protocol_options=common))
     cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(options)
     return cluster
 

@@ -22,6 +22,7 @@ from xds_server.compile.pack import serialize
 from xds_server.compile.rbac import callers
 from xds_server.compile.unavailable import Outage
 from xds_server.endpoint import Endpoint
+from xds_server.revocations import NONE_REVOKED, Revocations
 from xds_server.snapshot import NO_RESOURCES, Resource, Resources, Snapshot
 
 _CONNECTIONS_PER_LIFE = 4
@@ -51,8 +52,8 @@ Kept = tuple[Resources, Mapping[str, Callable[[], Resources]]]
 class Compiler:
     """Compiles one mesh. What several nodes get is one Resource object."""
 
-    def __init__(self, mesh: SourcedMesh, revoked: frozenset[str] = frozenset()) -> None:
-        """Take a valid mesh, and the serials of the certificates that are revoked."""
+    def __init__(self, mesh: SourcedMesh, revoked: Revocations = NONE_REVOKED) -> None:
+        """Take a valid mesh, and which certificates are revoked."""
         self._mesh = mesh.mesh
         self._callers = callers(self._mesh)
         life = self._mesh.certificates.ttl / _CONNECTIONS_PER_LIFE
@@ -66,10 +67,11 @@ class Compiler:
         self._renewed: frozenset[str] = frozenset()
         self.revoke(revoked)
 
-    def revoke(self, serials: frozenset[str]) -> None:
+    def revoke(self, revoked: Revocations) -> None:
         """Deny what peers with these certificates ask for, from now on."""
-        self.renew_connections(serials)
-        self._own.revoke(serials)
+        self.renew_connections(revoked.serials)
+        if self._own.revoke(revoked):
+            self._kept.clear()
 
     def renew_connections(self, serials: frozenset[str]) -> None:
         """Have all callers make new connections, once for each set of revoked certificates."""
@@ -155,6 +157,16 @@ class Compiler:
     def interested(self, service: str) -> frozenset[str]:
         """Return the services (and the gateway) whose snapshots hold the endpoints of a service."""
         return self._interested.get(service, frozenset())
+
+    def connections_of(self, owner: str | None, *, serves: bool) -> frozenset[str]:
+        """Return where an identity may have TCP connections: services that it calls, listeners that lead to itself.
+
+        Whose nobody knows may have all of them. One that `serves` has those that it was called by, too.
+        """
+        tcp = [name for name in self._mesh.services if self._mesh.services[name].protocol == "tcp"]
+        called = {name for name in tcp if owner is None or owner in self._callers[name]}
+        own = {names.outbound_listener(name) for name in tcp if owner in (None, name)}
+        return frozenset(called | own if serves else called)
 
     def knows(self, service: str) -> bool:
         """Say whether the mesh has a service."""

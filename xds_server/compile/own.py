@@ -21,6 +21,7 @@ from xds_server.compile.pack import resource
 from xds_server.compile.rbac import Callers
 from xds_server.compile.route import inbound_routes
 from xds_server.compile.tcp import gateway_tcp_listener, inbound_tcp_chain, outbound_tcp_chain
+from xds_server.revocations import NONE_REVOKED, Revocations
 from xds_server.snapshot import Resource, Resources
 
 
@@ -34,12 +35,19 @@ class Own:
         self._inbound: dict[str, Chain] = {}
         self._outbound: dict[tuple[str, str], Chain] = {}
         self._outside = {name: self._to_outside(name, asked) for name, asked in self._mesh.external.items()}
-        self.revoke(frozenset())
+        self._drained: Mapping[str, str] = {}
+        self.revoke(NONE_REVOKED)
 
-    def revoke(self, serials: frozenset[str]) -> None:
-        """Deny what peers with these certificates ask for, from now on."""
+    def revoke(self, revoked: Revocations) -> bool:
+        """Deny what peers with these certificates ask for, from now on; say whether listeners are others for it."""
         position = self._source.position("services")
-        self.inbound_routes = resource(kinds.ROUTE, names.INBOUND, inbound_routes(serials), position)
+        self.inbound_routes = resource(kinds.ROUTE, names.INBOUND, inbound_routes(revoked.serials), position)
+        drained = [name for name, mark in revoked.drained.items() if mark != self._drained.get(name)]
+        for name in drained:
+            self._inbound.pop(name, None)
+        self._outbound = {key: c for key, c in self._outbound.items() if names.outbound_listener(key[1]) not in drained}
+        self._drained = revoked.drained
+        return bool(drained)
 
     def clusters(self, node: InstanceSpec) -> Resources:
         """Return a node's own clusters."""
@@ -92,7 +100,7 @@ class Own:
             allowed = self._allowed[service]
             called = self._mesh.services[service]
             self._inbound[service] = (
-                inbound_tcp_chain(service, called, self._mesh.trust_domain, allowed)
+                inbound_tcp_chain(service, called, self._mesh.trust_domain, allowed, self._drained.get(service, ""))
                 if called.protocol == "tcp"
                 else inbound_chain(service, called, self._mesh.trust_domain, allowed, self._life)
             )
@@ -118,7 +126,7 @@ class Own:
         if (service, callee) not in self._outbound:
             called = self._mesh.services[callee]
             self._outbound[service, callee] = (
-                outbound_tcp_chain(callee, called, service)
+                outbound_tcp_chain(callee, called, service, self._drained.get(names.outbound_listener(callee), ""))
                 if called.protocol == "tcp"
                 else outbound_chain(callee, service, caller_filters(called))
             )
@@ -130,9 +138,9 @@ class Own:
             raise AssertionError(f"{service} is not exposed")
         position = self._source.position("services", service, "expose")
         port = node.outbound_ports.get(service, expose.port)
-        called = self._mesh.services[service]
+        called, mark = self._mesh.services[service], self._drained.get(names.outbound_listener(service), "")
         body = (
-            gateway_tcp_listener(service, called, expose, port, node)
+            gateway_tcp_listener(service, called, expose, port, node, mark)
             if called.protocol == "tcp"
             else gateway_listener(service, expose, port, node, caller_filters(called))
         )

@@ -24,8 +24,11 @@ _CONNECT_ATTEMPTS = 5
 """A connection that no instance took has lost nothing: another one is tried."""
 
 
-def inbound_tcp_chain(name: str, service: Service, trust_domain: str, allowed: Callers) -> Chain:
-    """Return what the inbound listeners of a TCP service's instances share: mTLS, access control twice, the app."""
+def inbound_tcp_chain(name: str, service: Service, trust_domain: str, allowed: Callers, mark: str = "") -> Chain:
+    """Return what the inbound listeners of a TCP service's instances share: mTLS, access control twice, the app.
+
+    With another mark it is another chain: Envoy drains the one before, and closes its connections.
+    """
     identities = [names.spiffe_id(trust_domain, caller) for caller in sorted(allowed)]
     rbac = RbacFilter(stat_prefix=f"{names.INBOUND}.", rules=rules(trust_domain, allowed))
     first = [
@@ -33,28 +36,28 @@ def inbound_tcp_chain(name: str, service: Service, trust_domain: str, allowed: C
         Filter(name="envoy.filters.network.rbac", typed_config=pack(rbac)),
     ]
     proxy = _proxy("inbound", names.INBOUND, names.LOCAL_APP, name, service.connections)
-    filters = FilterChain(filters=[*first, proxy], transport_socket=tls.downstream_for(identities))
+    filters = FilterChain(name=mark, filters=[*first, proxy], transport_socket=tls.downstream_for(identities))
     return shared(filters, names.INBOUND, "INBOUND")
 
 
-def outbound_tcp_chain(callee: str, called: Service, service: str) -> Chain:
+def outbound_tcp_chain(callee: str, called: Service, service: str, mark: str = "") -> Chain:
     """Return what a service's listeners for one called TCP service share."""
-    return tcp_chain(names.outbound_stat_prefix(callee), names.cluster(callee), service, called.connections)
+    return tcp_chain(names.outbound_stat_prefix(callee), names.cluster(callee), service, called.connections, mark)
 
 
-def tcp_chain(prefix: str, cluster: str, service: str, asked: Connections) -> Chain:
+def tcp_chain(prefix: str, cluster: str, service: str, asked: Connections, mark: str = "") -> Chain:
     """Return what takes an app's connections to a cluster."""
     proxy = _proxy("outbound", prefix, cluster, service, asked)
-    return shared(FilterChain(filters=[proxy]), prefix, "OUTBOUND")
+    return shared(FilterChain(name=mark, filters=[proxy]), prefix, "OUTBOUND")
 
 
 def gateway_tcp_listener(
-    callee: str, called: Service, expose: Expose, port: int, node: InstanceSpec
+    callee: str, called: Service, expose: Expose, port: int, node: InstanceSpec, mark: str = ""
 ) -> tuple[bytes, bytes]:
     """Return the serialised listener of an exposed TCP service: see gateway_listener."""
     prefix = names.gateway_stat_prefix(callee)
     proxy = _proxy("gateway", prefix, names.cluster(callee), names.GATEWAY, called.connections)
-    made = shared(FilterChain(filters=[proxy]), prefix, "INBOUND", reuse_port=True)
+    made = shared(FilterChain(name=mark, filters=[proxy]), prefix, "INBOUND", reuse_port=True)
     return listener(names.gateway_listener(port), (str(expose.address), port), made, writer(node))
 
 

@@ -102,6 +102,10 @@ class Registry:
             return frozenset()
         return self._put([entry.ended(stream, now, GRACE)])
 
+    def expelled(self, instances: Iterable[str]) -> frozenset[str]:
+        """Forget instances at once, with no grace: nobody may call them. Those that may come back are new ones."""
+        return self._update({instance: None for instance in instances if instance in self._entries})
+
     def transition(self, instance: str, boot: str, state: InstanceState) -> frozenset[str]:
         """Take what an instance's own runner says of it; UnknownInstance for another life of it."""
         entry = self._entries.get(instance)

@@ -12,12 +12,14 @@ import msgspec
 from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import MeshDocument
 from xds_server.registry.entry import Entry
+from xds_server.revocations import Revocations
 
 _TABLES = """
 create table if not exists instance (id text primary key, boot text, node text, spiffe_id text, state text,
                                      healthy integer) strict;
 create table if not exists mesh (one integer primary key check (one = 1), file text, text text, version text) strict;
 create table if not exists revoked (serial text primary key) strict;
+create table if not exists drained (service text primary key, mark text) strict;
 """
 
 
@@ -44,11 +46,11 @@ class Store(Protocol):
         """Keep the applied mesh."""
         ...
 
-    def revoked(self) -> frozenset[str]:
-        """Return the serials of the certificates that are revoked."""
+    def revoked(self) -> Revocations:
+        """Return which certificates are revoked."""
         ...
 
-    def save_revoked(self, serials: frozenset[str]) -> None:
+    def save_revoked(self, revoked: Revocations) -> None:
         """Keep them, in place of those before."""
         ...
 
@@ -90,15 +92,17 @@ class SqliteStore:
                 "insert or replace into mesh values (1, ?, ?, ?)", (document.file, document.text, document.version)
             )
 
-    def revoked(self) -> frozenset[str]:
-        """Return the serials of the certificates that are revoked."""
-        return frozenset(row[0] for row in self._db.execute("select serial from revoked"))
+    def revoked(self) -> Revocations:
+        """Return which certificates are revoked."""
+        serials = frozenset(row[0] for row in self._db.execute("select serial from revoked"))
+        return Revocations(serials, dict(self._db.execute("select service, mark from drained")))
 
-    def save_revoked(self, serials: frozenset[str]) -> None:
+    def save_revoked(self, revoked: Revocations) -> None:
         """Keep them, in place of those before."""
         with self._writing():
             self._db.execute("delete from revoked")
-            self._db.executemany("insert into revoked values (?)", [(s,) for s in sorted(serials)])
+            self._db.executemany("insert into revoked values (?)", [(s,) for s in sorted(revoked.serials)])
+            self._db.executemany("insert or replace into drained values (?, ?)", sorted(revoked.drained.items()))
 
     def close(self) -> None:
         """Close the file."""

@@ -184,8 +184,17 @@ class Revoked(Message, frozen=True, kw_only=True):
     """xds_server's `PUT /revoked`: every certificate that is revoked and has not ended."""
 
     serials: tuple[str, ...]
+    owners: Annotated[dict[str, str], Meta(description="whose certificate a serial is, where that is known")] = {}
     wait: Annotated[float, Meta(description="seconds to wait until every proxy has ACKed it")] = 0.0
+    number: Annotated[int, Meta(description="of the list: serials leave with a newer one alone")] = 0
     gently: Annotated[bool, Meta(description="their owners have new ones, and first make new connections")] = False
+
+
+class RevokedResult(Message, frozen=True, kw_only=True):
+    """The answer: which proxies have not ACKed it in time, and which instances nobody calls any more."""
+
+    unsynced: tuple[str, ...] = ()
+    withdrawn: tuple[str, ...] = ()
 
 
 class RevokeRequest(Message, frozen=True, kw_only=True):
@@ -205,6 +214,7 @@ class RevokeReport(Message, frozen=True, kw_only=True):
     renewed: tuple[str, ...] = ()
     proxies: tuple[ProxyReport, ...] = ()
     unsynced: Annotated[tuple[str, ...], Meta(description="instances that may still serve open connections")] = ()
+    withdrawn: Annotated[tuple[str, ...], Meta(description="instances with these certificates: nobody calls them")] = ()
     seconds: Annotated[float, Meta(description="from the request until all of these proxies had it")] = 0.0
     schema: int = 1
 

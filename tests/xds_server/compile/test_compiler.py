@@ -13,6 +13,7 @@ from xds_server import snapshot as kinds
 from xds_server.compile import Compiler
 from xds_server.compile.unavailable import Outage, outage
 from xds_server.endpoint import Endpoint
+from xds_server.revocations import Revocations
 
 MESH = """mesh: small
 trust_domain: small.local
@@ -199,13 +200,13 @@ def test_what_is_compiled_ahead_is_what_is_served(compiler):
 @pytest.mark.parametrize("serials", [frozenset(), frozenset({"0a", "0b"})])
 def test_what_is_compiled_ahead_outlives_being_told_what_it_knows_to_be_revoked(serials):
     """Each new mesh is told so when it is adopted: to compile it once more would hold the event loop."""
-    ahead = Compiler(load(MESH, "mesh.yaml"), serials)
+    ahead = Compiler(load(MESH, "mesh.yaml"), Revocations(serials))
     ahead.prepare([WEB])
     made = ahead.snapshot(WEB, {})
-    ahead.revoke(serials)
+    ahead.revoke(Revocations(serials))
     for kind in (kinds.LISTENER, kinds.CLUSTER):
         assert ahead.snapshot(WEB, {}).of_type(kind) is made.of_type(kind)
-    ahead.revoke(serials | {"0c"})
+    ahead.revoke(Revocations(serials | {"0c"}))
     assert ahead.snapshot(WEB, {}).of_type(kinds.CLUSTER) is not made.of_type(kinds.CLUSTER)
 
 

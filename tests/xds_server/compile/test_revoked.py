@@ -11,6 +11,7 @@ from cryptography import x509
 from tests.xds_server.compile.fleet import App, Fleet
 from xds_server.compile.revoked import PEER_SERIAL, denied
 from xds_server.compile.route import inbound_routes
+from xds_server.revocations import Revocations
 
 MESH = """
 mesh: gone
@@ -34,7 +35,7 @@ class World:
             self.fleet.authority.issue("spiffe://gone.local/web", folder / name) for name in ("stolen", "fresh")
         )
         others = frozenset(f"{number:040x}" for number in range(1, 2000))
-        self.fleet.compiler.revoke(frozenset({serial(self.stolen), *others}))
+        self.fleet.compiler.revoke(Revocations(frozenset({serial(self.stolen), *others})))
         self.app = App(self.node.address, self.node.id)
 
     def ask(self, shown: Path, **headers: str) -> int:
