@@ -88,20 +88,21 @@ def asked(shop: Mesh, path: str) -> Iterator[list[int]]:
 def test_proxies_of_a_revoked_certificate_come_back_with_the_new_one_and_lose_no_request(shop: Mesh) -> None:
     """Their streams to xds_server end, as they were opened with it; whoever calls them does not notice."""
     instance = shop.first("catalog").id
-    opened = shop.log("xds_server").count(f"node={instance}")
+    before = opened(shop, instance)
     with asked(shop, "/proxy/catalog/items") as seen:
         done = legation("certs", "revoke", "catalog", "--state", str(shop.state), "-o", "json")
         report = json.loads(done.stdout)
         assert report["withdrawn"] == []
         assert report["renewed"] == ["catalog"]
-        wait_for("its stream has ended and another is up", lambda: reopened(shop, instance, opened), 20)
+        wait_for("its stream has ended and another is up", lambda: opened(shop, instance) > before, 20)
         shop.settle()
     assert len(seen) > 20
     assert set(seen) == {200}
 
 
-def reopened(shop: Mesh, instance: str, before: int) -> bool:
-    return shop.log("xds_server").count(f"node={instance}") >= before + 2
+def opened(shop: Mesh, instance: str) -> int:
+    lines = shop.log("xds_server").splitlines()
+    return sum("stream opened" in line and f'"node": "{instance}"' in line for line in lines)
 
 
 def test_nobody_calls_a_server_that_is_shut_out_until_it_is_let_in_again(shop: Mesh) -> None:
@@ -110,12 +111,12 @@ def test_nobody_calls_a_server_that_is_shut_out_until_it_is_let_in_again(shop: M
     address = str(shop.first("payments").inbound).rpartition(":")[0]
     assert address in clusters(shop, caller)
     with asked(shop, "/proxy/catalog/items") as seen:
-        started = time.monotonic()
         done = legation("certs", "revoke", "payments", "--shut-out", "--state", str(shop.state), "-o", "json")
         try:
-            assert json.loads(done.stdout)["withdrawn"] == [instance]
+            report = json.loads(done.stdout)
+            assert report["withdrawn"] == [instance]
+            assert report["unsynced"] == []
             assert address not in clusters(shop, caller), "the callers have ACKed it when the command returns"
-            assert time.monotonic() - started < 4, "the command's own start among it"
             refused = f"node '{instance}': its certificate"
             wait_for("its stream is refused", lambda: refused in shop.log("xds_server"), 20)
             assert not shop.instance(instance).healthy
@@ -148,10 +149,7 @@ def test_tcp_connections_of_a_revoked_certificate_end(shop: Mesh, tmp_path: Path
         with socket.create_connection((host, int(port)), timeout=20) as plain, thief.context.wrap_socket(plain) as held:
             held.sendall(b"hello")
             assert held.recv(5) == b"hello"
-            started = time.monotonic()
             assert legation("certs", "revoke", "web", "--state", str(shop.state)).returncode == 0
-            assert held.recv(5) == b""
-            assert time.monotonic() - started < 7
-        with pytest.raises(REFUSED):
-            again = thief.context.wrap_socket(socket.create_connection((host, int(port)), timeout=20))
-            again.recv(1)
+            assert held.recv(5) == b"", "it is closed before the 20 s of its own timeout"
+        with socket.create_connection((host, int(port)), timeout=20) as plain, pytest.raises(REFUSED):
+            thief.context.wrap_socket(plain).recv(1)
