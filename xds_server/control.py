@@ -113,7 +113,10 @@ class Control:
 
     async def get_unsynced(self, request: Request) -> Response:
         """Return the callers' proxies that have not ACKed the newest endpoints of a service within `wait` seconds."""
-        wait = min(30.0, float(request.query_params.get("wait", "0")))
+        try:
+            wait = min(30.0, float(request.query_params.get("wait", "0")))
+        except ValueError as error:
+            raise HTTPException(400, "wait is a number of seconds") from error
         unsynced = await self._plane.converged(frozenset([request.path_params["service"]]), wait)
         return reply(TransitionResult(unsynced=unsynced))
 

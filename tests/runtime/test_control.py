@@ -1,6 +1,7 @@
 """Both ends of the control API, over a real unix socket."""
 
 import asyncio
+import contextlib
 import stat
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from legation.runtime import http
+from legation.runtime.control import guard
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import MeshDocument
 from legation.runtime.control.server import bind_unix, events, reply, serve
@@ -90,5 +93,52 @@ def test_nobody_there_is_said_with_the_path(tmp_path: Path) -> None:
         with pytest.raises(ControlError, match=r"none\.sock does not answer") as caught:
             await client.get("/mesh", MeshDocument)
         assert caught.value.status == 0
+
+    asyncio.run(run())
+
+
+def test_a_client_costs_no_more_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage is answered, what is too much is not kept, and who dawdles or comes too often is let go."""
+    monkeypatch.setattr(guard, "REQUEST_LIMIT", 0.5)
+    monkeypatch.setattr(guard, "CONNECTION_LIMIT", 20)
+    path = tmp_path / "x.sock"
+
+    async def opened(*pieces: bytes) -> asyncio.StreamReader:
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writers.append(writer)
+        for piece in pieces:
+            writer.write(piece)
+        return reader
+
+    async def asked(body: bytes) -> tuple[int, str]:
+        answer = await http.request(path, "PUT", "/mesh", body=body, limit=20)
+        return answer.status, answer.text
+
+    writers: list[asyncio.StreamWriter] = []
+
+    async def run() -> None:
+        latest = Latest(DOCUMENT)
+        async with asyncio.timeout(60), serve([bind_unix(path)], routes(latest)):
+            assert await asked(b"{") == (400, "Input data was truncated")
+            assert (await asked(b"[]"))[0] == 400
+            assert (await asked(b'"' + b"x" * guard.BODY_LIMIT))[0] == 413
+            slow = [
+                await opened(),
+                await opened(b"GET /mesh HT"),
+                await opened(b"PUT /mesh HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"),
+                await opened(b"GET /mesh HTTP/1.1\r\nHost: x\r\n\r\nGET /mesh HT"),
+            ]
+            watch = await opened(b"GET /watch HTTP/1.1\r\nHost: x\r\n\r\n")
+            for reader in slow:
+                with contextlib.suppress(ConnectionError):
+                    await reader.read()
+                assert reader.at_eof() or reader.exception() is not None
+            latest.set(replace(DOCUMENT, version="2"))
+            await watch.readuntil(b'"version":"2"')
+            many = [await opened(b"GET /watch HTTP/1.1\r\nHost: x\r\n\r\n") for _ in range(30)]
+            await asyncio.gather(*(reader.read(1) for reader in many), return_exceptions=True)
+            assert 10 <= sum(reader.exception() is None and not reader.at_eof() for reader in many) < 20
+            for writer in writers:
+                writer.close()
 
     asyncio.run(run())

@@ -12,9 +12,11 @@ from typing import TypeVar
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
+from legation.runtime.control.guard import Connection, bounded
 from legation.runtime.control.messages import Message
 from legation.runtime.tasks import Latest, until_set
 
@@ -66,11 +68,25 @@ def bind_tcp(address: str) -> socket.socket:
     return socket.create_server((host, int(port)), family=family)
 
 
+async def _malformed(_: Request, error: Exception) -> Response:
+    """Answer what is no message of the schema."""
+    return Response(str(error), 400, media_type="text/plain")
+
+
+async def _left(_: Request, __: Exception) -> Response:
+    """Answer nobody: the client has left before all of its request was there."""
+    return Response(status_code=400)
+
+
+_ON_ERROR = {msgspec.MsgspecError: _malformed, ClientDisconnect: _left}
+
+
 @asynccontextmanager
 async def serve(sockets: Sequence[socket.socket], routes: Sequence[BaseRoute]) -> AsyncIterator[None]:
     """Serve routes on sockets (unix or TCP) while the block runs."""
     config = uvicorn.Config(
-        Starlette(routes=list(routes)),
+        bounded(Starlette(routes=list(routes), exception_handlers=_ON_ERROR)),
+        http=Connection,
         log_config=None,
         access_log=False,
         lifespan="off",
