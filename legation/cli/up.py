@@ -104,6 +104,10 @@ class Behind:
         code = self.process.poll()
         return None if code is None else Exit(code) if code in set(Exit) else Exit.INTERNAL
 
+    def in_vain(self, state: StateFolder) -> bool:
+        """Say whether another mesh runs from the state folder, or one of another file."""
+        return start.runs_other(state, self.mesh, self.file)
+
 
 async def _until_up(state: StateFolder, limit: float | None, behind: Behind | None = None) -> Exit:
     """Wait until a mesh is up, without a limit but until it has begun; say what is missing when the time is over."""
@@ -115,10 +119,9 @@ async def _until_up(state: StateFolder, limit: float | None, behind: Behind | No
         if behind is not None and (ended := behind.exit) is not None:
             if ended is not Exit.OK or not await _runs_by_another(state, behind):
                 chatter(process.tail(behind.log, 20, since=behind.begin))
-                other = start.runs_other(state, behind.mesh, behind.file)
-                return ended or (Exit.FINDINGS if other else Exit.UNREACHABLE)
+                return ended or (Exit.FINDINGS if behind.in_vain(state) else Exit.UNREACHABLE)
             behind = None
-        status = await _ask(state)
+        status = None if behind is not None and behind.in_vain(state) else await _ask(state)
         if status is not None:
             lacking = () if only_start else probe.missing(status) or await probe.unreached(status)
             if not lacking:
@@ -142,7 +145,7 @@ async def _runs_by_another(state: StateFolder, behind: Behind) -> bool:
         host = HostFile.read(state.host_file)
         return host is not None and process.runs(host.pid)
 
-    return await until(runs, _HOST_FILE_LIMIT) and not start.runs_other(state, behind.mesh, behind.file)
+    return await until(runs, _HOST_FILE_LIMIT) and not behind.in_vain(state)
 
 
 async def _ask(state: StateFolder) -> HostStatus | None:
