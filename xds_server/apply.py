@@ -15,6 +15,7 @@ from legation.runtime.garbage import Collector
 from legation.runtime.tasks import Latest
 from xds_server.compile import Compiler
 from xds_server.metrics import Metrics
+from xds_server.prove.prover import Prover
 from xds_server.registry.store import Store
 from xds_server.revocations import Revocations
 
@@ -26,7 +27,8 @@ NO_MESH = MeshDocument(file="", text="")
 class Applier:
     """Holds the applied mesh; `adopt` takes each new one with its compiler.
 
-    `nodes` says who is connected, `revoked` which certificates are: both go into what is compiled ahead.
+    `nodes` says who is connected, `revoked` which certificates are: both go into what is compiled ahead. `prover`
+    asks an Envoy about that before anybody else gets it.
     """
 
     def __init__(
@@ -36,10 +38,11 @@ class Applier:
         nodes: Callable[[], Sequence[InstanceSpec]],
         revoked: Callable[[], Revocations],
         adopt: Callable[[SourcedMesh, Compiler], None],
+        prover: Prover | None = None,
     ) -> None:
         """Start without a mesh."""
         self._store, self._metrics, self._adopt = store, metrics, adopt
-        self._nodes, self._revoked = nodes, revoked
+        self._nodes, self._revoked, self._prover = nodes, revoked, prover
         self.document = Latest(NO_MESH)
         self.violations: tuple[ViolationMessage, ...] = ()
         self.mesh: SourcedMesh | None = None
@@ -68,18 +71,21 @@ class Applier:
         try:
             mesh = await asyncio.to_thread(load, document.text, document.file)
             self._check_same_mesh(mesh)
+            changed = mesh.version != self.document.value.version
+            if changed:
+                await self._replace(mesh, MeshDocument(file=document.file, text=document.text, version=mesh.version))
         except InvalidMesh as invalid:
             return self._rejected(invalid), False
         self.violations = ()
-        changed = mesh.version != self.document.value.version
-        if changed:
-            await self._replace(mesh, MeshDocument(file=document.file, text=document.text, version=mesh.version))
         self._metrics.applies.labels("applied" if changed else "unchanged").inc()
         return ApplyResult(version=mesh.version, desired=summarize(mesh), changed=changed), changed
 
     async def _replace(self, mesh: SourcedMesh, applied: MeshDocument) -> None:
         """Compile off the event loop what depends on the mesh alone: proxies and health are served meanwhile."""
-        compiler = await asyncio.to_thread(_compile, mesh, self._revoked(), tuple(self._nodes()))
+        nodes = tuple(self._nodes())
+        compiler = await asyncio.to_thread(_compile, mesh, self._revoked(), nodes)
+        if self._prover is not None:
+            await self._prover.prove(self.mesh, mesh, compiler, nodes)
         await asyncio.to_thread(self._store.save_mesh, applied)
         self._take(mesh, applied, compiler)
         log.info("mesh applied", version=mesh.version)

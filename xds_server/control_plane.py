@@ -23,6 +23,7 @@ from xds_server.compile import Compiler
 from xds_server.metrics import Metrics
 from xds_server.persist import Persister
 from xds_server.protocol.types import Effect
+from xds_server.prove.prover import Prover
 from xds_server.publish import Publisher
 from xds_server.registry.entry import Entry
 from xds_server.registry.registry import Registry
@@ -44,13 +45,13 @@ _LOOK_EVERY = 0.005
 class ControlPlane:
     """One mesh's control plane: applies, publishes and persists. All methods run on one event loop."""
 
-    def __init__(self, store: Store, clock: Clock, metrics: Metrics) -> None:
-        """Start with nothing; `restore` takes what the store knows."""
+    def __init__(self, store: Store, clock: Clock, metrics: Metrics, prover: Prover | None = None) -> None:
+        """Start with nothing; `restore` takes what the store knows. Without a prover meshes are applied as compiled."""
         self._clock, self.metrics = clock, metrics
         self.registry = Registry()
         self.publisher = Publisher(self.registry, clock, metrics)
         fleet = self.publisher.fleet
-        self.applier = Applier(store, metrics, fleet.nodes, lambda: self.publisher.revoked, self._adopt)
+        self.applier = Applier(store, metrics, fleet.nodes, lambda: self.publisher.revoked, self._adopt, prover)
         self._store = store
         self._persister = Persister(self.registry, store, metrics)
         self.instances = Latest(InstanceList(instances=()))

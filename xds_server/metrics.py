@@ -25,6 +25,12 @@ class Metrics:
         self.nacked = Counter("xds_nacks_total", "Responses that a proxy NACKed", ["type"], registry=registry)
         self.stale = Counter("xds_stale_total", "Answers to responses that were none", ["type"], registry=registry)
         self.applies = Counter("xds_applies_total", "Changes of the mesh file", ["outcome"], registry=registry)
+        self.proofs = Counter(
+            "xds_proofs_total", "Changed meshes that an Envoy was to try", ["outcome"], registry=registry
+        )
+        self.proof = Histogram(
+            "xds_proof_seconds", "How long an Envoy tried a changed mesh", buckets=_BUCKETS, registry=registry
+        )
         self.store_failures = Counter(
             "xds_store_failures_total", "Writes that the store failed to make", registry=registry
         )
@@ -46,6 +52,8 @@ class Metrics:
                 counter.labels(_kind(url))
         for outcome in ("applied", "unchanged", "rejected"):
             self.applies.labels(outcome)
+        for outcome in ("accepted", "rejected", "skipped"):
+            self.proofs.labels(outcome)
 
     def count_instances(self, registry: InstanceList) -> None:
         """Set how many instances of each service are in which state."""

@@ -16,6 +16,7 @@ from xds_server.admission import Admission
 from xds_server.control import Control, metrics_routes
 from xds_server.control_plane import ControlPlane
 from xds_server.metrics import Metrics
+from xds_server.prove.prover import Prover
 from xds_server.registry.store import SqliteStore
 from xds_server.settings import Settings
 
@@ -32,7 +33,7 @@ async def run(settings: Settings, clock: Clock | None = None) -> None:
     """Serve until cancelled. The control API is up at once; ADS as soon as there is an identity."""
     store = SqliteStore(settings.database)
     metrics = Metrics(metrics_registry())
-    plane = ControlPlane(store, clock or WallClock(), metrics)
+    plane = ControlPlane(store, clock or WallClock(), metrics, Prover(metrics))
     plane.restore()
     async with AsyncExitStack() as stack:
         stack.callback(store.close)

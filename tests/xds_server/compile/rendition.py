@@ -1,4 +1,4 @@
-"""What a node gets, as one static file: so that a stock Envoy proves it, or runs it, without a server.
+"""What a node gets, whole, as one static file: so that a stock Envoy proves it, or runs it, without a server.
 
 Routes are inlined, EDS clusters get their assignment, SDS is read from files.
 """
@@ -13,9 +13,6 @@ from envoy.config.core.v3.config_source_pb2 import ApiVersion, ConfigSource, Pat
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
-    HttpConnectionManager,
-)
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from google.protobuf import symbol_database
 from google.protobuf.any_pb2 import Any
@@ -23,6 +20,7 @@ from google.protobuf.json_format import MessageToDict, MessageToJson, Parse
 from google.protobuf.message import Message
 
 from xds_server import snapshot as kinds
+from xds_server.prove.rendition import as_static, inline
 from xds_server.snapshot import Snapshot
 
 PROTOS = {
@@ -65,24 +63,24 @@ def static_file(bootstrap: str, snapshot: Snapshot, secrets: Path, endpoints: Pa
     proto.static_resources.listeners.extend(protos(snapshot, kinds.LISTENER).values())
     routes, assignments = protos(snapshot, kinds.ROUTE), protos(snapshot, kinds.ENDPOINT)
 
-    def inline(message: Message) -> None:
-        if isinstance(message, HttpConnectionManager) and message.HasField("rds"):
-            message.route_config.CopyFrom(routes[message.rds.route_config_name])
-        elif isinstance(message, Cluster) and message.type == Cluster.DiscoveryType.EDS and endpoints is not None:
-            file = endpoints / f"{message.name.replace('/', '_')}.json"
-            watched = PathConfigSource(path=str(file))
-            source = ConfigSource(path_config_source=watched, resource_api_version=ApiVersion.V3)
-            message.eds_cluster_config.eds_config.CopyFrom(source)
-        elif isinstance(message, Cluster) and message.type == Cluster.DiscoveryType.EDS:
-            message.type = Cluster.DiscoveryType.STATIC
-            message.ClearField("eds_cluster_config")
-            message.load_assignment.CopyFrom(assignments[message.name])
-        elif isinstance(message, SdsSecretConfig):
-            source = PathConfigSource(path=str(secrets / f"{message.name}.json"))
-            message.sds_config.CopyFrom(ConfigSource(path_config_source=source, resource_api_version=ApiVersion.V3))
+    for listener in proto.static_resources.listeners:
+        inline(listener, routes.__getitem__)
+    for cluster in proto.static_resources.clusters:
+        if endpoints is None:
+            as_static(cluster, assignments.get(cluster.name))
+        elif cluster.type == Cluster.DiscoveryType.EDS:
+            cluster.eds_cluster_config.eds_config.CopyFrom(_file(endpoints / f"{cluster.name.replace('/', '_')}.json"))
 
-    walk(proto, inline)
+    def read_secrets(message: Message) -> None:
+        if isinstance(message, SdsSecretConfig):
+            message.sds_config.CopyFrom(_file(secrets / f"{message.name}.json"))
+
+    walk(proto, read_secrets)
     return MessageToJson(proto, preserving_proto_field_name=True)
+
+
+def _file(path: Path) -> ConfigSource:
+    return ConfigSource(path_config_source=PathConfigSource(path=str(path)), resource_api_version=ApiVersion.V3)
 
 
 def walk(message: Message, visit: Callable[[Message], None]) -> None:
