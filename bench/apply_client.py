@@ -1,12 +1,14 @@
 """Proxies for apply_server: `python -m bench.apply_client ADDRESS SERVICES STREAMS`.
 
 One delta ADS stream each, of services all over the mesh; every response is ACKed. Prints `ready` once
-each stream has had its clusters, listeners, endpoints and routes.
+each stream has had its clusters, listeners, endpoints and routes. Each line `connect N` on stdin opens one more, on a
+connection of its own, of a service that has none yet, and is answered `configured SECONDS` once it has had all that.
 """
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from time import perf_counter
 
 import grpc
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
@@ -28,7 +30,22 @@ async def main(address: str, services: int, streams: int) -> None:
         for event in ready:
             await event.wait()
         print("ready", flush=True)
-        await asyncio.gather(*talks)
+        others = [node for node in world.instances(services, 1) if node not in nodes]
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            print("configured", await _connect(address, others[int(line.split()[1])]), flush=True)
+        for talk in talks:
+            talk.cancel()
+
+
+async def _connect(address: str, node: InstanceSpec) -> float:
+    """Return the seconds until a new node has everything."""
+    begun, ready = perf_counter(), asyncio.Event()
+    async with grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        talk = asyncio.ensure_future(_follow(channel, node, ready))
+        await ready.wait()
+        took = perf_counter() - begun
+        talk.cancel()
+        return took
 
 
 async def _follow(channel: grpc.aio.Channel, node: InstanceSpec, ready: asyncio.Event) -> None:
