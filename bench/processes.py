@@ -32,6 +32,11 @@ async def cpu(pids: Iterable[int], seconds: float) -> Mapping[int, float]:
     return {pid: (_nanoseconds(pid) - then) / seconds / 1e9 * 100 for pid, then in before.items()}
 
 
+def spent(pid: int) -> float:
+    """Return the CPU time of a process so far, in seconds."""
+    return _nanoseconds(pid) / 1e9
+
+
 def _nanoseconds(pid: int) -> int:
     """Return the CPU time of all threads; in ticks, as in `stat`, an idle process would show none or one."""
     return sum(int(_read(str(task / "schedstat")).split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())

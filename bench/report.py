@@ -8,15 +8,16 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What the ratio of ours to the peer's must not be above; if `absolute`, what ours itself must not be above."""
+    """What the ratio of ours to the peer's must not be above, or if `least` below; if `absolute`, what ours itself."""
 
-    most: float
+    limit: float
     text: str
     absolute: bool = False
+    least: bool = False
 
     def met(self, value: float) -> bool:
         """Say whether a value, as it is (not rounded), reaches the goal."""
-        return value <= self.most
+        return value >= self.limit if self.least else value <= self.limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from bench import apply_mesh, certs, compile_change, fanout, footprint, handover
+from bench import apply_mesh, certs, compile_change, dataplane, fanout, footprint, handover, sidecar_memory
 from bench.program import Broken
 from bench.report import Figure
 
@@ -36,6 +36,13 @@ async def _apply(_: int, __: float) -> AsyncIterator[Figure]:
         yield figure
 
 
+async def _dataplane(_: int, seconds: float) -> AsyncIterator[Figure]:
+    async for figure in dataplane.figures(2 if seconds < FULL_SECONDS else 5, os.environ.get("CASES", "")):
+        yield figure
+    if not os.environ.get("CASES"):
+        yield await sidecar_memory.figure()
+
+
 async def _certs(_: int, __: float) -> AsyncIterator[Figure]:
     async for figure in certs.figures():
         yield figure
@@ -47,6 +54,7 @@ BENCHES: Mapping[str, Callable[[int, float], AsyncIterator[Figure]]] = {
     "footprint": _footprint,
     "apply": _apply,
     "certs": _certs,
+    "dataplane": _dataplane,
 }
 
 

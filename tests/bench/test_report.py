@@ -63,6 +63,11 @@ def test_without_a_goal_there_is_a_ratio_and_no_verdict() -> None:
     assert (told["ratio"], told["goal"], told["holds"]) == (0.5, None, None)
 
 
+@pytest.mark.parametrize(("ours", "holds"), [(95.0, True), (94.99, False), (120.0, True)])
+def test_a_goal_may_be_what_a_ratio_must_reach(ours: float, holds: bool) -> None:
+    assert figure([ours], [100.0], Goal(0.95, ">= 0.95 x peer", least=True)).holds is holds
+
+
 @pytest.mark.parametrize(("ours", "holds"), [([29.0, 30.0, 31.0], True), ([30.01], False), ([], None)])
 def test_an_absolute_goal_is_about_ours_alone(ours: list[float], holds: bool | None) -> None:
     goal = Goal(30, "<= 30 MB", absolute=True)

@@ -52,6 +52,8 @@ def _provider(name: str, asked: Jwt) -> jwt.JwtProvider:
         # a listener does not wait for an issuer that is down; requests are denied until its keys are there
         async_fetch=jwt.JwksAsyncFetch(fast_listener=True, failed_refetch_duration=duration(_FETCH_AGAIN)),
     )
+    # Envoy asks a remembered token for its time alone: a key that is withdrawn goes on counting, so it is on request
+    cache = jwt.JwtCacheConfig(jwt_cache_size=asked.cached_tokens) if asked.cached_tokens else None
     return jwt.JwtProvider(
         issuer=asked.issuer,
         audiences=asked.audiences,
@@ -59,6 +61,7 @@ def _provider(name: str, asked: Jwt) -> jwt.JwtProvider:
         require_expiration=True,
         forward=asked.forward,
         from_headers=list(_headers(asked)),
+        jwt_cache_config=cache,
         payload_in_metadata=CLAIMS,
         claim_to_headers=[
             jwt.JwtClaimToHeader(header_name=header, claim_name=claim)

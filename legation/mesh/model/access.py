@@ -30,6 +30,10 @@ class Jwt(Model):
     ] = None
     forward: Annotated[Boolean, Field(description="pass the token on to the app")] = False
     claim_to_headers: Annotated[dict[HeaderName, Argument], Field(description="header: the claim that it gets")] = {}
+    cached_tokens: Annotated[
+        Integer | None,
+        Field(ge=1, le=100_000, description="remember so many good tokens, until they expire, even if their key goes"),
+    ] = None
     exempt: Annotated[tuple[Path, ...], Field(description="exact paths that need no token")] = ()
 
 

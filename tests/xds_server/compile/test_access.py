@@ -1,7 +1,5 @@
 """What a service asks of a request beside who sends it, through stock Envoys: tokens, a server that is asked."""
 
-import base64
-import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,17 +10,16 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from google.rpc.code_pb2 import OK, PERMISSION_DENIED
 from google.rpc.status_pb2 import Status
 
 from tests.xds_server.compile.fleet import APP_PORT, App, Fleet, address, wait_for
+from tests.xds_server.compile.tokens import Issuer, b64
 
 KEYS_SLOT = 120
 KEYS = f"http://{address(KEYS_SLOT)}:8000/jwks.json"
+CHANGING = f"http://{address(KEYS_SLOT)}:8000/changing.json"
 MESH = f"""
 mesh: access
 trust_domain: access.local
@@ -38,6 +35,7 @@ services:
         allow: [{{paths: [/read]}}, {{paths: [/write], claims: {{role: admin}}}}]
       - asked
       - careless
+      - remembers
   desk: {{protocol: http, port: 8080, calls: [ledger]}}
   ledger: {{protocol: http, port: 8080}}
   tried: {{protocol: http, port: 8080, access: {{mode: shadow}}}}
@@ -59,6 +57,10 @@ services:
     port: 8080
     calls: [authz]
     ext_authz: {{service: authz, timeout: 2s, max_request_bytes: 100}}
+  remembers:
+    protocol: http
+    port: 8080
+    jwt: {{issuer: "https://id.example.com", jwks_uri: "{CHANGING}", jwks_ttl: 1s, cached_tokens: 10}}
   careless:
     protocol: http
     port: 8080
@@ -67,30 +69,7 @@ services:
   authz: {{protocol: grpc, port: 9000}}
   nobody: {{protocol: grpc, port: 9000}}
 """
-APPS = ("ledger", "tried", "tokens", "claims", "asked", "careless")
-
-
-def b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-class Issuer:
-    """Signs tokens by ES256 (RFC 7518 §3.4), and publishes its key."""
-
-    def __init__(self) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-
-    def jwks(self) -> bytes:
-        numbers = self.key.public_key().public_numbers()
-        x, y = (b64(n.to_bytes(32, "big")) for n in (numbers.x, numbers.y))
-        return json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "x": x, "y": y}]}).encode()
-
-    def token(self, **claims: Any) -> str:
-        asked = {"iss": "https://id.example.com", "sub": "ann", "aud": "tokens", "exp": int(time.time()) + 60, **claims}
-        head = b64(b'{"alg":"ES256","typ":"JWT"}')
-        signed = f"{head}.{b64(json.dumps({k: v for k, v in asked.items() if v is not None}).encode())}"
-        r, s = decode_dss_signature(self.key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
-        return f"{signed}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+APPS = ("ledger", "tried", "tokens", "claims", "asked", "careless", "remembers")
 
 
 class Authz(grpc.GenericRpcHandler):
@@ -119,6 +98,7 @@ class Authz(grpc.GenericRpcHandler):
 class World:
     def __init__(self, fleet: Fleet, apps: dict[str, App], issuer: Issuer, authz: Authz) -> None:
         self.fleet, self.apps, self.issuer, self.authz = fleet, apps, issuer, authz
+        self.changing = issuer
 
     def ask(
         self, callee: str, path: str = "/", method: str = "GET", caller: str = "web", **more: Any
@@ -130,10 +110,10 @@ class World:
         return self.apps[service].seen
 
 
-def _publish(issuer: Issuer) -> ThreadingHTTPServer:
+def _publish(world: World) -> ThreadingHTTPServer:
     class Keys(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = issuer.jwks()
+            body = (world.changing if self.path == "/changing.json" else world.issuer).jwks()
             self.send_response(200)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -150,7 +130,6 @@ def _publish(issuer: Issuer) -> ThreadingHTTPServer:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     issuer, authz = Issuer(), Authz()
-    keys = _publish(issuer)
     fleet = Fleet(MESH, tmp_path_factory.mktemp("fleet"))
     fleet.add("web")
     fleet.add("desk")
@@ -158,8 +137,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     server.add_insecure_port(f"{fleet.add('authz').app_address}:{APP_PORT}")
     server.start()
     apps = {name: App(fleet.add(name).address, name) for name in APPS}
+    world = World(fleet, apps, issuer, authz)
+    keys = _publish(world)
     with fleet.running():
-        yield World(fleet, apps, issuer, authz)
+        yield world
     server.stop(None)
     keys.shutdown()
     for app in apps.values():
@@ -204,6 +185,17 @@ def test_a_token_lets_in_and_says_who_it_is(world: World) -> None:
     assert headers["x-user"] == "ann"
     assert "authorization" not in headers
     assert world.ask("tokens", "/healthz").status_code == 200
+
+
+def test_a_remembered_token_outlives_its_key(world: World) -> None:
+    def status(token: str) -> int:
+        return world.ask("remembers", headers=bearer(token)).status_code
+
+    seen, unseen = world.changing.token(), world.changing.token(sub="bea")
+    wait_for(lambda: status(seen) == 200)
+    world.changing = Issuer()
+    wait_for(lambda: status(world.changing.token()) == 200)
+    assert (status(seen), status(unseen)) == (200, 401), "the key of both is withdrawn, one is remembered"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""dataplane: requests through two sidecars with features on, beside a minimal mTLS pair of stock Envoys.
+
+Both pairs run at the same time, with the same client and the same app, and take turns.
+"""
+
+import shutil
+import struct
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from google.protobuf.json_format import MessageToDict
+
+from bench import sidecars, traffic_mesh
+from bench.h2load import INSTALL, Load
+from bench.processes import spent
+from bench.program import Broken
+from bench.report import Figure, Goal
+from bench.sidecars import Pair
+from legation.runtime.tasks import until
+from tests.xds_server.compile.tokens import Issuer
+from xds_server.compile.http1_lines import http1_lines
+
+LINES = "lines"
+"""The case of the filter of decision 006 alone: the minimal pair, with it and without."""
+ROUNDS = 5
+_WARM = 1
+_RPS, _P99 = Goal(0.95, ">= 0.95 x peer", least=True), Goal(1.1, "<= 1.1 x peer")
+
+
+@dataclass
+class Side:
+    """One pair under load, and what it showed."""
+
+    pair: Pair
+    load: Load
+    rates: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+
+    async def most(self, seconds: int) -> None:
+        """Measure requests per second, and the CPU time of the pair for one."""
+        before = sum(map(spent, self.pair.pids))
+        self.rates.append(await self.load.most(seconds))
+        self.costs.append((sum(map(spent, self.pair.pids)) - before) * 1e6 / (self.rates[-1] * seconds))
+
+
+async def figures(seconds: int, only: str) -> AsyncIterator[Figure]:
+    """Yield two figures a group and protocol; `only` is a pattern of `<group>-<protocol>`."""
+    names = [(group, protocol) for group in (LINES, *traffic_mesh.GROUPS) for protocol in traffic_mesh.PROTOCOLS]
+    for group, protocol in names:
+        if not fnmatch(f"{group}-{protocol}", only or "*"):
+            continue
+        if not shutil.which("h2load"):
+            for name, unit, goal in (("rps", "1/s", _RPS), ("p99", "ms", _P99)):
+                yield Figure("dataplane", f"{group}-{protocol}-{name}", unit, [], [], goal, INSTALL)
+            continue
+        with TemporaryDirectory() as folder:
+            for figure in await _case(Path(folder), group, protocol, seconds):
+                yield figure
+
+
+async def _case(folder: Path, group: str, protocol: str, seconds: int) -> Iterable[Figure]:
+    issuer = Issuer()
+    asked = traffic_mesh.headers(protocol, issuer.token(exp=int(time.time()) + 3600, aud=None))
+    async with (
+        sidecars.app(folder, issuer.jwks().decode()),
+        _ours(folder, group, protocol) as our,
+        sidecars.minimal(folder, protocol) as their,
+    ):
+        ours, peer = (Side(pair, _load(folder, pair, protocol, asked)) for pair in (our, their))
+        for side in (ours, peer):
+            await _answers(side)
+        await _measure(ours, peer, seconds, folder / "h2load.log")
+    cost = f"{median(ours.costs):.1f} us of a core a request, peer {median(peer.costs):.1f}"
+    rate = f"at {median(peer.rates) / 2:.0f}/s"
+    return (
+        Figure("dataplane", f"{group}-{protocol}-rps", "1/s", ours.rates, peer.rates, _RPS, cost),
+        Figure("dataplane", f"{group}-{protocol}-p99", "ms", ours.times, peer.times, _P99, rate),
+    )
+
+
+def _ours(folder: Path, group: str, protocol: str) -> AbstractAsyncContextManager[Pair]:
+    if group == LINES:
+        (folder / "lines").mkdir()
+        lines = MessageToDict(http1_lines(), preserving_proto_field_name=True)
+        return sidecars.minimal(folder / "lines", protocol, [lines], slot=6)
+    return sidecars.ours(folder, traffic_mesh.text(traffic_mesh.GROUPS[group], protocol))
+
+
+def _load(folder: Path, pair: Pair, protocol: str, headers: Mapping[str, str]) -> Load:
+    body = folder / "message"
+    body.write_bytes(b"\0" + struct.pack(">I", 64) + bytes(64))
+    return Load(pair.url + traffic_mesh.PATH, protocol, headers, body if protocol == "grpc" else None)
+
+
+async def _answers(side: Side) -> None:
+    """Wait until requests are answered, when keys of tokens are there."""
+
+    async def answers() -> bool:
+        try:
+            await side.load.most(_WARM)
+        except Broken:
+            return False
+        return True
+
+    if not await until(answers, limit=20):
+        await side.load.most(_WARM)
+
+
+async def _measure(ours: Side, peer: Side, seconds: int, log: Path) -> None:
+    for _ in range(ROUNDS):
+        await ours.most(seconds)
+        await peer.most(seconds)
+    rate = median(peer.rates) / 2
+    for _ in range(ROUNDS):
+        for side in (ours, peer):
+            side.times.append(await side.load.p99(seconds, rate, log))
