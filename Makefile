@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help python sync runtime up test conformance conformance-peers cover check bench fuzz mutate golden picture lock clean
+.PHONY: help python sync runtime up test ratelimit conformance conformance-peers cover check bench fuzz mutate golden picture lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ up: runtime ## run the shop's mesh on this host, until Ctrl-C (ARGS="--gateway-p
 test: sync ## run all tests, on the real components (some of them: make test ARGS="-k retry"; one by one, with all that they print: ARGS="-n 0 -s")
 	$(BIN)/pytest -n 2 $(ARGS)
 
+ratelimit: python ## build envoyproxy/ratelimit for the tests of global limits (needs Go 1.26; once a version)
+	@$(PYTHON) requirements/go_tools.py ratelimit
+
 conformance: sync ## put our xDS server to the 53 cases of tests/conformance (RECORD=1 writes docs/conformance.md)
 	$(BIN)/pytest tests/conformance $(if $(RECORD),--record "make conformance") $(ARGS)
 
@@ -37,7 +40,7 @@ check: sync ## lint, format, types, who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: ## measure against the peers, a JSON line a case (fanout needs Go 1.26; ONLY=apply|fanout|footprint|handover, FULL=1)
+bench: ## measure against the peers, a JSON line a case (fanout needs Go 1.26; ONLY=apply|certs|dataplane|fanout|footprint|handover, FULL=1)
 	@$(MAKE) --no-print-directory sync >&2  # stdout is for the figures
 	@$(BIN)/python -m bench.run $(ONLY)
 

@@ -169,6 +169,18 @@ def render_grafana(
     work.grafana(folder, *work.mesh_for(file, state))
 
 
+@render.command("ratelimit")
+def render_ratelimit(
+    folder: Annotated[Path, typer.Argument(help="ratelimit's RUNTIME_ROOT: it follows what is written there")],
+    file: MeshFile = None,
+    state: StateOption = None,
+) -> None:
+    """Write the limits that envoyproxy/ratelimit counts by (rate_limit.global)."""
+    from legation.cli import render as work  # noqa: PLC0415
+
+    work.ratelimit(folder, work.mesh_for(file, state)[0])
+
+
 app.add_typer(certs)
 
 

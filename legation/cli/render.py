@@ -1,4 +1,4 @@
-"""`legation render`: files for Prometheus and Grafana, from a mesh file or the running mesh."""
+"""`legation render`: files for Prometheus, Grafana and ratelimit, from a mesh file or the running mesh."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,6 +15,8 @@ from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import MeshDocument
 from legation.runtime.state import StateFolder
 from telemetry.rules.render import HEAD, Target, render_prometheus
+from telemetry.rules.yaml_text import dump
+from xds_server.compile.global_rate_limit import counted
 
 
 def mesh_for(file: Path | None, state: Path | None) -> tuple[Mesh, HostFile | None]:
@@ -72,11 +74,23 @@ def grafana(folder: Path, mesh: Mesh, _: HostFile | None) -> None:
     _write(folder, render_grafana(mesh))
 
 
+def ratelimit(folder: Path, mesh: Mesh) -> None:
+    """Write the limits that envoyproxy/ratelimit counts by."""
+    limits = counted(mesh)
+    _write(folder, {"config/limits.yaml": dump(limits, f"The global limits of mesh {mesh.mesh}, by legation.")})
+    settings = f"RUNTIME_ROOT={folder.absolute()} RUNTIME_WATCH_ROOT=false RUNTIME_IGNOREDOTFILES=true"
+    chatter(f"ratelimit follows this folder when it is started with {settings}")
+    if not limits["descriptors"]:
+        chatter("no service has rate_limit.global: nothing is counted")
+
+
 def _write(folder: Path, files: Mapping[str, str]) -> None:
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        fresh = path.with_name(f".{path.name}.new")  # who follows the folder never sees half a file
+        fresh.write_text(text)
+        fresh.replace(path)
         chatter(f"wrote {path}")
 
 

@@ -21,21 +21,23 @@ def access_violations(mesh: Mesh, name: str, service: Service) -> Iterator[RuleV
                 message = "tcp services have connections, not requests: leave it out"
                 yield RuleViolation((*here, field), message, ((*here, field), (*here, "protocol")), at_key=True)
     if service.ext_authz is not None:
-        yield from _asked(mesh, service, service.ext_authz.service, here)
+        yield from _asked(mesh, service, service.ext_authz.service, (*here, "ext_authz", "service"))
+    if service.rate_limit is not None and service.rate_limit.global_ is not None:
+        path: Path = (*here, "rate_limit", "global", "service")
+        yield from _asked(mesh, service, service.rate_limit.global_.service, path)
     for i, call in enumerate(service.calls):
         if call.service in mesh.services:
             for j, _ in enumerate(call.allow):
                 yield from _allow(mesh.services[call.service], call.service, name, (i, j), service)
 
 
-def _asked(mesh: Mesh, service: Service, asked: str, here: Path) -> Iterator[RuleViolation]:
-    path: Path = (*here, "ext_authz", "service")
+def _asked(mesh: Mesh, service: Service, asked: str, path: Path) -> Iterator[RuleViolation]:
     if asked not in (call.service for call in service.calls):
         yield RuleViolation(
             path, f"{shown(asked)} is not among the services that this one calls: add it to calls", (path,)
         )
     elif asked in mesh.services and mesh.services[asked].protocol != "grpc":
-        message = f"{asked} speaks {mesh.services[asked].protocol}: ext_authz asks over grpc"
+        message = f"{asked} speaks {mesh.services[asked].protocol}: {path[-2]} asks over grpc"
         yield RuleViolation(path, message, (path, ("services", asked, "protocol")))
 
 

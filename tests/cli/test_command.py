@@ -122,6 +122,31 @@ def test_a_tool_that_is_missing_or_finds_something_is_said(tmp_path: Path) -> No
     assert (done.returncode, "promtool check rules: no good" in done.stderr) == (3, True), done.stderr
 
 
+def test_limits_are_rendered_for_the_service_that_counts_them(tmp_path: Path) -> None:
+    limited = (
+        "    rate_limit: {global: {service: pay, limits: [{requests_per_unit: 5, unit: hour, by_header: x-user}]}}\n"
+    )
+    shop = "mesh: shop\ntrust_domain: shop.local\nservices:\n  pay: {protocol: grpc, port: 9}\n"
+    (tmp_path / "mesh.yaml").write_text(f"{shop}  web:\n    protocol: http\n    port: 8\n    calls: [pay]\n{limited}")
+    done = legation("render", "ratelimit", "out", "-f", "mesh.yaml", home=tmp_path)
+    assert (done.returncode, f"RUNTIME_ROOT={tmp_path / 'out'}" in done.stderr) == (0, True), done.stderr
+    (limits,) = (tmp_path / "out" / "config").iterdir()
+    assert limits.read_text().splitlines()[1:] == [
+        "domain: shop",
+        "descriptors:",
+        "  - key: limit",
+        "    value: web.0",
+        "    descriptors:",
+        "      - key: x-user",
+        "        rate_limit:",
+        "          unit: hour",
+        "          requests_per_unit: 5",
+    ]
+    (tmp_path / "mesh.yaml").write_text(GOOD)
+    done = legation("render", "ratelimit", "out", "-f", "mesh.yaml", home=tmp_path)
+    assert (done.returncode, "nothing is counted" in done.stderr) == (0, True), done.stderr
+
+
 def test_rules_and_dashboards_are_rendered_without_a_mesh_that_runs(tmp_path: Path) -> None:
     (tmp_path / "mesh.yaml").write_text(GOOD)
     for what in ("prometheus", "grafana"):

@@ -190,6 +190,12 @@ BAD = {
         web("calls: [authz]\next_authz: {service: authz}") + "  authz: {protocol: http, port: 1}\n",
         ["mesh.yaml:8:26: services.web.ext_authz.service: authz speaks http: ext_authz asks over grpc"],
     ),
+    "a service that counts and is not called": (
+        web("rate_limit: {global: {service: a, limits: [{requests_per_unit: 1, unit: day}]}}"),
+        [
+            "mesh.yaml:7:36: services.web.rate_limit.global.service: 'a' is not among the services that this one calls: add it to calls"
+        ],
+    ),
     "claims of no token": (
         web("calls: [{service: b, allow: [{claims: {role: admin}}]}]") + "  b: {protocol: http, port: 1}\n",
         [

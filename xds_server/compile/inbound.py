@@ -15,11 +15,12 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
-from legation.mesh.model.service import Service
+from legation.mesh.model.mesh import Mesh
 from xds_server.compile import tls
 from xds_server.compile.access_log import writer
 from xds_server.compile.ask import asking_filters, token_filters
 from xds_server.compile.connection_limit import limit
+from xds_server.compile.global_rate_limit import global_limits
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain, listener
 from xds_server.compile.pack import duration, pack
@@ -31,16 +32,18 @@ from xds_server.compile.shadow import shadow
 from xds_server.compile.websocket import accept_websockets
 
 
-def inbound_chain(name: str, service: Service, trust_domain: str, allowed: Callers, life: timedelta) -> Chain:
+def inbound_chain(mesh: Mesh, name: str, allowed: Callers, life: timedelta) -> Chain:
     """Return what the inbound listeners of a service's instances share."""
+    service = mesh.services[name]
     deciding = access if service.access.mode == "enforce" else shadow
-    rbac = HttpFilter(name="envoy.filters.http.rbac", typed_config=pack(deciding(trust_domain, allowed)))
+    rbac = HttpFilter(name="envoy.filters.http.rbac", typed_config=pack(deciding(mesh.trust_domain, allowed)))
     filters = [
         revoked_filter(),
         *token_filters(name, service),
         rbac,
         *asking_filters(service),
         *rate_limits(service.rate_limit),
+        *global_limits(name, mesh.mesh, service.rate_limit),
     ]
     manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters, [peer_serial()])
     accept_websockets(manager, service)

@@ -102,7 +102,7 @@ class Own:
             self._inbound[service] = (
                 inbound_tcp_chain(service, called, self._mesh.trust_domain, allowed, self._drained.get(service, ""))
                 if called.protocol == "tcp"
-                else inbound_chain(service, called, self._mesh.trust_domain, allowed, self._life)
+                else inbound_chain(self._mesh, service, allowed, self._life)
             )
         body = inbound_listener(node, self._inbound[service])
         return Resource.of(kinds.LISTENER, names.INBOUND, body, self._source.position("services", service))
