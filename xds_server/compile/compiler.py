@@ -4,7 +4,7 @@ What all nodes of a service share is compiled once for the service; a node's own
 and its app's cluster. An endpoint change makes one assignment and one new mapping a calling service.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from hashlib import sha256
@@ -105,18 +105,32 @@ class Compiler:
         for callee in called:
             if callee not in located:
                 assigned |= self._callees.assignments(callee, endpoints)
-        routed = [callee for callee in called if self._mesh.services[callee].protocol != "tcp"]
-        routes = {callee: self._callees.routes(callee, outages.get(callee)) for callee in routed}
-        if service in self._mesh.services and self._mesh.services[service].protocol != "tcp":
-            routes[names.INBOUND] = self._own.inbound_routes
-        routes |= self._own.outside_routes(self._reached(service))
         kept = self._groups.get(service, _NO_GROUP)
-        fresh = Group(_same(kept.endpoints, assigned), _same(kept.routes, routes))
+        fresh = Group(_same(kept.endpoints, assigned), _same(kept.routes, self._routes(service, outages)))
         if located:
             theirs = {name: found for name, found in endpoints.items() if self._callees.concern(located, name)}
             fresh = replace(fresh, located=theirs, callers=count_zones(endpoints.get(service, ())))
         self._groups[service] = fresh
         return fresh
+
+    def _routes(self, service: str, outages: Mapping[str, Outage]) -> dict[str, Resource]:
+        routed = [callee for callee in self._called(service) if self._mesh.services[callee].protocol != "tcp"]
+        routes = {callee: self._callees.routes(callee, outages.get(callee)) for callee in routed}
+        if service in self._mesh.services and self._mesh.services[service].protocol != "tcp":
+            routes[names.INBOUND] = self._own.inbound_routes
+        return routes | self._own.outside_routes(self._reached(service))
+
+    def of_mesh(self, node: InstanceSpec, met: Container[str] = ()) -> Iterator[Resource]:
+        """Yield what a node gets, but for what the registry says, and for the listeners towards callees that are `met`.
+
+        Nothing is kept for the node.
+        """
+        reached = self._reached(node.service)
+        fresh = reached if node.service == names.GATEWAY else [name for name in reached if name not in met]
+        yield from self._shared_clusters(node.service).values()
+        yield from self._own.clusters(node).values()
+        yield from self._own.listeners(node, fresh).values()
+        yield from self._routes(node.service, {}).values()
 
     def join(self, node: InstanceSpec, group: Group) -> Snapshot:
         """Return a node's snapshot of its service's group and its own resources."""

@@ -27,14 +27,14 @@ from xds_server.snapshot import Resource
 
 BOOTSTRAP_CLUSTERS = (names.XDS_CLUSTER, names.SDS_CLUSTER, names.ADMIN_CLUSTER)
 """What every bootstrap of ours has, and resources may refer to."""
-PROVED = (kinds.CLUSTER, kinds.LISTENER, kinds.ROUTE)
-"""Types that Envoy is asked about; endpoints are numbers and addresses, which compile itself checks."""
-
 _HOST = tcp("127.0.0.1", 1)
 
 
 def rendition(resources: Sequence[Resource], clusters: Iterable[str]) -> bytes:
-    """Return a serialised Bootstrap that holds these resources, all of `PROVED` types; `clusters` is all there is."""
+    """Return a serialised Bootstrap that holds these clusters, listeners and routes.
+
+    `clusters` are the names of all that there are. Endpoints are numbers and addresses, which compile itself checks.
+    """
     proto = Bootstrap(node=Node(id="prove", cluster="prove"))
     static = proto.static_resources
     for name in sorted({*clusters, *BOOTSTRAP_CLUSTERS}):
