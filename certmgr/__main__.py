@@ -21,7 +21,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every key
     settings.folder.make()
     try:
-        settings.method(Store(settings.folder.certmgr))
+        settings.check()
     except ValueError as error:
         sys.exit(f"certmgr: {error}")
     try:

@@ -29,6 +29,7 @@ from certmgr.sds import Secrets
 from certmgr.store import Store
 from legation.runtime.clock import Clock
 from legation.runtime.control.messages import Identity, ProxyReport
+from legation.runtime.identity import Identity as Presented
 from legation.runtime.tasks import Latest, backoff, pause, spawn, until
 from xds_server import serve
 
@@ -269,6 +270,14 @@ class Agent:
         """Return the public certificates of an identity, in PEM; None when there are none."""
         held = self._held.get(name)
         return None if held is None or held.bundle is None else held.bundle.chain_pem() + held.bundle.root_pem()
+
+    def identity(self, name: str) -> Presented | None:
+        """Return an identity that is held, to show it to peers ourselves; None while there is none."""
+        held = self._held.get(name)
+        if held is None or held.bundle is None:
+            return None
+        bundle = held.bundle
+        return Presented.of(bundle.chain_pem(), bundle.key_pem(), bundle.root_pem())
 
     def issuer(self) -> x509.Certificate | None:
         """Return the intermediate of what is served; None while nothing is."""

@@ -8,7 +8,7 @@ import structlog
 
 from certmgr.agent import Agent
 from certmgr.control import metrics_route, routes
-from certmgr.core.plan import plan
+from certmgr.core.plan import AWAY_TTL, IdentitySpec, plan
 from certmgr.desk import Desk
 from certmgr.embedded import Embedded
 from certmgr.enrolment import Enrolment
@@ -23,11 +23,13 @@ from certmgr.revocation import Revocation
 from certmgr.settings import Settings
 from certmgr.source import follow, remembered
 from certmgr.store import Store
+from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from legation.runtime.clock import Clock
 from legation.runtime.control import server
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import Revoked, RevokedResult
+from legation.runtime.control.mtls import to_xds_server
 from legation.runtime.registry import metrics_registry
 from legation.runtime.tasks import pause, spawn
 
@@ -91,6 +93,7 @@ class _Service:
             lambda: frozenset(i.serial for i in self.agent.identities() if i.serial is not None),
             settings.revocation_poll,
         )
+        self._xds = self._client()
         self._desk = Desk(self.agent, self.revocation, self.ledger, self.enrolment, clock)
 
     def _login(self, clock: Clock) -> Login | None:
@@ -106,6 +109,8 @@ class _Service:
         mesh = remembered(self._store)
         if mesh is not None:
             self._take(mesh)
+        elif self._settings.xds:
+            self._take_own()
         self.revocation.recall(self.agent.issuer())
 
     async def listen(self, stack: AsyncExitStack) -> None:
@@ -119,14 +124,12 @@ class _Service:
 
     async def follow(self) -> None:
         """Follow the mesh that xds_server has."""
-        client = ControlClient(self._settings.xds_socket)
-        await follow(client, self._store, self._take)
+        await follow(self._xds, self._store, self._take)
 
     async def _deny(self, revoked: Revoked) -> RevokedResult:
         """Tell xds_server what is revoked; while it is away, new handshakes alone are refused."""
-        client = ControlClient(self._settings.xds_socket)
         try:
-            return await client.send("PUT", "/revoked", revoked, RevokedResult, limit=10 + revoked.wait)
+            return await self._xds.send("PUT", "/revoked", revoked, RevokedResult, limit=10 + revoked.wait)
         except ControlError as error:
             log.debug("xds_server does not deny what is revoked", reason=str(error))
             return RevokedResult(unsynced=("all of them, as xds_server does not answer",))
@@ -144,9 +147,27 @@ class _Service:
             await pause(_LOOK_AGAIN[state] * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
     def _take(self, mesh: Mesh) -> None:
-        desired = plan(mesh)
+        desired = plan(mesh, self._settings.chosen, self._away)
         self.enrolment.want(Authority(mesh.mesh, mesh.trust_domain, dev=True), desired)
         self.agent.want(desired)
+
+    def _take_own(self) -> None:
+        """Get the identity with which the mesh can be asked for."""
+        domain = self._settings.trust_domain
+        own = IdentitySpec(names.CERTMGR, names.spiffe_id(domain, names.CERTMGR), AWAY_TTL)
+        self.enrolment.want(Authority("", domain), [own])
+        self.agent.want([own])
+
+    @property
+    def _away(self) -> tuple[str, ...]:
+        return (names.CERTMGR,) if self._settings.xds else ()
+
+    def _client(self) -> ControlClient:
+        """Return the way to xds_server: its socket, or over mTLS to another host with the identity that we hold."""
+        if not self._settings.xds:
+            return ControlClient(self._settings.xds_socket)
+        host, _, port = self._settings.xds.rpartition(":")
+        return ControlClient(to_xds_server(host, int(port), lambda: self.agent.identity(names.CERTMGR)))
 
     def _not_enrolled(self, name: str, refused: bool) -> None:
         if refused:

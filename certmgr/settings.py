@@ -15,6 +15,14 @@ class Settings:
 
     state: Path = field(metadata={"help": "the mesh's state folder on this host"})
     xds_control: str = field(default="", metadata={"help": "xds_server's control socket; default: the state folder's"})
+    xds: str = field(
+        default="", metadata={"help": "host:port of the control API of an xds_server on another host, over mTLS"}
+    )
+    trust_domain: str = field(default="", metadata={"help": "with --xds: the mesh's trust domain, before it is known"})
+    identities: str = field(
+        default="",
+        metadata={"help": "services and components that run on this host (a,b,c); default: all"},
+    )
     vault_address: str = field(default="", metadata={"help": "https URL of your Vault; default: the embedded OpenBao"})
     vault_ca: str = field(default="", metadata={"help": "file with the CA that Vault's own certificate is checked by"})
     vault_auth: str = field(
@@ -54,6 +62,23 @@ class Settings:
         if self.vault_address:
             return Address(url=self.vault_address, ca=self.vault_ca)
         return Address(socket=str(self.folder.bao_socket))
+
+    @property
+    def chosen(self) -> frozenset[str]:
+        """The identities that this host is to have; empty: all."""
+        return frozenset(name.strip() for name in self.identities.split(",") if name.strip())
+
+    def check(self) -> None:
+        """Raise ValueError, with what would be accepted, when the settings make no sense together."""
+        self.method(Store(self.folder.certmgr))
+        if not self.xds:
+            return
+        if not self.trust_domain:
+            raise ValueError("--xds HOST:PORT needs --trust-domain NAME, mesh.yaml's trust_domain")
+        if not self.xds.rpartition(":")[2].isdigit():
+            raise ValueError(f"--xds {self.xds!r} is not HOST:PORT, as xds_server's --control-address")
+        if not self.vault_address:
+            raise ValueError("--xds HOST:PORT needs --vault-address URL: the hosts of a mesh share a Vault or OpenBao")
 
     def method(self, store: Store) -> Method | None:
         """Return how this host logs in; None when others enrol its identities. ValueError when that makes no sense."""

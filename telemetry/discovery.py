@@ -6,6 +6,7 @@ https://prometheus.io/docs/prometheus/latest/http_sd/
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import Instance
 from telemetry.rules.conventions import COMPONENT, INSTANCE, MESH, SERVICE, VERSION, ZONE
 
@@ -22,19 +23,28 @@ class TargetGroup:
     labels: Mapping[str, str]
 
 
-def target_groups(mesh: str, instances: Iterable[Instance], components: Mapping[str, str]) -> tuple[TargetGroup, ...]:
+def target_groups(
+    mesh: str, instances: Iterable[Instance], components: Mapping[str, str], host: str = ""
+) -> tuple[TargetGroup, ...]:
     """Return a group for each connected instance by id, then one for each of our own services by name.
 
     `components` maps a name to `host:port`. Components bear the label `component` and no `service`, so that what
-    they say of services stays under the services' own names.
+    they say of services stays under the services' own names. Of instances that other hosts reach, those alone
+    are here whose metrics are on the loopback of `host`, our own address there.
     """
-    connected = sorted((i for i in instances if i.connected), key=lambda instance: instance.id)
+    near = (i for i in instances if i.connected and _is_near(i.spec, host))
+    connected = sorted(near, key=lambda instance: instance.id)
     sidecars = (_sidecar(mesh, instance) for instance in connected)
     ours = (
         TargetGroup((at,), {MESH: mesh, COMPONENT: name, INSTANCE: name, PATH_LABEL: COMPONENT_PATH})
         for name, at in sorted(components.items())
     )
     return (*sidecars, *ours)
+
+
+def _is_near(spec: InstanceSpec, host: str) -> bool:
+    """Say whether an instance's metrics can be reached from here: a mesh has the same block on one host alone."""
+    return not spec.loopback or spec.loopback.split(".")[:2] == host.split(".")[:2]
 
 
 def _sidecar(mesh: str, instance: Instance) -> TargetGroup:
@@ -46,7 +56,7 @@ def _sidecar(mesh: str, instance: Instance) -> TargetGroup:
         PATH_LABEL: SIDECAR_PATH,
     }
     zone = {ZONE: instance.spec.zone} if instance.spec.zone else {}
-    return TargetGroup((join(instance.spec.address, instance.spec.metrics_port),), labels | zone)
+    return TargetGroup((join(instance.spec.own_address, instance.spec.metrics_port),), labels | zone)
 
 
 def join(host: str, port: int) -> str:

@@ -33,7 +33,7 @@ async def run(settings: Settings, clock: Clock) -> None:
     components = settings.component_addresses()
     public = bind_tcp(f"{settings.host}:{settings.port}")
     own = join(settings.host, public.getsockname()[1])
-    follower = Follower(clock, {**components, TELEMETRY: own})
+    follower = Follower(clock, {**components, TELEMETRY: own}, settings.host)
     metrics = Metrics(follower.inventory, follower.targets)
     routes = public_routes(follower.inventory, follower.targets, metrics, follower.runbooks)
     control = control_routes(follower.inventory, follower.targets, f"http://{own}/sd")
@@ -45,9 +45,9 @@ async def run(settings: Settings, clock: Clock) -> None:
 class Follower:
     """Keeps the inventory up to date, and what it last knew while xds_server is away."""
 
-    def __init__(self, clock: Clock, components: dict[str, str]) -> None:
-        """Know nothing yet but our own services (name: host:port)."""
-        self._clock, self._components = clock, components
+    def __init__(self, clock: Clock, components: dict[str, str], host: str = "") -> None:
+        """Know nothing yet but our own services (name: host:port), and our own address."""
+        self._clock, self._components, self._host = clock, components, host
         self._inventory = Inventory()
 
     def inventory(self) -> Inventory:
@@ -59,7 +59,7 @@ class Follower:
         known = self._inventory
         if known.mesh is None or known.instances is None:
             return ()
-        return target_groups(known.mesh.mesh, known.instances, self._components)
+        return target_groups(known.mesh.mesh, known.instances, self._components, self._host)
 
     def runbooks(self) -> Mapping[str, str]:
         """Return the runbooks of the mesh's alerts by file name; none before the mesh is known."""

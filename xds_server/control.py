@@ -1,9 +1,11 @@
 """xds_server's control API: the routes, thin."""
 
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import msgspec
+import structlog
 from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,37 +23,81 @@ from legation.runtime.control.messages import (
     TransitionResult,
     XdsStatus,
 )
+from legation.runtime.control.mtls import Peer
+from legation.runtime.control.remote import peer_of
 from legation.runtime.control.server import events, reply
+from xds_server import rights
 from xds_server.compile import BootstrapInput, bootstrap
 from xds_server.control_plane import ControlPlane
 from xds_server.metrics import Metrics
 from xds_server.registry.registry import UnknownInstance
 from xds_server.registry.store import StoreFailed
+from xds_server.rights import Call
+
+log = structlog.get_logger()
 
 _STATES: dict[str, InstanceState] = {"ready": "ready", "restarting": "restarting", "withdraw": "draining"}
+
+
+_Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Control:
     """Answers for one control plane."""
 
-    def __init__(self, plane: ControlPlane) -> None:
-        """Speak for a control plane."""
-        self._plane = plane
+    def __init__(self, plane: ControlPlane, ads_port: int = names.XDS_PORT) -> None:
+        """Speak for a control plane, whose proxies find it at a port."""
+        self._plane, self._ads_port = plane, ads_port
 
     def routes(self) -> list[BaseRoute]:
-        """Return all routes."""
-        return [
-            Route("/mesh", self.put_mesh, methods=["PUT"]),
-            Route("/mesh", self.get_mesh),
-            Route("/mesh/watch", self.watch_mesh),
-            Route("/instances", self.get_instances),
-            Route("/instances/watch", self.watch_instances),
-            Route("/instances/{id}/{verb}", self.post_transition, methods=["POST"]),
-            Route("/sidecars", self.post_sidecar, methods=["POST"]),
-            Route("/services/{service}/unsynced", self.get_unsynced),
-            Route("/revoked", self.put_revoked, methods=["PUT"]),
-            Route("/status", self.get_status),
-        ]
+        """Return all routes, each for whoever may ask it (`xds_server.rights`)."""
+        handlers: dict[Call, _Handler] = {
+            rights.APPLY: self.put_mesh,
+            rights.READ_MESH: self.get_mesh,
+            rights.WATCH_MESH: self.watch_mesh,
+            rights.READ_INSTANCES: self.get_instances,
+            rights.WATCH_INSTANCES: self.watch_instances,
+            rights.TRANSITION: self.post_transition,
+            rights.PLAN: self.post_sidecar,
+            rights.UNSYNCED: self.get_unsynced,
+            rights.REVOKED: self.put_revoked,
+            rights.STATUS: self.get_status,
+        }
+        return [Route(c.path, self._guarded(c, handler), methods=[c.method]) for c, handler in handlers.items()]
+
+    def _guarded(self, call: Call, handler: _Handler) -> _Handler:
+        async def guarded(request: Request) -> Response:
+            peer = peer_of(request)
+            if peer is not None and not self._may(peer, call):
+                raise self._refused(peer, f"may not ask {call.method} {call.path}")
+            try:
+                return await handler(request)
+            except msgspec.DecodeError as error:
+                raise HTTPException(
+                    400, f"the request's body is not what {call.method} {call.path} takes: {error}"
+                ) from error
+
+        return guarded
+
+    def _may(self, peer: Peer, call: Call) -> bool:
+        plane = self._plane
+        if peer.serial in plane.publisher.revoked.serials:
+            return False
+        if plane.mesh is None:  # certmgr's may wait for the first mesh
+            known, trust_domain = {}, names.trust_domain(peer.spiffe_id)
+        else:
+            known, trust_domain = plane.mesh.mesh.services, plane.mesh.mesh.trust_domain
+        return rights.may(names.named(trust_domain, peer.spiffe_id), call, known)
+
+    def _refused(self, peer: Peer, what: str) -> HTTPException:
+        log.warning("request refused", peer=peer.spiffe_id, serial=peer.serial, what=what)
+        return HTTPException(403, f"{peer.spiffe_id} {what}, or its certificate is revoked")
+
+    def _check_own(self, request: Request, spiffe_id: str) -> None:
+        """Refuse who speaks for somebody else; whoever may open the unix socket speaks for all."""
+        peer = peer_of(request)
+        if peer is not None and peer.spiffe_id != spiffe_id:
+            raise self._refused(peer, f"does not speak for {spiffe_id}")
 
     async def put_mesh(self, request: Request) -> Response:
         """Apply a mesh file: 200, 422 with all violations, or 507 when it could not be kept."""
@@ -83,6 +129,8 @@ class Control:
         if verb not in _STATES:
             raise HTTPException(404, f"{verb!r} is none of {', '.join(_STATES)}")
         said = msgspec.json.decode(await request.body(), type=Transition)
+        if (known := self._plane.registry.entries.get(request.path_params["id"])) is not None:
+            self._check_own(request, known.spiffe_id)
         try:
             unsynced = await self._plane.transition(request.path_params["id"], said.boot, _STATES[verb], said.wait)
         except UnknownInstance as error:
@@ -95,6 +143,7 @@ class Control:
         if self._plane.mesh is None:
             raise HTTPException(503, "no mesh is applied yet")
         mesh, service = self._plane.mesh.mesh, asked.spec.service
+        self._check_own(request, names.spiffe_id(mesh.trust_domain, service))
         known = mesh.services.get(service)
         if known is None and service != names.GATEWAY:
             raise HTTPException(404, f"no service {service!r} in mesh {mesh.mesh!r}; it has {', '.join(mesh.services)}")
@@ -104,7 +153,7 @@ class Control:
             node=replace(asked.spec, outbound_ports=ports),
             trust_domain=mesh.trust_domain,
             xds_host=asked.xds_host,
-            xds_port=asked.xds_port,
+            xds_port=asked.xds_port or self._ads_port,
             sds_socket=asked.sds_socket,
             admin_socket=asked.admin_socket,
         )

@@ -7,6 +7,7 @@ from functools import partial
 import structlog
 
 from legation.runtime.clock import Clock, WallClock
+from legation.runtime.control import remote
 from legation.runtime.control import server as wire
 from legation.runtime.identity import Identity, follow
 from legation.runtime.registry import metrics_registry
@@ -35,9 +36,10 @@ async def run(settings: Settings, clock: Clock | None = None) -> None:
     metrics = Metrics(metrics_registry())
     plane = ControlPlane(store, clock or WallClock(), metrics, Prover(metrics))
     plane.restore()
+    control = Control(plane, int(settings.listen.rpartition(":")[2]))
     async with AsyncExitStack() as stack:
         stack.callback(store.close)
-        await stack.enter_async_context(wire.serve([wire.bind_unix(settings.control)], Control(plane).routes()))
+        await stack.enter_async_context(wire.serve([wire.bind_unix(settings.control)], control.routes()))
         await stack.enter_async_context(wire.serve([wire.bind_tcp(settings.metrics)], metrics_routes(metrics)))
         async with asyncio.TaskGroup() as group:
             identity: Latest[Identity | None] = Latest(None)
@@ -46,6 +48,8 @@ async def run(settings: Settings, clock: Clock | None = None) -> None:
             spawn(group, "garbage", plane.applier.collector.sweep())
             spawn(group, "instances", _publish(plane))
             spawn(group, "discovery", _discovery(plane, settings, identity))
+            if settings.control_address:
+                spawn(group, "remote", _remote(control, settings.control_address, identity))
 
 
 async def _discovery(plane: ControlPlane, settings: Settings, identity: Latest[Identity | None]) -> None:
@@ -65,6 +69,14 @@ async def _discovery(plane: ControlPlane, settings: Settings, identity: Latest[I
     ) as server:
         plane.end_streams = partial(_end, server)
         log.info("serving", address=server.address)
+        await asyncio.Event().wait()
+
+
+async def _remote(control: Control, address: str, identity: Latest[Identity | None]) -> None:
+    """Serve the control API to other hosts once there is an identity."""
+    await _first(identity)
+    async with remote.serve(wire.bind_tcp(address), control.routes(), identity):
+        log.info("serving other hosts", address=address)
         await asyncio.Event().wait()
 
 

@@ -13,3 +13,7 @@ class Settings:
     sds: Path = field(metadata={"help": "unix socket where certmgr serves our own identity"})
     database: Path = field(metadata={"help": "SQLite file of the registry"})
     metrics: str = field(metadata={"help": "host:port for GET /metrics"})
+    control_address: str = field(
+        default="",
+        metadata={"help": "host:port of the control API over mTLS, for other hosts; without it there is none"},
+    )

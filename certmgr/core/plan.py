@@ -1,5 +1,6 @@
 """Which identities a mesh desires: one for every service, and one for each of our own components."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from legation.mesh import names
@@ -15,10 +16,18 @@ class IdentitySpec:
     ttl: int
 
 
-def plan(mesh: Mesh) -> tuple[IdentitySpec, ...]:
-    """Return the desired identities: services in the order of the file, then our components."""
+AWAY_TTL = 3600
+"""Seconds of life of what certmgr needs to ask for the mesh, which alone says how long certificates live."""
+
+
+def plan(mesh: Mesh, chosen: Collection[str] = (), away: Collection[str] = ()) -> tuple[IdentitySpec, ...]:
+    """Return the desired identities: services in the order of the file, then our components.
+
+    Where some are chosen, it is those; `away` are components that have one as xds_server is on another host.
+    """
     ttl = int(mesh.certificates.ttl.total_seconds())
+    known = (*mesh.services, *names.COMPONENTS, *(name for name in names.AWAY if name in chosen))
+    wanted = [name for name in known if not chosen or name in chosen]
     return tuple(
-        IdentitySpec(name, names.spiffe_id(mesh.trust_domain, name), ttl)
-        for name in (*mesh.services, *names.COMPONENTS)
+        IdentitySpec(name, names.spiffe_id(mesh.trust_domain, name), ttl) for name in dict.fromkeys((*wanted, *away))
     )

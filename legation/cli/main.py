@@ -94,6 +94,12 @@ def run(
     version: Annotated[str, typer.Option("--version", help="which version of the service")] = "v1",
     instance: Annotated[str | None, typer.Option("--instance", help="its id; made from the other words")] = None,
     address: Annotated[str | None, typer.Option("--address", help="loopback address; without it a free one")] = None,
+    xds: Annotated[
+        str | None, typer.Option("--xds", help="HOST:PORT of the control API of an xds_server on another host")
+    ] = None,
+    advertise: Annotated[
+        str | None, typer.Option("--advertise", help="ADDRESS or ADDRESS:PORT where other hosts reach this instance")
+    ] = None,
     state: StateOption = None,
     folder: Annotated[Path | None, typer.Option("--folder", help="where the app runs; without it, here")] = None,
     zone: Annotated[str, typer.Option("--zone", help="where this host is, for locality")] = "",
@@ -112,13 +118,15 @@ def run(
         version=version,
         instance=instance,
         address=address,
+        xds=xds or "",
+        advertise=advertise or "",
         folder=folder or Path.cwd(),
         zone=zone,
         concurrency=concurrency,
         gateway_ports=tuple(listen or ()),
         command=tuple(command or ()),
     )
-    raise typer.Exit(int(work.run(words, running(state, None))))
+    raise typer.Exit(int(work.run(words, work.state_of(words, state))))
 
 
 def _check_name(option: str, value: str | None) -> None:

@@ -1,11 +1,13 @@
 """`legation run`: what its words mean on this host."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from shutil import which
 
-from legation.cli.output import Exit, chatter
+from legation.cli.find import running
+from legation.cli.output import Exit, chatter, fail
 from legation.host.layout import HostFile
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
@@ -16,6 +18,7 @@ from legation.sidecar.settings import RunSettings
 
 _FREE_SLOTS = range(names.HOST_SLOT - 1, -1, -1)
 """From above, as the host gives its own instances slots from below."""
+_LAST_BLOCK = 190
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Words:
     version: str
     instance: str | None
     address: str | None
+    xds: str
+    advertise: str
     folder: Path
     zone: str
     concurrency: int
@@ -37,11 +42,50 @@ def run(words: Words, state: StateFolder) -> int:
     """Live as one instance of the mesh that runs from a state folder: this process becomes it. Returns on an error."""
     os.umask(0o077)
     host = HostFile.read(state.host_file)
+    if words.xds:
+        state.make()
+        return become("legation.sidecar", _away(words, state).save())
     if host is None:
         chatter(f"no mesh runs from {state.root}: start it with legation up -f mesh.yaml")
         return Exit.UNREACHABLE
     settings = _settings(words, state, host)
     return become("legation.sidecar", settings.save())
+
+
+def state_of(words: Words, state: Path | None) -> StateFolder:
+    """Return the state folder, once the words make sense together: leaves with what would be accepted if not."""
+    if words.advertise and not _is_place(words.advertise):
+        raise fail(
+            Exit.USAGE, f"--advertise {words.advertise!r}: an IPv4 address of this host, as 10.0.0.2 or 10.0.0.2:15006"
+        )
+    if not words.xds:
+        return running(state, None)
+    host, _, port = words.xds.rpartition(":")
+    if not host or not port.isdigit():
+        raise fail(Exit.USAGE, f"--xds {words.xds!r}: HOST:PORT, as xds_server's --control-address")
+    if not words.advertise or state is None:
+        raise fail(
+            Exit.USAGE,
+            "--xds needs --advertise ADDRESS, where other hosts reach this instance, and --state DIR, "
+            "the folder of the certmgr of this host",
+        )
+    return StateFolder(state)
+
+
+def _is_place(text: str) -> bool:
+    address, _, port = text.partition(":")
+    try:
+        IPv4Address(address)
+    except ValueError:
+        return False
+    return not port or port.isdigit()
+
+
+def _away(words: Words, state: StateFolder) -> RunSettings:
+    """Return the settings of an instance whose xds_server is on another host: on a block that `up` takes last."""
+    host, _, _ = words.xds.rpartition(":")
+    here = HostFile(mesh="", file="", pid=0, block=_LAST_BLOCK)
+    return replace(_settings(words, state, here), xds_host=host, xds_port=0, control=words.xds)
 
 
 def _settings(words: Words, state: StateFolder, host: HostFile) -> RunSettings:
@@ -58,6 +102,7 @@ def _settings(words: Words, state: StateFolder, host: HostFile) -> RunSettings:
         command=words.command if which("node") else binaries.with_node(words.command),
         folder=words.folder,
         concurrency=words.concurrency,
+        advertise=words.advertise,
     )
 
 

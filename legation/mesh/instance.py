@@ -10,8 +10,9 @@ from legation.mesh import names
 class InstanceSpec:
     """Who an instance is and where it listens: an Envoy node's id and metadata.
 
-    `address` is its own address for inbound and outbound listeners; `app_address`:`app_port` is
-    where its app listens; `outbound_ports` are the ports that its app was told at its start.
+    `address` is its own address for inbound and outbound listeners. Where other hosts reach it there, `loopback`
+    is that of what this host alone may reach: its outbound listeners and metrics. `app_address`:`app_port`
+    is where its app listens; `outbound_ports` are the ports that its app was told at its start.
     A gateway (`service` is `names.GATEWAY`) has no app: app_port 0; its `outbound_ports` are where it
     listens for its services in place of their `expose.port`. `boot` is the nonce of this life: the newest wins.
     """
@@ -27,3 +28,9 @@ class InstanceSpec:
     metrics_port: int = 0
     zone: str = ""
     outbound_ports: Mapping[str, int] = field(default_factory=dict)
+    loopback: str = ""
+
+    @property
+    def own_address(self) -> str:
+        """Where its outbound listeners and its metrics are, which are for this host alone."""
+        return self.loopback or self.address

@@ -10,6 +10,12 @@ XDS_SERVER = f"{COMPONENT_PREFIX}xds-server"
 COMPONENTS = (GATEWAY, XDS_SERVER)
 """The components of the suite that have an identity of their own."""
 
+CERTMGR = f"{COMPONENT_PREFIX}certmgr"
+TELEMETRY = f"{COMPONENT_PREFIX}telemetry"
+HOST = f"{COMPONENT_PREFIX}host"
+AWAY = (CERTMGR, TELEMETRY, HOST)
+"""Those that have one where they are on another host than xds_server."""
+
 MESH_CERT = "mesh_cert"
 MESH_CA = "mesh_ca"
 """The two SDS secrets of every socket. Constant, so that Envoy shares one provider (research: envoy#14000)."""
@@ -23,10 +29,13 @@ SDS_CLUSTER = "sds"
 ADMIN_CLUSTER = "admin"
 
 INBOUND_PORT = 15006
+SHARED_INBOUND_PORTS = range(15020, 15080)
+"""For further instances on an address that other hosts reach, where several share it."""
 METRICS_PORT = 15090
 OUTBOUND_PORT_BASE = 15100
 XDS_PORT = 15010
 XDS_METRICS_PORT = 15011
+XDS_CONTROL_PORT = 15014
 CERTMGR_METRICS_PORT = 15012
 TELEMETRY_PORT = 15080
 OPENBAO_CLUSTER_PORT = 15013
@@ -46,6 +55,22 @@ def spiffe_id(trust_domain: str, name: str) -> str:
     """Return the SPIFFE ID of a service, or of one of our components (`legation-x` is `/legation/x`)."""
     path = f"legation/{name.removeprefix(COMPONENT_PREFIX)}" if name.startswith(COMPONENT_PREFIX) else name
     return f"spiffe://{trust_domain}/{path}"
+
+
+_spiffe_id = spiffe_id
+"""For functions with an argument of that name."""
+
+
+def trust_domain(spiffe_id: str) -> str:
+    """Return the trust domain of a SPIFFE ID."""
+    return spiffe_id.removeprefix("spiffe://").partition("/")[0]
+
+
+def named(trust_domain: str, spiffe_id: str) -> str | None:
+    """Return the service or component that a SPIFFE ID names; None when it is not of this trust domain."""
+    path = spiffe_id.removeprefix(f"spiffe://{trust_domain}/")
+    name = f"{COMPONENT_PREFIX}{path.removeprefix('legation/')}" if path.startswith("legation/") else path
+    return name if _spiffe_id(trust_domain, name) == spiffe_id and "/" not in name else None
 
 
 def cluster(service: str, version: str | None = None) -> str:

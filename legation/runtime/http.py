@@ -6,7 +6,8 @@ purpose: every `legation run` holds it.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,20 @@ from urllib.parse import urlencode
 
 import h11
 
-Address = Path | tuple[str, int]
-"""A unix socket, or a host and its port."""
+
+@dataclass(frozen=True, slots=True)
+class Secure:
+    """A host and its port behind TLS: with what to meet it, asked at each connection, and whether it is who we mean."""
+
+    host: str
+    port: int
+    context: Callable[[], ssl.SSLContext]
+    check: Callable[[ssl.SSLObject], None]
+    """Raises OSError when it is not."""
+
+
+Address = Path | tuple[str, int] | Secure
+"""A unix socket, a host and its port, or the same behind TLS."""
 
 
 class HttpError(Exception):
@@ -85,7 +98,19 @@ async def _connect(address: Address, limit: float | None) -> tuple[asyncio.Strea
     async with asyncio.timeout(limit):
         if isinstance(address, Path):
             return await asyncio.open_unix_connection(str(address))
+        if isinstance(address, Secure):
+            return await _connect_securely(address)
         return await asyncio.open_connection(*address)
+
+
+async def _connect_securely(address: Secure) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=address.context())
+    try:
+        address.check(writer.get_extra_info("ssl_object"))
+    except OSError:
+        writer.close()
+        raise
+    return reader, writer
 
 
 async def _events(
@@ -115,8 +140,11 @@ def _errors(address: Address) -> Iterator[None]:
     except TimeoutError as error:
         raise HttpError(f"{_name(address)} does not answer (timeout)") from error
     except (OSError, h11.RemoteProtocolError, StopAsyncIteration) as error:
-        raise HttpError(f"{_name(address)} does not answer ({type(error).__name__})") from error
+        why = str(error) if isinstance(address, Secure) and str(error) else type(error).__name__
+        raise HttpError(f"{_name(address)} does not answer ({why})") from error
 
 
 def _name(address: Address) -> str:
+    if isinstance(address, Secure):
+        return f"{address.host}:{address.port}"
     return str(address) if isinstance(address, Path) else f"{address[0]}:{address[1]}"

@@ -13,7 +13,7 @@ def app_environment(inherited: Mapping[str, str], spec: InstanceSpec) -> dict[st
     environment |= {"INSTANCE": spec.id, "VERSION": spec.version}
     for service, port in spec.outbound_ports.items():
         prefix = names.env_prefix(service)
-        environment[f"{prefix}_URL"] = f"http://{spec.address}:{port}"
-        environment[f"{prefix}_HOST"] = spec.address
+        environment[f"{prefix}_URL"] = f"http://{spec.own_address}:{port}"
+        environment[f"{prefix}_HOST"] = spec.own_address
         environment[f"{prefix}_PORT"] = str(port)
     return environment

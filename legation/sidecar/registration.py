@@ -66,12 +66,15 @@ class Registration:
 
 
 async def plan(client: ControlClient, request: SidecarRequest) -> SidecarPlan:
-    """Return what xds_server plans for an instance; waits until it answers. ControlError 404: no such service."""
+    """Return what xds_server plans for an instance; waits until it answers.
+
+    ControlError 404: no such service; 403: our certificate is not for it.
+    """
     async for attempt in backoff(0.1, 2.0):
         try:
             return await client.send("POST", "/sidecars", request, SidecarPlan)
         except ControlError as error:
-            if error.status == 404:
+            if error.status in {403, 404}:
                 raise
             if attempt % 10 == 3:
                 log.warning("waiting for xds_server", error=str(error))

@@ -18,6 +18,7 @@ from legation.runtime.supervisor import Program
 from legation.runtime.tasks import pause, spawn
 from legation.sidecar import report
 from legation.sidecar.app import AppProcess, Exposed
+from legation.sidecar.control import xds_server
 from legation.sidecar.drain import ACK_LIMIT, ENVOY_LIMIT
 from legation.sidecar.ending import Drainer, Termination
 from legation.sidecar.environment import app_environment
@@ -38,13 +39,14 @@ _LOG_EVERY = 30.0
 class Sidecar:
     """One instance: its Envoy, its app, and its reports to the registry."""
 
-    def __init__(self, settings: RunSettings, given: SidecarPlan, inherited: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: RunSettings, given: SidecarPlan, client: ControlClient, inherited: Mapping[str, str]
+    ) -> None:
         """Prepare everything; nothing runs yet."""
         self._settings, self._plan = replace(settings, spec=given.spec), given
         self._is_gateway = given.spec.service == names.GATEWAY
         self._listener = names.GATEWAY_LISTENERS if self._is_gateway else names.INBOUND
         self._phase = Phase(has_app=bool(settings.command))
-        client = ControlClient(settings.state.control("xds_server"))
         self._registration = Registration(client, given.spec, state=lambda: self._phase.state)
         self._envoy = EnvoyProcess(self._settings, self._listener, self._envoy_changed)
         self._envoy_ready = asyncio.Event()
@@ -147,7 +149,20 @@ def _completed(settings: RunSettings, held: ExitStack) -> RunSettings:
         held.enter_context(lock)
     boot = f"{time.time_ns():016x}-{secrets.token_hex(4)}"
     spec = replace(settings.spec, address=address, app_port=port, boot=boot, metrics_port=names.METRICS_PORT)
+    if settings.advertise:
+        host, inbound = _advertised(settings.advertise, held)
+        spec = replace(spec, address=host, port=inbound, loopback=address)
     return replace(settings, spec=spec)
+
+
+def _advertised(wish: str, held: ExitStack) -> tuple[str, int]:
+    """Return where other hosts are to reach this instance: the port that is asked for, else the first free one."""
+    host, _, asked = wish.partition(":")
+    ports = (int(asked),) if asked else (names.INBOUND_PORT, *names.SHARED_INBOUND_PORTS)
+    for port in ports:
+        if locks.is_free(host, port) and _take(f"inbound/{host}:{port}", held):
+            return host, port
+    raise OSError(f"no free port for other hosts on {host}: {ports[0]} to {ports[-1]} are taken, or it is not ours")
 
 
 def _take(name: str, held: ExitStack) -> bool:
@@ -166,11 +181,16 @@ async def run(settings: RunSettings, inherited: Mapping[str, str]) -> int:
     settings.files.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as held:
         settings = _completed(settings, held)
-        given = await _plan_unless_ended(settings, termination)
-        return await Sidecar(settings, given, inherited).run(termination) if given is not None else 0
+        async with xds_server(settings) as client:
+            given = await _plan_unless_ended(client, settings, termination)
+            if given is None:
+                return 0
+            return await Sidecar(settings, given, client, inherited).run(termination)
 
 
-async def _plan_unless_ended(settings: RunSettings, termination: Termination) -> SidecarPlan | None:
+async def _plan_unless_ended(
+    client: ControlClient, settings: RunSettings, termination: Termination
+) -> SidecarPlan | None:
     """Return what xds_server plans for the instance, or None when its end is asked for before that is known."""
     request = SidecarRequest(
         spec=settings.spec,
@@ -179,7 +199,7 @@ async def _plan_unless_ended(settings: RunSettings, termination: Termination) ->
         sds_socket=str(settings.state.sds(settings.spec.service)),
         admin_socket=str(settings.state.admin(settings.spec.id)),
     )
-    known = asyncio.ensure_future(plan(ControlClient(settings.state.control("xds_server")), request))
+    known = asyncio.ensure_future(plan(client, request))
     asked = asyncio.ensure_future(termination.asked.wait())
     await asyncio.wait({known, asked}, return_when=asyncio.FIRST_COMPLETED)
     asked.cancel()

@@ -15,6 +15,8 @@ class RunSettings:
 
     `spec` is completed at the start: its address is the first of `addresses` that nobody holds, its
     boot and the app's port are made, its outbound ports (but a gateway's) come from xds_server.
+    `control` is host:port of the control API of an xds_server on another host, whose Envoys find it at `xds_host`;
+    `advertise` is where other hosts reach this instance: an IP address, or that and a port.
     `supervised` says that the host that started us replaces this instance before it ends.
     """
 
@@ -28,6 +30,8 @@ class RunSettings:
     folder: Path | None = None
     concurrency: int = 1
     supervised: bool = False
+    control: str = ""
+    advertise: str = ""
 
     @property
     def state(self) -> StateFolder:

@@ -65,7 +65,7 @@ def bootstrap(given: BootstrapInput) -> str:
         admin=Admin(address=pipe(given.admin_socket, _OWNER_ONLY)),
         static_resources=Bootstrap.StaticResources(
             clusters=[_xds(given), _sds(given), _admin(given)],
-            listeners=[metrics_listener(node.address, node.metrics_port)],
+            listeners=[metrics_listener(node.own_address, node.metrics_port)],
         ),
         dynamic_resources=_dynamic_resources(),
         hds_config=_api(ApiConfigSource.ApiType.GRPC),
@@ -82,6 +82,8 @@ def metadata(node: InstanceSpec) -> dict[str, Any]:
     """Return what an instance says of itself: its spec whole, but its id, which is the node's."""
     fields = asdict(node)
     del fields["id"]
+    if not node.loopback:
+        del fields["loopback"]
     return fields
 
 

@@ -27,4 +27,4 @@ def outbound_chain(callee: str, service: str, filters: Iterable[HttpFilter] = ()
 
 def outbound_listener(node: InstanceSpec, callee: str, port: int, shared: Chain) -> tuple[bytes, bytes]:
     """Return a node's serialised listener for one called service."""
-    return listener(names.outbound_listener(callee), (node.address, port), shared, writer(node))
+    return listener(names.outbound_listener(callee), (node.own_address, port), shared, writer(node))

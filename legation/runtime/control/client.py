@@ -28,9 +28,9 @@ class ControlError(Exception):
 class ControlClient:
     """Asks one service's control API; each call has its own limit, in seconds."""
 
-    def __init__(self, path: Path, limit: float = 10.0) -> None:
-        """Talk to the service behind a unix socket."""
-        self._path, self._limit = path, limit
+    def __init__(self, address: Path | http.Secure, limit: float = 10.0) -> None:
+        """Talk to the service behind a unix socket, or over mTLS to one on another host (`control.mtls`)."""
+        self._address, self._limit = address, limit
 
     async def get(self, path: str, answer: type[M], limit: float | None = None) -> M:
         """Return what `GET path` says; ControlError when it does not."""
@@ -50,7 +50,7 @@ class ControlClient:
     async def watch(self, path: str, event: type[M]) -> AsyncIterator[M]:
         """Yield the events of a watch until it ends; ControlError when it cannot be opened, breaks or falls silent."""
         try:
-            async with aclosing(http.lines(self._path, path, limit=SILENCE)) as lines:
+            async with aclosing(http.lines(self._address, path, limit=SILENCE)) as lines:
                 async for line in lines:
                     if line.startswith("data: "):
                         yield _decode(line.removeprefix("data: ").encode(), event)
@@ -59,7 +59,7 @@ class ControlClient:
 
     async def _ask(self, method: str, path: str, body: bytes, limit: float | None) -> bytes:
         try:
-            answer = await http.request(self._path, method, path, body=body, limit=limit or self._limit)
+            answer = await http.request(self._address, method, path, body=body, limit=limit or self._limit)
         except http.HttpError as error:
             raise ControlError(0, str(error)) from error
         if answer.status >= 400 and answer.status != 422:

@@ -70,7 +70,7 @@ class SidecarRequest(Message, frozen=True, kw_only=True):
 
     spec: InstanceSpec
     xds_host: Annotated[str, Meta(description="IP address or name")]
-    xds_port: int
+    xds_port: Annotated[int, Meta(description="0: the server's own")]
     sds_socket: str
     admin_socket: str
 

@@ -3,11 +3,12 @@
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import uvicorn
@@ -24,6 +25,9 @@ M = TypeVar("M", bound=Message)
 
 HEARTBEAT = 5.0
 """Seconds of silence after which a watch gets a comment: a client tells a quiet server from a hung one."""
+
+HANDSHAKE_LIMIT = 5.0
+"""Seconds that a TLS handshake may take."""
 
 _stopping: ContextVar[asyncio.Event] = ContextVar("stopping")
 """Set when the server of the request in hand ends: streams of events would hold it up for ever."""
@@ -84,16 +88,29 @@ _ON_ERROR = {msgspec.MsgspecError: _malformed, ClientDisconnect: _left}
 @asynccontextmanager
 async def serve(sockets: Sequence[socket.socket], routes: Sequence[BaseRoute]) -> AsyncIterator[None]:
     """Serve routes on sockets (unix or TCP) while the block runs."""
+    async with running(sockets, routes):
+        yield
+
+
+@asynccontextmanager
+async def running(
+    sockets: Sequence[socket.socket],
+    routes: Sequence[BaseRoute],
+    *,
+    tls: ssl.SSLContext | None = None,
+    protocol: type[Connection] = Connection,
+) -> AsyncIterator[None]:
+    """Run a server while the block runs; `protocol` is what each of its connections is."""
     config = uvicorn.Config(
         bounded(Starlette(routes=list(routes), exception_handlers=_ON_ERROR)),
-        http=Connection,
+        http=protocol,
         log_config=None,
         access_log=False,
         lifespan="off",
         date_header=False,
         timeout_graceful_shutdown=1,
     )
-    server = _Server(config)
+    server = _Server(config, tls)
     stopping = asyncio.Event()
     _stopping.set(stopping)
     task = asyncio.ensure_future(server.serve(sockets=list(sockets)))
@@ -111,9 +128,10 @@ async def serve(sockets: Sequence[socket.socket], routes: Sequence[BaseRoute]) -
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers (the service has its own), with word of when it has started, idle at rest."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None) -> None:
         """Prepare the server."""
         super().__init__(config)
+        self._tls = tls
         self.up, self.ended = asyncio.Event(), asyncio.Event()
 
     @contextmanager
@@ -128,5 +146,23 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
-        await super().startup(sockets)
+        if self._tls is None:
+            await super().startup(sockets)
+        else:
+            await self._start_securely(sockets or [], self._tls)
         self.up.set()
+
+    async def _start_securely(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext) -> None:
+        """Start as uvicorn does, but wait for no handshake for a minute."""
+        await self.lifespan.startup()
+        listen = asyncio.get_running_loop().create_server
+        self.servers = [
+            await listen(self._connection, sock=sock, ssl=tls, ssl_handshake_timeout=HANDSHAKE_LIMIT)
+            for sock in sockets
+        ]
+        self.started = True
+
+    def _connection(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        made = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return cast("asyncio.Protocol", made)

@@ -1,0 +1,28 @@
+"""How an instance reaches xds_server: by a unix socket on its own host, else over mTLS with its service's identity."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from legation.runtime.control.client import ControlClient
+from legation.runtime.tasks import Latest
+from legation.sidecar.settings import RunSettings
+
+
+@asynccontextmanager
+async def xds_server(settings: RunSettings) -> AsyncIterator[ControlClient]:
+    """Give a client of xds_server's control API while the block runs."""
+    if not settings.control:
+        yield ControlClient(settings.state.control("xds_server"))
+        return
+    # Here alone, as gRPC and X.509 cost more memory than all of an instance that is beside its xds_server.
+    from legation.runtime.control.mtls import to_xds_server  # noqa: PLC0415
+    from legation.runtime.identity import Identity, follow  # noqa: PLC0415
+
+    identity: Latest[Identity | None] = Latest(None)
+    following = asyncio.ensure_future(follow(settings.state.sds(settings.spec.service), settings.spec.id, identity))
+    host, _, port = settings.control.rpartition(":")
+    try:
+        yield ControlClient(to_xds_server(host, int(port), lambda: identity.value))
+    finally:
+        following.cancel()
