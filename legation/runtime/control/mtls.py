@@ -97,7 +97,8 @@ def _context(side: int, identity: Identity) -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.num_tickets = 0 if side == ssl.PROTOCOL_TLS_SERVER else context.num_tickets  # none comes back by a ticket
+    if side == ssl.PROTOCOL_TLS_SERVER:
+        context.num_tickets = 0  # nobody comes back by a ticket after his certificate has ended
     context.load_verify_locations(cadata=identity.trust_bundle.decode())
     _load_pair(context, identity)
     return context

@@ -1,0 +1,206 @@
+"""A mesh over two hosts: its requests, and the control API between them, which is mTLS and knows who asks."""
+
+import asyncio
+import json
+import signal
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+
+import httpx
+import pytest
+
+from legation.runtime import http
+from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.messages import (
+    Identity,
+    InstanceList,
+    MeshDocument,
+    RevokeReport,
+    RevokeRequest,
+)
+from legation.runtime.control.mtls import Peer, to_xds_server
+from tests.certmgr.host import presented
+from tests.hosts.two import MESH, Host, Two, apply, two
+from tests.support.mesh import PLAIN, wait_for
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory) -> Iterator[Two]:
+    with two(tmp_path_factory.mktemp("two")) as made:
+        try:
+            wait_for("a request passes from host to host", lambda: answer(made) == (200, "orders"), 60)
+        except AssertionError as error:
+            logs = [made.first.log("xds_server"), made.first.log("web"), made.second.log("orders")]
+            raise AssertionError("\n".join([str(error), *logs, made.second.log("certmgr")])) from None
+        yield made
+
+
+def answer(mesh: Two) -> tuple[int, str]:
+    try:
+        got = httpx.get(mesh.url(), trust_env=False, verify=PLAIN, timeout=5)
+    except (httpx.HTTPError, AssertionError):
+        return 0, ""
+    return got.status_code, got.text
+
+
+def address_of(mesh: Two, host: Host, name: str) -> http.Secure:
+    """The control API as whoever has an identity of a host reaches it."""
+    identity = asyncio.run(presented(host.state.sds(name)))
+    where, _, port = mesh.xds.rpartition(":")
+    return to_xds_server(where, int(port), lambda: identity)
+
+
+def ask(address: http.Secure, method: str, path: str, body: bytes = b"") -> tuple[int, str]:
+    got = asyncio.run(http.request(address, method, path, body=body, limit=10))
+    return got.status, got.text
+
+
+def instances(mesh: Two) -> dict[str, str]:
+    client = ControlClient(mesh.first.state.control("xds_server"))
+    return {i.id: i.state for i in asyncio.run(client.get("/instances", InstanceList)).instances}
+
+
+def certmgr(host: Host, method: str, path: str, body, kind):
+    return asyncio.run(ControlClient(host.state.control("certmgr")).send(method, path, body, kind, limit=60))
+
+
+def test_a_host_holds_no_more_identities_than_it_needs(mesh: Two) -> None:
+    found = {path.stem for path in (mesh.second.state.certmgr / "identities").glob("*.pem")}
+    assert found == {"orders", "legation-certmgr"}
+
+
+def test_a_service_speaks_for_itself_alone(mesh: Two) -> None:
+    orders = address_of(mesh, mesh.second, "orders")
+    said = json.dumps({"boot": "x"}).encode()
+    plan = {"xds_host": "x", "xds_port": 0, "sds_socket": "/s", "admin_socket": "/a"}
+    spec = {"id": "x", "version": "v1", "boot": "1", "address": "127.0.0.1"}
+
+    def planned(service: str) -> bytes:
+        return json.dumps({**plan, "spec": {**spec, "service": service}}).encode()
+
+    for method, path, body, status in (
+        ("POST", "/sidecars", planned("orders"), 200),
+        ("POST", "/sidecars", planned("web"), 403),
+        ("POST", "/sidecars", planned("legation-gateway"), 403),
+        ("POST", "/sidecars", b"{", 400),
+        ("POST", "/instances/web/withdraw", said, 403),
+        ("POST", "/instances/orders/withdraw", said, 404),
+        ("POST", "/instances/nobody/ready", said, 404),
+        ("PUT", "/mesh", b"{}", 403),
+        ("GET", "/mesh", b"", 403),
+        ("GET", "/instances", b"", 403),
+        ("GET", "/instances/watch", b"", 403),
+        ("PUT", "/revoked", b'{"serials": []}', 403),
+        ("GET", "/status", b"", 403),
+        ("GET", "/services/web/unsynced", b"", 403),
+        ("GET", "/nothing", b"", 404),
+    ):
+        assert ask(orders, method, path, body)[0] == status, (method, path)
+    assert instances(mesh) == {"web": "ready", "orders": "ready"}
+    assert (
+        "spiffe://shop.local/orders does not speak for spiffe://shop.local/web"
+        in ask(orders, "POST", "/instances/web/withdraw", said)[1]
+    )
+
+
+def test_certmgr_follows_the_mesh_and_may_do_nothing_else(mesh: Two) -> None:
+    there = address_of(mesh, mesh.second, "legation-certmgr")
+    assert ask(there, "GET", "/mesh")[0] == 200
+    for method, path in (("PUT", "/mesh"), ("POST", "/sidecars"), ("POST", "/instances/web/withdraw")):
+        assert ask(there, method, path, b"{}")[0] == 403, (method, path)
+
+
+def test_a_long_body_and_a_silent_connection_are_bounded(mesh: Two) -> None:
+    orders = address_of(mesh, mesh.second, "orders")
+    assert ask(orders, "POST", "/sidecars", b" " * (5 << 20))[0] == 413
+    with socket.create_connection((orders.host, orders.port), timeout=20) as plain:
+        assert plain.recv(1) == b"", "no handshake, so it is closed"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_without_a_certificate_or_below_tls_1_3_nobody_gets_in(mesh: Two, version: ssl.TLSVersion) -> None:
+    orders = address_of(mesh, mesh.second, "orders")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = version
+    nobody = http.Secure(orders.host, orders.port, lambda: context, lambda _: None)
+    with pytest.raises(http.HttpError):
+        ask(nobody, "GET", "/mesh")
+
+
+def test_a_client_takes_no_other_server_than_xds_server(mesh: Two) -> None:
+    """Its certificate is of the mesh's CA, and it is a service: orders' own inbound port."""
+    orders = asyncio.run(presented(mesh.second.state.sds("orders")))
+    there = to_xds_server(mesh.second.address, 15006, lambda: orders)
+    with pytest.raises(http.HttpError, match=r"is spiffe://shop\.local/orders, and not .*/legation/xds-server"):
+        ask(there, "GET", "/mesh")
+
+
+def test_a_rotation_of_the_servers_certificate_drops_no_watch(mesh: Two) -> None:
+    there = address_of(mesh, mesh.second, "legation-certmgr")
+
+    async def shown() -> str:
+        _, writer = await asyncio.open_connection(there.host, there.port, ssl=there.context())
+        serial = Peer.of(writer.get_extra_info("ssl_object")).serial
+        writer.close()
+        return serial
+
+    async def scene() -> None:
+        events = ControlClient(there).watch("/mesh/watch", MeshDocument)
+        assert (await anext(events)).text == MESH
+        before = await shown()
+        renewing = ControlClient(mesh.first.state.control("certmgr"))
+        path = "/identities/legation-xds-server/renew"
+        after = await renewing.send("POST", path, None, Identity, limit=60)
+        await eventually(lambda: _is(shown, after.serial))
+        assert before != after.serial
+        await asyncio.to_thread(apply, mesh.first, MESH + "  mail: {protocol: http, port: 80}\n")
+        async with asyncio.timeout(20):
+            assert "mail" in (await anext(events)).text, "on the stream that was open before"
+        await events.aclose()  # type: ignore[attr-defined]
+
+    try:
+        asyncio.run(scene())
+    finally:
+        apply(mesh.first, MESH)
+
+
+async def _is(ask: Callable[[], Awaitable[str | None]], value: str | None) -> bool:
+    return await ask() == value
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    from legation.runtime.tasks import until
+
+    assert await until(condition, 20)
+
+
+def test_what_another_host_revokes_is_cut_off_here(mesh: Two) -> None:
+    """orders is shut out by its own host's certmgr: it is no endpoint any more, and may ask for nothing."""
+    orders = address_of(mesh, mesh.second, "orders")
+    wish = RevokeRequest(identity="orders", shut_out=True, by="test", wait=5)
+    try:
+        done = certmgr(mesh.second, "POST", "/revoke", wish, RevokeReport)
+        assert done.withdrawn == ("orders",)
+        assert done.unsynced == ()
+        assert instances(mesh) == {"web": "ready"}
+        assert ask(orders, "POST", "/instances/orders/ready", b'{"boot": "x"}')[0] == 403
+        assert answer(mesh)[0] != 200
+    finally:
+        certmgr(mesh.second, "POST", "/identities/orders/renew", None, Identity)
+    wait_for("it is back with another certificate", lambda: answer(mesh) == (200, "orders"), 30)
+
+
+def test_an_instance_ends_in_order_from_its_own_host(mesh: Two) -> None:
+    """The last of this file: it is withdrawn over mTLS before it drains."""
+    process = mesh.second.running[-1]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(40) == 0
+    assert "could not withdraw" not in mesh.second.log("orders")
+    log = mesh.first.log("xds_server")
+    assert '"instance": "orders", "state": "draining"' in log
+    with pytest.raises(ControlError):
+        asyncio.run(ControlClient(mesh.first.state.control("xds_server")).get("/nothing", InstanceList))
