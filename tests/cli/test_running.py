@@ -254,6 +254,33 @@ def test_run_takes_ports_of_a_gateway_and_an_address(home: Home, executed: Execu
     assert given["spec"]["outbound_ports"] == {"web": 9001}  # type: ignore[index]
 
 
+def test_run_joins_a_mesh_whose_xds_server_is_on_another_host(home: Home, executed: Executed) -> None:
+    state = home.folder / "there"
+    words = ("--xds", "10.0.0.1:15014", "--advertise", "10.0.0.2", "--state", str(state))
+    done = home.legation("run", "--service", "web", *words, "--", "node", "web.js")
+    assert done.exit_code == 0, done.output
+    module, given = executed()
+    assert module == "legation.sidecar"
+    assert (given["control"], given["xds_host"], given["xds_port"]) == ("10.0.0.1:15014", "10.0.0.1", 0)
+    assert (given["advertise"], given["root"]) == ("10.0.0.2", str(state))
+    assert given["addresses"][0] == names.loopback_address(190, 254)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--xds", "10.0.0.1", "--advertise", "10.0.0.2", "--state", "x"), "--xds '10.0.0.1': HOST:PORT"),
+        (("--xds", "a:1", "--advertise", "10.0.0.2"), "--state DIR"),
+        (("--xds", "a:1", "--state", "x"), "needs --advertise ADDRESS"),
+        (("--advertise", "here"), "an IPv4 address of this host"),
+        (("--advertise", "10.0.0.2:x"), "an IPv4 address of this host"),
+    ],
+)
+def test_run_says_what_it_needs_to_join(home: Home, words: tuple[str, ...], said: str) -> None:
+    done = home.legation("run", "--service", "web", *words)
+    assert (done.exit_code, said in done.stderr) == (2, True), done.stderr
+
+
 def test_run_without_a_mesh_in_the_folder_that_is_named(home: Home) -> None:
     done = home.legation("run", "--service", "web", "--state", str(home.folder / "other"))
     assert done.exit_code == 4

@@ -4,16 +4,18 @@ Who may make no namespace has two addresses of loopback in their place: the same
 on one network.
 """
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from legation.runtime import http
 from legation.runtime.state import StateFolder
 from legation.sidecar import report
 from tests.certmgr.bao import free_port
@@ -147,11 +149,15 @@ def xds_server(host: Host) -> None:
 
 def apply(host: Host, text: str) -> None:
     """Have a mesh file applied, as its own host may over the socket."""
-    body = json.dumps({"file": "mesh.yaml", "text": text})
-    socket = str(host.state.control("xds_server"))
-    wait_for("xds_server answers", host.state.control("xds_server").exists, 30)
-    ask: Sequence[str] = ("curl", "-sf", "--unix-socket", socket, "-X", "PUT", "-d", body, "http://xds/mesh")
-    wait_for("the mesh is applied", lambda: subprocess.run(ask, capture_output=True, check=False).returncode == 0, 30)
+    body = json.dumps({"file": "mesh.yaml", "text": text}).encode()
+
+    def applied() -> bool:
+        asked = http.request(host.state.control("xds_server"), "PUT", "/mesh", body=body, limit=20)
+        with suppress(http.HttpError):
+            return asyncio.run(asked).status == 200
+        return False
+
+    wait_for("the mesh is applied", applied, 30)
 
 
 @contextmanager

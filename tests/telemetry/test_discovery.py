@@ -50,3 +50,9 @@ def test_our_own_services_have_a_part_and_no_service():
 def test_an_ipv6_address_is_in_brackets():
     (group,) = target_groups("shop", [instance(address="fd00::1")], {})
     assert group.targets == ("[fd00::1]:15090",)
+
+
+def test_of_instances_that_other_hosts_reach_those_of_this_host_are_targets_by_their_loopback():
+    given = [instance(n, address="10.0.0.1", loopback=f"127.{n}.9.1") for n in (64, 65)]
+    (group,) = target_groups("shop", given, {}, "127.64.255.1")
+    assert group.targets == ("127.64.9.1:15090",)
