@@ -9,6 +9,7 @@ from legation.runtime.tasks import Latest
 from xds_server.cache import SnapshotCache
 from xds_server.protocol.types import Acked, Acknowledged, Effect, Limits, Nacked, Send, Stale, Subscribed
 from xds_server.serve.followers import Laggard, NotConverged
+from xds_server.serve.hds import AdmittedHealth, HealthSource
 from xds_server.serve.info import StreamInfo
 from xds_server.serve.server import Server, serve
 from xds_server.serve.session import Rejected
@@ -19,7 +20,9 @@ __all__ = [
     "Acked",
     "Acknowledged",
     "Admitted",
+    "AdmittedHealth",
     "Effect",
+    "HealthSource",
     "Identity",
     "Laggard",
     "Latest",

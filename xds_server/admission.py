@@ -6,11 +6,10 @@ import structlog
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
-from xds_server import Admitted, Effect, Nacked, Rejected, StreamInfo
+from xds_server import Admitted, AdmittedHealth, Effect, Nacked, Rejected, StreamInfo
 from xds_server.control_plane import ControlPlane
 from xds_server.identify import BadNode, instance_of, rejection
 from xds_server.registry.registry import ForeignId, StaleBoot
-from xds_server.serve.hds import AdmittedHealth
 
 log = structlog.get_logger()
 

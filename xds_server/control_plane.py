@@ -17,7 +17,7 @@ from legation.runtime.control.messages import (
     Revoked,
     RevokedResult,
 )
-from legation.runtime.tasks import Latest, pause
+from legation.runtime.tasks import Latest
 from xds_server.apply import Applier
 from xds_server.compile import Compiler
 from xds_server.metrics import Metrics
@@ -37,9 +37,6 @@ _WAIT_LIMIT = 30.0
 
 _PATIENCE = 1.0
 """Seconds that a certificate which is to be revoked still serves a proxy that does not answer."""
-
-_LOOK_EVERY = 0.005
-"""Seconds between looks at who has answered: with thousands of streams each look is worth some."""
 
 
 class ControlPlane:
@@ -92,7 +89,7 @@ class ControlPlane:
         async with self._revoking:  # another host's word may not overtake one that goes gently
             await self._deny(said)
             withdrawn = await self._cut_off(gently=said.gently)
-        unsynced = await self._answered(self._everybody(), min(_WAIT_LIMIT, said.wait))
+        unsynced = await self.publisher.fleet.converged(self._everybody(), min(_WAIT_LIMIT, said.wait))
         return RevokedResult(unsynced=unsynced, withdrawn=withdrawn)
 
     async def _deny(self, said: Revoked) -> None:
@@ -106,7 +103,7 @@ class ControlPlane:
         await asyncio.to_thread(self._store.save_revoked, revoked)
         if said.gently:
             await self.publisher.renew_connections(serials)
-            await self._answered(self._everybody(), _PATIENCE)
+            await self.publisher.fleet.converged(self._everybody(), _PATIENCE)
         await self.publisher.revoke(revoked)
         log.info("revoked", certificates=len(serials))
 
@@ -227,19 +224,7 @@ class ControlPlane:
 
     async def converged(self, services: frozenset[str], limit: float) -> tuple[str, ...]:
         """Wait until every proxy concerned has answered the newest; return those that have not in time."""
-        return await self._answered(self.publisher.callers(services), limit)
-
-    async def _answered(self, callers: frozenset[str], limit: float) -> tuple[str, ...]:
-        fleet = self.publisher.fleet
-        try:
-            async with asyncio.timeout(limit):
-                async for _ in fleet.acknowledged.watch():
-                    if fleet.is_synced(callers):
-                        break
-                    await pause(_LOOK_EVERY)
-        except TimeoutError:
-            return fleet.unsynced(callers)
-        return ()
+        return await self.publisher.fleet.converged(self.publisher.callers(services), limit)
 
     def publish_instances(self) -> None:
         """Tell the watchers of the registry what it holds now. For a task that lets changes gather."""

@@ -1,10 +1,10 @@
 """The streams that are up: what each node should have, and what it has said to that. No I/O."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from legation.mesh.instance import InstanceSpec
-from legation.runtime.tasks import Latest
+from legation.runtime.tasks import Latest, Moves
 from xds_server.protocol.types import Acknowledged, Effect, Nacked
 from xds_server.snapshot import NOTHING, Snapshot
 
@@ -51,7 +51,7 @@ class Fleet:
         self._behind: set[int] = set()
         """Streams that have not answered what they should have."""
         self._last = 0
-        self.acknowledged: Latest[int] = Latest(0)
+        self._moves = Moves()
 
     def opened(self, node: InstanceSpec, serial: str | None = None) -> tuple[int, Stream]:
         """Take a new stream."""
@@ -79,7 +79,7 @@ class Fleet:
         stream.acknowledged, stream.nacks = effect.snapshot, effect.nacks
         if stream.answered:
             self._behind.discard(key)
-        self.acknowledged.set(self.acknowledged.value + 1)
+        self._moves.moved()
         return stream.answered
 
     def nodes(self) -> tuple[InstanceSpec, ...]:
@@ -93,7 +93,7 @@ class Fleet:
             _forget(self._of_service, stream.node.service, key)
             _forget(self._of_instance, stream.node.id, key)
             self._behind.discard(key)
-        self.acknowledged.set(self.acknowledged.value + 1)
+        self._moves.moved()
         return stream.node if stream is not None else None
 
     def keys_of(self, services: Iterable[str]) -> tuple[int, ...]:
@@ -112,14 +112,14 @@ class Fleet:
         """Return the streams that were opened with one of these certificates."""
         return tuple(stream for stream in self.streams.values() if stream.serial in serials)
 
-    def unsynced(self, services: Collection[str]) -> tuple[str, ...]:
-        """Return the nodes of these services that have not answered what they should have."""
-        behind = (self.streams[key].node for key in self._behind)
-        return tuple(sorted({node.id for node in behind if node.service in services}))
+    async def converged(self, services: Collection[str], limit: float) -> tuple[str, ...]:
+        """Wait until all nodes of these services have answered what they should have; return those that have not."""
+        await self._moves.until(lambda: not any(self._behind_of(services)), limit)
+        return tuple(sorted({node.id for node in self._behind_of(services)}))
 
-    def is_synced(self, services: Collection[str]) -> bool:
-        """Say whether all nodes of these services have answered what they should have."""
-        return not any(self.streams[key].node.service in services for key in self._behind)
+    def _behind_of(self, services: Collection[str]) -> Iterator[InstanceSpec]:
+        behind = (self.streams[key].node for key in self._behind)
+        return (node for node in behind if node.service in services)
 
 
 def _forget(index: dict[str, set[int]], name: str, key: int) -> None:

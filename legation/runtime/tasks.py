@@ -76,6 +76,38 @@ class Latest(Generic[T]):
                 await changed.wait()
 
 
+class Moves:
+    """Wakes whoever waits for what comes about in many small steps, such as the answers of thousands of streams."""
+
+    LOOK_EVERY = 0.005
+    """Seconds between looks: among thousands of steps each look is worth some."""
+
+    def __init__(self) -> None:
+        """Start with nobody who waits."""
+        self._waiting: set[asyncio.Event] = set()
+
+    def moved(self) -> None:
+        """Take that there was a step."""
+        for waiting in self._waiting:
+            waiting.set()
+
+    async def until(self, done: Callable[[], bool], limit: float) -> bool:
+        """Look after each step until it is done (True) or `limit` seconds have passed (False)."""
+        moved = asyncio.Event()
+        self._waiting.add(moved)
+        try:
+            async with asyncio.timeout(limit):
+                while not done():
+                    await moved.wait()
+                    moved.clear()
+                    await pause(self.LOOK_EVERY)
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(moved)
+        return True
+
+
 async def changed_within(latest: Latest[T], seen: T, limit: float) -> None:
     """Return when the value is another than `seen`; TimeoutError after `limit` seconds."""
     async with asyncio.timeout(limit):

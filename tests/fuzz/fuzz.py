@@ -1,7 +1,8 @@
 """Atheris on `conversation`: `make fuzz SECONDS=600`. What it finds stays in build/fuzz; what breaks, it prints.
 
-`python -m tests.fuzz.fuzz FOLDER` starts from the committed corpus and FOLDER; `python -m tests.fuzz.keep FOLDER`
-writes a folder (after a run: libFuzzer keeps in it what reached something new) back into corpus.hex.
+`python -m tests.fuzz.fuzz FOLDER` starts from the committed corpus and FOLDER. After a run, `python -m tests.fuzz.fuzz
+-merge=1 SMALL FOLDER` puts into SMALL the least that reaches as much, and `python -m tests.fuzz.keep SMALL` writes that
+into corpus.hex.
 """
 
 import sys
@@ -24,5 +25,6 @@ def unpack(folder: Path) -> None:
 
 if __name__ == "__main__":
     unpack(Path(sys.argv[-1]))
-    atheris.Setup(sys.argv, converse)
+    # -merge=1 runs this program again, by its first argument
+    atheris.Setup([f"{sys.executable} -m tests.fuzz.fuzz", *sys.argv[1:]], converse)
     atheris.Fuzz()

@@ -1,17 +1,14 @@
 """Who has followed the newest snapshot, and who has not: convergence of one server's streams."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from legation.runtime.tasks import pause
+from legation.runtime.tasks import Moves
 from xds_server.serve.info import StreamInfo
 
-_LOOK_EVERY = 0.005
-"""Seconds between looks at who has answered: with thousands of streams each look is worth some."""
 _NAMED = 10
 """Laggards that a message names."""
 
@@ -74,7 +71,7 @@ class Followers:
     def __init__(self) -> None:
         """Start without one."""
         self._all: dict[Follower, None] = {}
-        self._waiting: set[asyncio.Event] = set()
+        self._moves = Moves()
 
     @contextmanager
     def one(self, follower: Follower) -> Iterator[None]:
@@ -88,8 +85,7 @@ class Followers:
 
     def moved(self) -> None:
         """Take that a stream has answered all of its snapshot, or has ended."""
-        for waiting in self._waiting:
-            waiting.set()
+        self._moves.moved()
 
     def nodes(self) -> frozenset[str]:
         """Return the ids of the nodes that have a stream."""
@@ -102,20 +98,12 @@ class Followers:
 
     async def converged(self, limit: float) -> None:
         """Wait until all have; NotConverged after `limit` seconds, or once all have answered and some refuse."""
-        moved = asyncio.Event()
-        self._waiting.add(moved)
-        try:
-            async with asyncio.timeout(limit):
-                while not all(follower.answered for follower in self._all) or self._without_endpoints():
-                    await moved.wait()
-                    moved.clear()
-                    await pause(_LOOK_EVERY)
-        except TimeoutError:
-            raise NotConverged(self.laggards()) from None
-        finally:
-            self._waiting.discard(moved)
+        await self._moves.until(self._answered, limit)
         if laggards := self.laggards():
             raise NotConverged(laggards)
+
+    def _answered(self) -> bool:
+        return all(follower.answered for follower in self._all) and not self._without_endpoints()
 
     def _without_endpoints(self) -> tuple[Laggard, ...]:
         """Return the nodes that have clusters over a stream of their own, and do not ask for their endpoints yet.
