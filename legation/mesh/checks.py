@@ -14,6 +14,7 @@ from legation.mesh.route_checks import route_violations
 from legation.mesh.rule_violation import RuleViolation
 from legation.mesh.service_checks import service_violations
 from legation.mesh.source import Path, SourcedMesh
+from legation.mesh.tracing_checks import tracing_violations
 from legation.mesh.types import format_duration
 from legation.mesh.wording import among, dotted, either, shown
 
@@ -40,6 +41,7 @@ def rule_violations(sourced: SourcedMesh) -> Iterator[RuleViolation]:
         yield from route_violations(mesh, name, service)
         yield from _slo(service, (*here, "slo"))
     yield from _external(mesh)
+    yield from tracing_violations(mesh)
     yield from _exposed_ports(mesh)
     yield from _certificates(mesh)
     yield from _workloads(mesh)

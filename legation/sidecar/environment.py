@@ -1,4 +1,4 @@
-"""What an app is told by its environment: where to listen, and where the services that it calls are."""
+"""What an app is told by its environment: where to listen, and where the services that it calls are; and its Envoy."""
 
 from collections.abc import Mapping
 
@@ -17,3 +17,10 @@ def app_environment(inherited: Mapping[str, str], spec: InstanceSpec) -> dict[st
         environment[f"{prefix}_HOST"] = spec.own_address
         environment[f"{prefix}_PORT"] = str(port)
     return environment
+
+
+def envoy_environment(inherited: Mapping[str, str], spec: InstanceSpec) -> dict[str, str]:
+    """Return Envoy's environment: who it is, for its spans (OpenTelemetry, "Resource semantic conventions")."""
+    attributes = {"service.instance.id": spec.id, "service.version": spec.version}
+    said = ",".join(f"{name}={value}" for name, value in attributes.items())
+    return {**inherited, "OTEL_RESOURCE_ATTRIBUTES": said}

@@ -1,6 +1,7 @@
 """One instance's Envoy: started, watched, started again when it dies."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from legation.runtime import process
 from legation.runtime.supervisor import Program, Supervisor
 from legation.runtime.tasks import until
 from legation.sidecar.admin import Admin
+from legation.sidecar.environment import envoy_environment
 from legation.sidecar.settings import RunSettings
 
 log = structlog.get_logger()
@@ -26,7 +28,8 @@ class EnvoyProcess:
         self._settings, self._listener, self._changed = settings, listener, changed
         self._socket = settings.state.admin(settings.spec.id)
         self.admin = Admin(self._socket)
-        program = Program("envoy", self._command, settings.files / "access.log")
+        env = envoy_environment(os.environ, settings.spec)
+        program = Program("envoy", self._command, settings.files / "access.log", env)
         self._supervisor = Supervisor(program, self._moved)
         self._watcher: asyncio.Task[None] | None = None
 

@@ -317,6 +317,22 @@ BAD = {
             "mesh.yaml:7:43: services.web.calls[0].allow[0].paths[0]: '/a/*/b' has a * elsewhere than in /* at its end: write an exact path, or a prefix and /*"
         ],
     ),
+    "a share of traces that go nowhere": (
+        web("routes: [{tracing: {sampling: 5}}]"),
+        [
+            "mesh.yaml:7:15: services.web.routes[0].tracing: nothing says where spans go: write tracing at the top of the file too"
+        ],
+    ),
+    "a share of traces that the client decides about": (
+        web("routes: [{tracing: {sampling: 5}}]") + "tracing: {otlp: {host: a}, from_outside: continue}\n",
+        [
+            "mesh.yaml:7:15: services.web.routes[0].tracing: the client decides, as tracing.from_outside is continue: leave one of both out"
+        ],
+    ),
+    "CAs of a receiver in plain text": (
+        WEB + "tracing: {otlp: {host: a, ca: /ca.pem}}\n",
+        ["mesh.yaml:5:27: tracing.otlp.ca: not looked at without tls: write tls: true, or leave it out"],
+    ),
     "a workload of nobody": (
         WEB + "workloads: [{service: wbe, command: [node]}]\n",
         ["mesh.yaml:5:23: workloads[0].service: no service is called 'wbe', did you mean web? known here: web"],

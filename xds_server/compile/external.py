@@ -12,6 +12,7 @@ from legation.mesh import names
 from legation.mesh.model.connections import Connections
 from legation.mesh.model.external import External
 from legation.mesh.model.retry import RetryPolicy
+from legation.mesh.model.tracing import Tracing
 from xds_server.compile.cluster import HTTP_OPTIONS, keepalive
 from xds_server.compile.listener import Chain
 from xds_server.compile.outbound import outbound_chain
@@ -20,6 +21,7 @@ from xds_server.compile.pack import duration, pack
 from xds_server.compile.retry import retry_rules
 from xds_server.compile.strict import refusals
 from xds_server.compile.tcp import tcp_chain
+from xds_server.compile.tracing import TO_REMOVE
 
 TIMEOUT = timedelta(seconds=15)
 _RETRY = RetryPolicy(num_retries=2, methods=())
@@ -44,14 +46,14 @@ def external_routes(name: str, asked: External) -> RouteConfiguration:
     )
     route = components.Route(name=f"{name}.default", match=components.RouteMatch(prefix="/"), route=action)
     hosts = [components.VirtualHost(name=name, domains=["*"], routes=[*refusals(), route])]
-    return RouteConfiguration(name=name, virtual_hosts=hosts)
+    return RouteConfiguration(name=name, virtual_hosts=hosts, request_headers_to_remove=TO_REMOVE)
 
 
-def external_chain(name: str, asked: External, service: str) -> Chain:
+def external_chain(name: str, asked: External, service: str, tracing: Tracing | None = None) -> Chain:
     """Return what a service's listeners for it share."""
     if asked.protocol == "tcp":
         return tcp_chain(names.outbound_stat_prefix(name), name, service, Connections())
-    return outbound_chain(name, service)
+    return outbound_chain(name, service, tracing=tracing)
 
 
 def _options(asked: External) -> HttpProtocolOptions:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions, HttpProtocolOptions
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
@@ -18,10 +19,12 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.expose import Expose
+from legation.mesh.model.tracing import Tracing
 from xds_server.compile.access_log import writer
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import chain, listener
 from xds_server.compile.pack import duration
+from xds_server.compile.tracing import FROM_OUTSIDE, operation, trace
 from xds_server.compile.unavailable import unavailable
 
 _MAX_STREAMS = 100
@@ -30,14 +33,24 @@ _CONNECTION_WINDOW = 1024 * 1024
 
 
 def gateway_listener(
-    service: str, expose: Expose, port: int, node: InstanceSpec, filters: Iterable[HttpFilter] = ()
+    service: str,
+    expose: Expose,
+    port: int,
+    node: InstanceSpec,
+    filters: Iterable[HttpFilter] = (),
+    tracing: Tracing | None = None,
 ) -> tuple[bytes, bytes]:
     """Return the serialised listener of an exposed service. Its routes are the service's own, as its callers have them.
 
     `port` is where the gateway listens on its host: `expose.port`, or what the host gave it instead.
     Several gateways share it, so that a dead one's clients are served by the others at once.
     """
-    manager = connection_manager("gateway", names.gateway_stat_prefix(service), service, names.GATEWAY, filters)
+    begun = FROM_OUTSIDE if tracing and tracing.from_outside == "ignore" else ()
+    mutations = [HeaderMutation(remove=header) for header in begun]
+    manager = connection_manager(
+        "gateway", names.gateway_stat_prefix(service), service, names.GATEWAY, filters, mutations
+    )
+    trace(manager, tracing, names.GATEWAY, operation("http", service), edge=True)
     manager.MergeFrom(_edge_options(service))
     # What an app is built with is nobody's business out there.
     manager.server_header_transformation = HttpConnectionManager.ServerHeaderTransformation.OVERWRITE

@@ -29,6 +29,7 @@ from xds_server.compile.rbac import Callers, access, restricts_paths
 from xds_server.compile.retry import APP_UNREACHABLE, RETRY_HEADER
 from xds_server.compile.revoked import peer_serial, revoked_filter
 from xds_server.compile.shadow import shadow
+from xds_server.compile.tracing import hop, operation, trace
 from xds_server.compile.websocket import accept_websockets
 
 
@@ -45,8 +46,9 @@ def inbound_chain(mesh: Mesh, name: str, allowed: Callers, life: timedelta) -> C
         *rate_limits(service.rate_limit),
         *global_limits(name, mesh.mesh, service.rate_limit),
     ]
-    manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters, [peer_serial()])
+    manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters, [peer_serial(), *hop(mesh.tracing)])
     accept_websockets(manager, service)
+    trace(manager, mesh.tracing, name, operation(service.protocol, name))
     manager.MergeFrom(_peer_options(life))
     manager.stream_idle_timeout.CopyFrom(duration(timedelta(0)))
     if restricts_paths(allowed):

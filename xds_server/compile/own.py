@@ -21,6 +21,7 @@ from xds_server.compile.pack import resource
 from xds_server.compile.rbac import Callers
 from xds_server.compile.route import inbound_routes
 from xds_server.compile.tcp import gateway_tcp_listener, inbound_tcp_chain, outbound_tcp_chain
+from xds_server.compile.tracing import receiver
 from xds_server.revocations import NONE_REVOKED, Revocations
 from xds_server.snapshot import Resource, Resources
 
@@ -35,6 +36,7 @@ class Own:
         self._inbound: dict[str, Chain] = {}
         self._outbound: dict[tuple[str, str], Chain] = {}
         self._outside = {name: self._to_outside(name, asked) for name, asked in self._mesh.external.items()}
+        self._traces = self._to_traces()
         self._drained: Mapping[str, str] = {}
         self.revoke(NONE_REVOKED)
 
@@ -51,9 +53,11 @@ class Own:
 
     def clusters(self, node: InstanceSpec) -> Resources:
         """Return a node's own clusters."""
+        if node.service == names.GATEWAY:
+            return _by_name(self._traces)
         if node.service not in self._mesh.services:
             return _by_name([])
-        return _by_name([self._app(node), *self._keys(node.service)])
+        return _by_name([self._app(node), *self._keys(node.service), *self._traces])
 
     def listeners(self, node: InstanceSpec, called: Sequence[str]) -> Resources:
         """Return a node's listeners; `called` are the services that it reaches."""
@@ -82,6 +86,13 @@ class Own:
         if asked.protocol == "tcp":
             return cluster, None
         return cluster, resource(kinds.ROUTE, name, external_routes(name, asked), position)
+
+    def _to_traces(self) -> list[Resource]:
+        """Return where spans go, where the mesh is traced."""
+        if self._mesh.tracing is None:
+            return []
+        position = self._source.position("tracing", "otlp")
+        return [resource(kinds.CLUSTER, names.TRACES_CLUSTER, receiver(self._mesh.tracing), position)]
 
     def _keys(self, service: str) -> list[Resource]:
         """Return where the keys of tokens are fetched, where the service asks for tokens."""
@@ -122,13 +133,15 @@ class Own:
 
     def _chain(self, service: str, callee: str) -> Chain:
         if (service, callee) not in self._outbound and callee in self._mesh.external:
-            self._outbound[service, callee] = external_chain(callee, self._mesh.external[callee], service)
+            self._outbound[service, callee] = external_chain(
+                callee, self._mesh.external[callee], service, self._mesh.tracing
+            )
         if (service, callee) not in self._outbound:
             called = self._mesh.services[callee]
             self._outbound[service, callee] = (
                 outbound_tcp_chain(callee, called, service, self._drained.get(names.outbound_listener(callee), ""))
                 if called.protocol == "tcp"
-                else outbound_chain(callee, service, caller_filters(called))
+                else outbound_chain(callee, service, caller_filters(called), called.protocol, self._mesh.tracing)
             )
         return self._outbound[service, callee]
 
@@ -142,7 +155,7 @@ class Own:
         body = (
             gateway_tcp_listener(service, called, expose, port, node, mark)
             if called.protocol == "tcp"
-            else gateway_listener(service, expose, port, node, caller_filters(called))
+            else gateway_listener(service, expose, port, node, caller_filters(called), self._mesh.tracing)
         )
         return Resource.of(kinds.LISTENER, names.gateway_listener(port), body, position)
 

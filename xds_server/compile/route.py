@@ -22,6 +22,7 @@ from xds_server.compile.retry import RETRY_HEADER, RetryRule, retry_rules
 from xds_server.compile.revoked import PEER_SERIAL, denied
 from xds_server.compile.rewrite import change_headers, redirect, respond, rewrite
 from xds_server.compile.strict import refusals
+from xds_server.compile.tracing import TO_REMOVE, route_tracing
 from xds_server.compile.unavailable import HEADER, Outage, route_metadata
 from xds_server.compile.websocket import websocket
 
@@ -72,7 +73,12 @@ def targets(service: Service) -> tuple[str | None, ...]:
 
 def _configuration(name: str, routes: list[components.Route]) -> RouteConfiguration:
     host = components.VirtualHost(name=name, domains=["*"], routes=[*refusals(), *routes])
-    return RouteConfiguration(name=name, virtual_hosts=[host], response_headers_to_remove=[RETRY_HEADER, HEADER])
+    return RouteConfiguration(
+        name=name,
+        virtual_hosts=[host],
+        request_headers_to_remove=TO_REMOVE,
+        response_headers_to_remove=[RETRY_HEADER, HEADER],
+    )
 
 
 def _routes(row: str, name: str, service: Service, route: Route) -> Iterator[components.Route]:
@@ -86,6 +92,8 @@ def _routes(row: str, name: str, service: Service, route: Route) -> Iterator[com
         else:
             proto.route.CopyFrom(_action(name, service, route, rule))
         change_headers(proto, route)
+        if route.tracing is not None:
+            proto.tracing.CopyFrom(route_tracing(route.tracing))
         if route.fault is not None:
             proto.typed_per_filter_config[FAULT].CopyFrom(pack(fault(route.fault)))
         yield proto

@@ -7,6 +7,7 @@ from pydantic import Field
 from legation.mesh.model.certificates import Certificates
 from legation.mesh.model.external import External
 from legation.mesh.model.service import Service
+from legation.mesh.model.tracing import Tracing
 from legation.mesh.model.workload import Workload
 from legation.mesh.types import Model, Name, TrustDomain
 
@@ -19,6 +20,7 @@ class Mesh(Model):
     services: Annotated[dict[Name, Service], Field(min_length=1)]
     external: Annotated[dict[Name, External], Field(description="servers outside of the mesh")] = {}
     certificates: Certificates = Certificates()
+    tracing: Annotated[Tracing | None, Field(description="traces of requests")] = None
     workloads: tuple[Workload, ...] = ()
 
     def callers(self, service: str) -> tuple[tuple[str, Service], ...]:

@@ -15,6 +15,7 @@ from legation.mesh.model.action import (
 )
 from legation.mesh.model.match import RouteMatch
 from legation.mesh.model.retry import RetryPolicy
+from legation.mesh.model.tracing import RouteTracing
 from legation.mesh.types import Boolean, Duration, Integer, Model, Name
 
 __all__ = ["DEFAULT_TIMEOUT", "Route", "RouteMatch"]
@@ -38,6 +39,7 @@ class Route(Model):
     mirror: Annotated[Mirror | None, Field(description="send a copy to another version")] = None
     websocket: Annotated[Boolean, Field(description="requests may become WebSockets")] = False
     fault: Annotated[Fault | None, Field(description="trouble on purpose")] = None
+    tracing: Annotated[RouteTracing | None, Field(description="another share of its requests is traced")] = None
 
     @property
     def is_answered(self) -> bool:

@@ -20,6 +20,7 @@ from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
 from legation.runtime import binaries
 from legation.runtime.tasks import until
+from legation.sidecar.environment import envoy_environment
 from tests.xds_server.compile.authority import Authority
 from tests.xds_server.compile.rendition import static_file, write_assignments
 from xds_server.compile import BootstrapInput, Compiler, bootstrap
@@ -194,7 +195,7 @@ class Fleet:
         with (self.folder / f"{node.id}.log").open("w") as log:
             quick = ["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "50"]
             command: list[str | Path] = [binaries.envoy(), "-c", file, "-l", "warning", *quick]
-            return subprocess.Popen(command, stdout=log, stderr=log)
+            return subprocess.Popen(command, stdout=log, stderr=log, env=envoy_environment(os.environ, node))
 
     def _endpoints(self) -> dict[str, tuple[Endpoint, ...]]:
         found: dict[str, tuple[Endpoint, ...]] = dict(self.extra)

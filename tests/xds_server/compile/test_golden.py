@@ -1,6 +1,7 @@
 """All that compile writes, held against files, and proved by a stock Envoy."""
 
 import json
+import os
 import subprocess
 from base64 import b64encode
 from io import StringIO
@@ -29,6 +30,7 @@ RECORDED = {
     "routing": ("web", "items"),
     "access": ("web", "ledger", "banner"),
     "plain": ("hello",),
+    "traced": ("web", "payments", names.GATEWAY),
 }
 KINDS = {"clusters": kinds.CLUSTER, "endpoints": kinds.ENDPOINT, "listeners": kinds.LISTENER, "routes": kinds.ROUTE}
 
@@ -105,6 +107,7 @@ def validate(file: Path, text: str) -> None:
         capture_output=True,
         text=True,
         timeout=20,
+        env={**os.environ, "OTEL_RESOURCE_ATTRIBUTES": "service.version=v1"},  # as a sidecar's has
     )
     # it would fetch the keys of tokens, which it can only when it runs
     said = [line for line in done.stderr.splitlines() if "jwks" not in line]

@@ -1,0 +1,152 @@
+"""`tracing` to Envoy: what each connection manager does about spans, and the cluster of their receiver.
+
+One span a proxy and request: SERVER where a request comes in, CLIENT where an app's call goes out
+(`spawn_upstream_span` would make a second one of each call, of the caller's own).
+
+A span is sampled when the connection manager decides so and the tracer's sampler does too (Envoy 1.40,
+tests/xds_server/compile/test_tracing.py). Where a request enters the mesh the manager decides, by the mesh's share or
+its route's. Behind, the sampler follows the span before; the manager is told by a header to have no say,
+as routes are the same there and would decide anew.
+"""
+
+from datetime import timedelta
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.core.v3.grpc_service_pb2 import GrpcService
+from envoy.config.route.v3 import route_components_pb2 as components
+from envoy.config.trace.v3.http_tracer_pb2 import Tracing as Tracers
+from envoy.config.trace.v3.opentelemetry_pb2 import OpenTelemetryConfig
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from envoy.extensions.tracers.opentelemetry.resource_detectors.v3.environment_resource_detector_pb2 import (
+    EnvironmentResourceDetectorConfig,
+)
+from envoy.extensions.tracers.opentelemetry.samplers.v3.parent_based_sampler_pb2 import ParentBasedSamplerConfig
+from envoy.extensions.tracers.opentelemetry.samplers.v3.trace_id_ratio_based_sampler_pb2 import (
+    TraceIdRatioBasedSamplerConfig,
+)
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
+from envoy.type.v3.percent_pb2 import FractionalPercent, Percent
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from legation.mesh import names
+from legation.mesh.model.circuit_breaker import CircuitBreaker
+from legation.mesh.model.service import Protocol
+from legation.mesh.model.tracing import RouteTracing, Tracing
+from xds_server.compile.circuit_breaker import thresholds
+from xds_server.compile.cluster import HTTP_OPTIONS, keepalive
+from xds_server.compile.outside import outside_cluster, verified
+from xds_server.compile.pack import duration, pack
+
+FROM_OUTSIDE = ("traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-sampled", "x-client-trace-id")
+"""Headers by which a client could have its requests traced, at our cost."""
+
+_BATCHES = CircuitBreaker(max_pending_requests=16, max_requests=16)
+"""Of spans on their way at a time; what is beyond is dropped."""
+
+_FORCE = "x-envoy-force-trace"
+_HOP = HeaderMutation(append=HeaderValueOption(header=HeaderValue(key=_FORCE, value="true")))
+TO_REMOVE = (_FORCE,)
+"""What no request may bear that leaves a proxy."""
+
+_TIMEOUT = timedelta(seconds=1)
+"""Of one batch of spans; what the receiver does not take in time is dropped."""
+
+_SAMPLERS = "envoy.tracers.opentelemetry.samplers"
+_TAGS = {
+    "legation.route": "%ROUTE_NAME%",
+    "legation.peer": "%DOWNSTREAM_PEER_URI_SAN%",
+    "legation.attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+}
+
+
+def trace(
+    manager: HttpConnectionManager, tracing: Tracing | None, service: str, operation: str, *, edge: bool = False
+) -> None:
+    """Have a manager make spans of `service`, called `operation` (Envoy's command operators are filled in).
+
+    `edge`: it is where requests enter the mesh. Elsewhere the manager needs `hop` among its mutations.
+    """
+    if tracing is None:
+        return
+    begins = edge and tracing.from_outside == "ignore"
+    tracer = _tracer(service)
+    if not begins:
+        tracer.sampler.CopyFrom(_like_parent(tracing.sampling))
+    manager.tracing.CopyFrom(
+        HttpConnectionManager.Tracing(
+            client_sampling=Percent(value=0),
+            random_sampling=Percent(value=tracing.sampling if begins else 100),
+            custom_tags=[CustomTag(tag=tag, value=value) for tag, value in _TAGS.items()],
+            provider=Tracers.Http(name="envoy.tracers.opentelemetry", typed_config=pack(tracer)),
+            spawn_upstream_span=BoolValue(value=False),
+            operation=operation,
+        )
+    )
+
+
+def hop(tracing: Tracing | None) -> list[HeaderMutation]:
+    """Return what a manager that is no edge does to requests before it decides about their spans."""
+    return [] if tracing is None else [_HOP]
+
+
+def operation(protocol: Protocol, service: str) -> str:
+    """Return what a span of a request to a service is called: its gRPC method, or its HTTP method and the service.
+
+    Never an HTTP path: there is no end of those.
+    """
+    return "%PATH(NQ)%" if protocol == "grpc" else f"%REQ(:METHOD)% {service}"
+
+
+def route_tracing(asked: RouteTracing) -> components.Tracing:
+    """Return what a route has of its own, where a trace begins."""
+    return components.Tracing(
+        client_sampling=FractionalPercent(numerator=0),
+        random_sampling=_percentage(asked.sampling),
+        overall_sampling=FractionalPercent(numerator=100),
+    )
+
+
+def receiver(tracing: Tracing) -> Cluster:
+    """Return the cluster of the receiver of spans."""
+    otlp = tracing.otlp
+    tls = verified(otlp.host, otlp.ca, ("h2",)) if otlp.tls else None
+    cluster = outside_cluster(names.TRACES_CLUSTER, otlp.host, otlp.port, tls)
+    # a receiver that hangs may hold up no more than this of a proxy's memory
+    cluster.circuit_breakers.CopyFrom(thresholds(_BATCHES))
+    cluster.alt_stat_name = names.own_stat_name("traces")
+    config = HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=keepalive())
+    options = HttpProtocolOptions(explicit_http_config=config)
+    cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(pack(options))
+    return cluster
+
+
+def _like_parent(share: float) -> TypedExtensionConfig:
+    """Return the sampler that does as the span before did; without one it samples a share of all requests."""
+    ratio = TraceIdRatioBasedSamplerConfig(sampling_percentage=_percentage(share))
+    root = TypedExtensionConfig(name=f"{_SAMPLERS}.trace_id_ratio_based", typed_config=pack(ratio))
+    parent_based = pack(ParentBasedSamplerConfig(wrapped_sampler=root))
+    return TypedExtensionConfig(name=f"{_SAMPLERS}.parent_based", typed_config=parent_based)
+
+
+def _percentage(share: float) -> FractionalPercent:
+    return FractionalPercent(numerator=round(share * 100), denominator=FractionalPercent.DenominatorType.TEN_THOUSAND)
+
+
+def _tracer(service: str) -> OpenTelemetryConfig:
+    """Return the tracer; what is a node's own (its instance, its version) comes from its environment."""
+    envoy_grpc = GrpcService.EnvoyGrpc(cluster_name=names.TRACES_CLUSTER)
+    detector = TypedExtensionConfig(
+        name="envoy.tracers.opentelemetry.resource_detectors.environment",
+        typed_config=pack(EnvironmentResourceDetectorConfig()),
+    )
+    return OpenTelemetryConfig(
+        grpc_service=GrpcService(envoy_grpc=envoy_grpc, timeout=duration(_TIMEOUT)),
+        service_name=service,
+        resource_detectors=[detector],
+    )
