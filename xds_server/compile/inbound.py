@@ -46,7 +46,9 @@ def inbound_chain(mesh: Mesh, name: str, allowed: Callers, life: timedelta) -> C
         *rate_limits(service.rate_limit),
         *global_limits(name, mesh.mesh, service.rate_limit),
     ]
-    manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters, [peer_serial(), *hop(mesh.tracing)])
+    manager = connection_manager(
+        "inbound", names.INBOUND, names.INBOUND, name, filters, [peer_serial(), *hop(mesh.tracing)]
+    )
     accept_websockets(manager, service)
     trace(manager, mesh.tracing, name, operation(service.protocol, name))
     manager.MergeFrom(_peer_options(life))
