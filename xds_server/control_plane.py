@@ -154,12 +154,19 @@ class ControlPlane:
         """Take a stream of an instance; return its key and its snapshots. StaleBoot or ForeignId: it may have none."""
         key, stream = self.publisher.fleet.opened(node, serial)
         try:
-            await self.changed(self.registry.connected(node, spiffe_id, key))
+            await self.changed(self._registered(node, spiffe_id, key))
         except BaseException:  # rejected, or the client has left meanwhile, and nobody else would know
             self.disconnected(key)
             raise
         self.publisher.fleet.tell(key, self.publisher.snapshot(node))
         return key, stream.snapshots
+
+    def _registered(self, node: InstanceSpec, spiffe_id: str, key: int) -> frozenset[str]:
+        """Register a stream. A new instance that is to be checked is unwell until its first result says otherwise."""
+        known = self.registry.entries.get(node.id)
+        services = self.registry.connected(node, spiffe_id, key)
+        is_new = known is None or known.node.boot != node.boot
+        return services | self.registry.health(node.id, False) if is_new and self.publisher.checks(node) else services
 
     def observe(self, key: int, effect: Effect) -> None:
         """Take what happens on a stream."""

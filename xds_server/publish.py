@@ -49,6 +49,10 @@ class Publisher:
         """Return how a node checks its app (a serialised HealthCheckSpecifier)."""
         return self.compiler.health_specifier(node) if self.compiler else b""
 
+    def checks(self, node: InstanceSpec) -> bool:
+        """Say whether a node is asked to check its app."""
+        return self.compiler is not None and self.compiler.is_checked(node.service)
+
     async def publish(self, services: Iterable[str]) -> None:
         """Tell the callers of these services of their endpoints."""
         for service in services:

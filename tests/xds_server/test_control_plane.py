@@ -176,6 +176,28 @@ def test_the_end_of_a_stream_withdraws_its_instance_after_the_grace(tmp_path: Pa
     asyncio.run(run())
 
 
+def test_a_new_instance_that_is_checked_is_unwell_until_it_is_found_well(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply(MESH.replace("orders: {", "orders: {health_check: {path: /healthz}, "))
+        for service in ("web", "orders"):
+            await world.connect(f"{service}-v1-0", service)
+            await world.plane.transition(f"{service}-v1-0", "1", "ready", 0)
+        entries = world.plane.registry.entries
+        found = {i.id: (i.healthy, i.serves) for i in world.plane.instance_list().instances}
+        assert found == {"web-v1-0": (None, True), "orders-v1-0": (False, False)}
+        node = entries["orders-v1-0"].node
+        stream = await world.admission.admit_health(
+            StreamInfo("hds", node.id, metadata(node), "spiffe://shop.local/orders", "00")
+        )
+        world.admission.health(stream, healthy=True)
+        assert entries["orders-v1-0"].healthy is True
+        await world.connect("orders-v1-0", "orders")
+        assert entries["orders-v1-0"].healthy is True, "the same life on one more stream"
+
+    asyncio.run(run())
+
+
 def test_health_reaches_callers_once_it_changes(tmp_path: Path) -> None:
     async def run() -> None:
         world = World(tmp_path)

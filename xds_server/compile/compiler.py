@@ -168,6 +168,11 @@ class Compiler:
         """Return a serialised envoy.service.health.v3.HealthCheckSpecifier: how this node checks its app."""
         return serialize(specifier(node, self._mesh.services.get(node.service)))
 
+    def is_checked(self, service: str) -> bool:
+        """Say whether a service's sidecars check their apps."""
+        known = self._mesh.services.get(service)
+        return known is not None and known.health_check is not None
+
     def interested(self, service: str) -> frozenset[str]:
         """Return the services (and the gateway) whose snapshots hold the endpoints of a service."""
         return self._interested.get(service, frozenset())

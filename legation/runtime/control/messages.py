@@ -97,7 +97,7 @@ class Instance(Message, frozen=True, kw_only=True):
 
     spec: InstanceSpec
     state: InstanceState
-    healthy: Annotated[bool | None, Meta(description="by its own sidecar's checks; None: none asked for, or no answer")]
+    healthy: Annotated[bool | None, Meta(description="by its own sidecar's checks; None: none asked for")]
     connected: Annotated[bool, Meta(description="its ADS stream is up")]
     synced: Annotated[bool, Meta(description="it has ACKed all that was sent")]
     spiffe_id: str
