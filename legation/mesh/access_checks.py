@@ -8,7 +8,7 @@ from legation.mesh.rule_violation import RuleViolation
 from legation.mesh.source import Path
 from legation.mesh.wording import shown
 
-_OF_REQUESTS = ("routes", "jwt", "ext_authz", "rate_limit", "access")
+_OF_REQUESTS = ("routes", "jwt", "ext_authz", "rate_limit", "access", "active_health_check")
 """What looks at requests, which a TCP service does not have."""
 
 

@@ -18,6 +18,7 @@ from legation.mesh import names
 from legation.mesh.model.connections import Connections
 from legation.mesh.model.service import Protocol, Service
 from xds_server.compile import tls
+from xds_server.compile.active_health_check import asking
 from xds_server.compile.address import one_host, tcp
 from xds_server.compile.circuit_breaker import thresholds
 from xds_server.compile.load_balancing import balance
@@ -52,6 +53,10 @@ def service_cluster(name: str, to: str, service: Service, identities: Iterable[s
     )
     if service.protocol != "tcp":
         cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(pack(_peer_options(asked, life)))
+    if service.active_health_check is not None:
+        cluster.health_checks.extend(asking(to, service.active_health_check))
+        # else an endpoint that is withdrawn stays as long as its proxy answers
+        cluster.ignore_health_on_host_removal = True
     balance(cluster, service.load_balancing)
     if service.outlier_detection is not None:
         cluster.outlier_detection.CopyFrom(detection(service.outlier_detection))

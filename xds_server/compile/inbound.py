@@ -18,6 +18,7 @@ from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.mesh import Mesh
 from xds_server.compile import tls
 from xds_server.compile.access_log import writer
+from xds_server.compile.active_health_check import answering
 from xds_server.compile.ask import asking_filters, token_filters
 from xds_server.compile.connection_limit import limit
 from xds_server.compile.global_rate_limit import global_limits
@@ -40,6 +41,7 @@ def inbound_chain(mesh: Mesh, name: str, allowed: Callers, life: timedelta) -> C
     rbac = HttpFilter(name="envoy.filters.http.rbac", typed_config=pack(deciding(mesh.trust_domain, allowed)))
     filters = [
         revoked_filter(),
+        *answering(service.active_health_check),
         *token_filters(name, service),
         rbac,
         *asking_filters(service),

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from legation.mesh.model.access import Access, ExtAuthz, Jwt
+from legation.mesh.model.active_health_check import ActiveHealthCheck
 from legation.mesh.model.call import Call
 from legation.mesh.model.circuit_breaker import CircuitBreaker
 from legation.mesh.model.connections import Connections
@@ -42,5 +43,6 @@ class Service(Model):
     ext_authz: ExtAuthz | None = None
     rate_limit: RateLimit | None = None
     health_check: HealthCheck | None = None
+    active_health_check: ActiveHealthCheck | None = None
     expose: Expose | None = None
     slo: Slo | None = None

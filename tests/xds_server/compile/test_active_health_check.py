@@ -1,0 +1,51 @@
+"""Callers' Envoys that ask peers' Envoys whether they can be reached: seen by what is left out, and by silence."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.xds_server.compile.fleet import App, Fleet, address, wait_for
+from xds_server.compile.active_health_check import PATH
+from xds_server.endpoint import Endpoint
+
+UNREACHABLE_SLOT = 130
+MESH = """
+mesh: active
+trust_domain: active.local
+services:
+  web: {protocol: http, port: 8080, calls: [{service: orders, allow: [{paths: [/mine]}]}]}
+  orders:
+    protocol: http
+    port: 8080
+    active_health_check: {interval: 100ms, timeout: 5s, unhealthy_threshold: 1}
+    load_balancing: {panic_threshold: 0}
+    routes: [{retry: {num_retries: 0}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, App]]:
+    fleet = Fleet(MESH, tmp_path_factory.mktemp("active"))
+    fleet.add("web")
+    app = App(fleet.add("orders").address, "orders")
+    fleet.extra = {"orders": (Endpoint("orders-gone", "v1", address(UNREACHABLE_SLOT), 15006),)}
+    with fleet.running():
+        yield fleet, app
+    app.stop()
+
+
+def test_a_caller_leaves_out_whom_it_cannot_reach(running: tuple[Fleet, App]) -> None:
+    fleet, app = running
+    url = f"http://{fleet.outbound('web-v1', 'orders')}"
+
+    def all_well() -> bool:
+        return all(httpx.get(f"{url}/mine", timeout=10).status_code == 200 for _ in range(10))
+
+    wait_for(all_well)
+    assert all_well(), "without retries, half of them would have met the one that is gone"
+    assert {path for _, path, _ in app.seen} == {"/mine"}, "no app is asked"
+    wait_for(lambda: fleet.stat("orders-v1", "http.inbound.downstream_rq_2xx") == len(app.seen))
+    assert fleet.stat("orders-v1", "http.inbound.downstream_rq_completed") == len(app.seen)
+    wait_for(lambda: "/mine" in fleet.log("orders-v1"))
+    assert PATH not in fleet.log("orders-v1"), "what peers ask is not logged"
