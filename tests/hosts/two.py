@@ -116,6 +116,8 @@ def addresses() -> Iterator[tuple[str, str, tuple[str, ...]]]:
     )
     if shutil.which("ip") is None or any(subprocess.run(w, capture_output=True, check=False).returncode for w in wires):
         sys.stderr.write("no network namespace can be made here: two addresses of loopback are the hosts\n")
+        if shutil.which("ip") is not None:  # what there is of it
+            subprocess.run(("ip", "netns", "del", name), capture_output=True, check=False)
         yield f"127.213.{number}.1", f"127.213.{number}.2", ()
         return
     try:

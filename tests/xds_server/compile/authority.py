@@ -22,12 +22,14 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
 
-    def issue(self, spiffe_id: str, folder: Path) -> Path:
+    def issue(self, spiffe_id: str, folder: Path, life: timedelta = timedelta(hours=1)) -> Path:
         """Write cert.pem, key.pem, ca.pem and both SDS files; return the folder."""
         key = ec.generate_private_key(ec.SECP256R1())
         sans = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe_id)])
         leaf = (
-            _builder(x509.Name([]), self._name, key).add_extension(sans, critical=True).sign(self._key, hashes.SHA256())
+            _builder(x509.Name([]), self._name, key, life)
+            .add_extension(sans, critical=True)
+            .sign(self._key, hashes.SHA256())
         )
         folder.mkdir(parents=True, exist_ok=True)
         private = key.private_bytes(
@@ -54,7 +56,9 @@ class Authority:
         return folder
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, life: timedelta = timedelta(hours=1)
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -63,7 +67,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=1))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_after(now + life)
     )
 
 
