@@ -100,6 +100,19 @@ def certs_chain(name: Name, file: MeshFile = None, state: StateOption = None) ->
     raise typer.Exit(int(work.chain(running(state, file), name)))
 
 
+@certs.command("timeline")
+def certs_timeline(
+    which: Annotated[str | None, typer.Argument(help="a service, legation-<component> or a serial; else all")] = None,
+    file: MeshFile = None,
+    state: StateOption = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show what was issued and revoked on this host, oldest first; it needs no certmgr that runs."""
+    from legation.cli import certs_timeline as work  # noqa: PLC0415
+
+    raise typer.Exit(int(work.timeline(running(state, file), which, output)))
+
+
 @certs.command("rotate")
 def certs_rotate(
     names: Annotated[list[str] | None, typer.Argument(help="services; --all for every one")] = None,
