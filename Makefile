@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help python sync runtime up test ratelimit conformance conformance-peers cover check bench fuzz mutate golden picture lock clean
+.PHONY: help python sync runtime up test ratelimit jaeger conformance conformance-peers cover check bench fuzz mutate golden picture lock clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 python:
 	@command -v $(PYTHON) >/dev/null || { echo "legation: no $(PYTHON) here: install python3 and python3-venv, 3.11 to 3.13" >&2; exit 1; }
@@ -22,8 +22,8 @@ up: runtime ## run the shop's mesh on this host, until Ctrl-C (ARGS="--gateway-p
 test: sync ## run all tests, on the real components (some of them: make test ARGS="-k retry"; one by one, with all that they print: ARGS="-n 0 -s")
 	$(BIN)/pytest -n 2 $(ARGS)
 
-ratelimit: python ## build envoyproxy/ratelimit for the tests of global limits (needs Go 1.26; once a version)
-	@$(PYTHON) requirements/go_tools.py ratelimit
+ratelimit jaeger: python ## build envoyproxy/ratelimit, or Jaeger, for the tests of limits and traces (Go 1.26; once a version)
+	@$(PYTHON) requirements/go_tools.py $@
 
 conformance: sync ## put our xDS server to the 53 cases of tests/conformance (RECORD=1 writes docs/conformance.md)
 	$(BIN)/pytest tests/conformance $(if $(RECORD),--record "make conformance") $(ARGS)
