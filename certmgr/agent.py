@@ -25,8 +25,9 @@ from certmgr.issue.issuer import IssueError, NotEnrolled
 from certmgr.issue.login import LoginRefused
 from certmgr.issue.vault import Denied, Missing, VaultError
 from certmgr.metrics import Metrics
-from certmgr.sds import Secrets
+from certmgr.sds import Secrets, Sites
 from certmgr.store import Store
+from legation.mesh import names
 from legation.runtime.clock import Clock
 from legation.runtime.control.messages import Identity, ProxyReport
 from legation.runtime.identity import Identity as Presented
@@ -93,6 +94,8 @@ class Agent:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._group: asyncio.TaskGroup | None = None
         self._crl: Crl | None = None
+        self._sites: Sites = {}
+        self._sites_problem: str | None = None
 
     def __contains__(self, name: str) -> bool:
         """Say whether an identity is held."""
@@ -133,6 +136,8 @@ class Agent:
     def _take(self, spec: IdentitySpec) -> None:
         """Start to hold an identity, with the bundle on disk where that can be served."""
         secrets = Secrets(spec.name, self._metrics.nacks.labels(spec.name).inc)
+        if spec.name == names.GATEWAY:
+            secrets.show_sites(self._sites)
         held = self._held[spec.name] = Held(spec, secrets, self._stored(spec))
         self._metrics.expect(spec.name)
         life = None
@@ -266,6 +271,12 @@ class Agent:
             if held.bundle is not None:
                 held.secrets.show(held.bundle, crl)
 
+    def show_sites(self, sites: Sites, problem: str | None) -> None:
+        """Show the gateway's own certificates for the world outside, and say what is wrong with others."""
+        self._sites, self._sites_problem = sites, problem
+        if (gateway := self._held.get(names.GATEWAY)) is not None:
+            gateway.secrets.show_sites(sites)
+
     def chain(self, name: str) -> bytes | None:
         """Return the public certificates of an identity, in PEM; None when there are none."""
         held = self._held.get(name)
@@ -289,9 +300,9 @@ class Agent:
         self._schedule.suspend(name)
         log.warning("identity is shut out", identity=name)
 
-    async def acknowledged(self, names: Collection[str], limit: float) -> tuple[ProxyReport, ...]:
+    async def acknowledged(self, of: Collection[str], limit: float) -> tuple[ProxyReport, ...]:
         """Wait until every proxy of some identities has taken what is shown, at most `limit` s; say how each is."""
-        held = [self._held[name] for name in names if name in self._held]
+        held = [self._held[name] for name in of if name in self._held]
 
         async def all_have() -> bool:
             return all(one.secrets.acknowledged >= one.secrets.streams for one in held)
@@ -347,7 +358,7 @@ class Agent:
             streams=held.secrets.streams,
             error="it is shut out: legation certs rotate lets it in again"
             if self._store.is_shut_out(name)
-            else _error(entry, held.secrets.nacked),
+            else _error(entry, held.secrets.nacked) or (self._sites_problem if name == names.GATEWAY else None),
         )
 
 

@@ -17,6 +17,18 @@ class Metrics:
             ["identity"],
             registry=registry,
         )
+        self.site_expiry = Gauge(
+            "certmgr_edge_certificate_expiry_timestamp_seconds",
+            "When the certificate that the gateway shows for a service expires, in seconds since the epoch",
+            ["service"],
+            registry=registry,
+        )
+        self.site_broken = Gauge(
+            "certmgr_edge_certificate_broken",
+            "1 while a service's files for the gateway cannot be used, and the last good ones stay on show",
+            ["service"],
+            registry=registry,
+        )
         self.renewals = Counter(
             "certmgr_renewals",
             "Attempts to issue an identity's certificate",
@@ -64,3 +76,9 @@ class Metrics:
         ):
             with suppress(KeyError):
                 family.remove(*labels)
+
+    def forget_site(self, service: str) -> None:
+        """Take a service out that the gateway shows no certificate for any more."""
+        for family in (self.site_expiry, self.site_broken):
+            with suppress(KeyError):
+                family.remove(service)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import structlog
 
@@ -21,6 +22,7 @@ from certmgr.ledger import Ledger
 from certmgr.metrics import Metrics
 from certmgr.revocation import Revocation
 from certmgr.settings import Settings
+from certmgr.sites import Sites
 from certmgr.source import follow, remembered
 from certmgr.store import Store
 from legation.mesh import names
@@ -51,6 +53,7 @@ async def run(settings: Settings, clock: Clock) -> None:
             spawn(group, "vault", service.watch_vault())
             spawn(group, "revocation", service.revocation.run())
             spawn(group, "mesh", service.follow())
+            spawn(group, "sites", service.sites.run())
 
 
 class _Service:
@@ -81,6 +84,7 @@ class _Service:
             retry_limit=settings.retry_limit,
             rate=settings.issues_per_second,
         )
+        self.sites = Sites(self._store, self._metrics, self.agent.show_sites)
         self.revocation = Revocation(
             self._vault,
             login,
@@ -108,7 +112,7 @@ class _Service:
         """Take in the last mesh, so that what is on disk is served before anybody answers."""
         mesh = remembered(self._store)
         if mesh is not None:
-            self._take(mesh)
+            self._take(mesh, self._store.mesh_folder() or Path())
         elif self._settings.xds:
             self._take_own()
         self.revocation.recall(self.agent.issuer())
@@ -146,8 +150,10 @@ class _Service:
                     self.agent.recovered()
             await pause(_LOOK_AGAIN[state] * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
-    def _take(self, mesh: Mesh) -> None:
+    def _take(self, mesh: Mesh, folder: Path) -> None:
         desired = plan(mesh, self._settings.chosen, self._away)
+        if any(identity.name == names.GATEWAY for identity in desired):
+            self.sites.want(mesh, folder)
         self.enrolment.want(Authority(mesh.mesh, mesh.trust_domain, dev=True), desired)
         self.agent.want(desired)
 

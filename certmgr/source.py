@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -27,8 +28,11 @@ def remembered(store: Store) -> Mesh | None:
         return None
 
 
-async def follow(client: ControlClient, store: Store, take: Callable[[Mesh], None]) -> None:
-    """Call `take` with the mesh now and after each change, for ever; xds_server may come and go."""
+async def follow(client: ControlClient, store: Store, take: Callable[[Mesh, Path], None]) -> None:
+    """Call `take` with the mesh, and its file's folder, now and after each change, for ever.
+
+    xds_server may come and go.
+    """
 
     def lost(error: Exception, attempt: int) -> None:
         log.debug("xds_server is away", reason=str(error), attempt=attempt)
@@ -38,7 +42,7 @@ async def follow(client: ControlClient, store: Store, take: Callable[[Mesh], Non
         await _take(document, store, take)
 
 
-async def _take(document: MeshDocument, store: Store, take: Callable[[Mesh], None]) -> None:
+async def _take(document: MeshDocument, store: Store, take: Callable[[Mesh, Path], None]) -> None:
     """Remember a mesh and hand it on; one that we cannot read (a newer xds_server's) changes nothing."""
     try:
         # Off the loop: a mesh of 1,000 services takes a second, and proxies get their secrets meanwhile.
@@ -46,5 +50,6 @@ async def _take(document: MeshDocument, store: Store, take: Callable[[Mesh], Non
     except InvalidMesh as error:
         log.warning("mesh not taken", reason=str(error))
         return
-    store.save_mesh(document.text)
-    take(mesh)
+    folder = Path(document.file).parent
+    store.save_mesh(document.text, folder)
+    take(mesh, folder)

@@ -3,6 +3,8 @@
 lock                     held (flock) while a certmgr runs on the folder
 root.pem                 the root that this host trusts, pinned when it was first seen
 mesh.yaml                the last mesh, so that certmgr can start alone
+mesh-folder              where its file is, from which other files are named
+sites/<service>.json     the last certificate and key that the operator's files held for the gateway
 identities/<name>.pem    key, leaf, intermediate and root of one identity, together: never a mixed pair
 approle/<name>.json      what the identity's signer logs in with
 shut-out/<name>          there while the identity is revoked and not to be renewed
@@ -19,12 +21,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certmgr.core.bundle import Bundle, Damaged, parse, render
 from certmgr.core.layout import kind_of
 from certmgr.issue.vault import AppRole
+from legation.mesh.edge_files import KeyPair
 
 _OTHERS = 0o077
 """Mode bits that let anybody but the owner in."""
@@ -44,7 +48,8 @@ class Store:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder while the block runs; Locked when another process does. The kernel lets go for the dead."""
-        for folder in (self.folder, self.folder / "identities", self.folder / "approle", self.folder / "shut-out"):
+        for part in ("", "identities", "approle", "shut-out", "sites"):
+            folder = self.folder / part
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -130,9 +135,35 @@ class Store:
         path = self.folder / "mesh.yaml"
         return path.read_text() if path.exists() else None
 
-    def save_mesh(self, text: str) -> None:
-        """Keep the text of a mesh."""
+    def mesh_folder(self) -> Path | None:
+        """Return where the last mesh's file is; None when that is not known."""
+        path = self.folder / "mesh-folder"
+        return Path(path.read_text()) if path.exists() else None
+
+    def save_mesh(self, text: str, folder: Path | None = None) -> None:
+        """Keep the text of a mesh, and where its file is."""
+        if folder is not None:
+            write(self.folder / "mesh-folder", str(folder).encode())
         write(self.folder / "mesh.yaml", text.encode())
+
+    def site(self, service: str) -> KeyPair | None:
+        """Return the last certificate of a service for the gateway; None when there was none."""
+        content = read(self._site(service))
+        try:
+            return None if content is None else msgspec.json.decode(content, type=KeyPair)
+        except msgspec.DecodeError:
+            raise Damaged(f"{self._site(service)} is not as it was written") from None
+
+    def save_site(self, service: str, pair: KeyPair) -> None:
+        """Keep the certificate of a service for the gateway."""
+        write(self._site(service), msgspec.json.encode(pair))
+
+    def forget_site(self, service: str) -> None:
+        """Remove the certificate of a service for the gateway."""
+        self._site(service).unlink(missing_ok=True)
+
+    def _site(self, service: str) -> Path:
+        return self.folder / "sites" / f"{service}.json"
 
     def _bundle(self, name: str) -> Path:
         return self.folder / "identities" / f"{name}.pem"

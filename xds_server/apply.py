@@ -11,6 +11,7 @@ from legation.mesh.load import load
 from legation.mesh.source import SourcedMesh
 from legation.mesh.summarize import summarize
 from legation.runtime.control.messages import ApplyResult, MeshDocument, ViolationMessage
+from legation.runtime.edge_files import check_files
 from legation.runtime.garbage import Collector
 from legation.runtime.tasks import Latest
 from xds_server.compile import Compiler
@@ -69,7 +70,7 @@ class Applier:
 
     async def _apply(self, document: MeshDocument) -> tuple[ApplyResult, bool]:
         try:
-            mesh = await asyncio.to_thread(load, document.text, document.file)
+            mesh = await asyncio.to_thread(_load, document)
             self._check_same_mesh(mesh)
             changed = mesh.version != self.document.value.version
             if changed:
@@ -110,6 +111,12 @@ class Applier:
             if now != then:
                 message = f"{now!r} is not the running mesh's {then!r}; end it (legation down) to change this"
                 raise InvalidMesh([Violation(mesh.position(field), field, message)])
+
+
+def _load(document: MeshDocument) -> SourcedMesh:
+    mesh = load(document.text, document.file)
+    check_files(mesh)
+    return mesh
 
 
 def _compile(mesh: SourcedMesh, revoked: Revocations, nodes: Sequence[InstanceSpec]) -> Compiler:

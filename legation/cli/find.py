@@ -12,6 +12,7 @@ from legation.mesh.source import SourcedMesh
 from legation.runtime import mesh_file, process
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import HostStatus
+from legation.runtime.edge_files import check_files
 from legation.runtime.state import StateFolder, default_root
 
 
@@ -28,9 +29,11 @@ def read_mesh(file: Path) -> SourcedMesh:
     """Return a mesh file's content; leaves with all its violations when it has some."""
     text = read_text(file)
     try:
-        return load(text, str(file))
+        source = load(text, str(file))
+        check_files(source)
     except InvalidMesh as invalid:
         raise fail(Exit.FINDINGS, str(invalid)) from invalid
+    return source
 
 
 def state_of(mesh: str, state: Path | None) -> StateFolder:

@@ -1,6 +1,7 @@
 """`legation validate`: whether a mesh file is good, for people and for programs."""
 
 import sys
+import time
 from pathlib import Path
 
 from legation.cli.find import read_text
@@ -9,6 +10,7 @@ from legation.mesh.errors import InvalidMesh
 from legation.mesh.load import load
 from legation.mesh.model.mesh import Mesh
 from legation.runtime.control.messages import Validation, ViolationMessage
+from legation.runtime.edge_files import check_files
 
 
 def validate(file: Path, form: Format) -> Exit:
@@ -16,6 +18,7 @@ def validate(file: Path, form: Format) -> Exit:
     text = read_text(file)
     try:
         source = load(text, str(file))
+        check_files(source, time.time())
     except InvalidMesh as invalid:
         if form is Format.TABLE:
             sys.stdout.write(f"{invalid}\n")

@@ -62,5 +62,5 @@ def gateway_url(exposed: Iterable[Exposed], ports: dict[str, int]) -> str | None
     """Return the URL of the first exposed service, or None when none is."""
     for expose in exposed:
         address = "127.0.0.1" if expose.address == "0.0.0.0" else expose.address  # noqa: S104
-        return f"http://{address}:{ports.get(expose.service, expose.port)}/"
+        return f"{expose.scheme}://{expose.host or address}:{ports.get(expose.service, expose.port)}/"
     return None

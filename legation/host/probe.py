@@ -1,6 +1,7 @@
 """Whether a mesh is up: every instance in order, and a request that has passed through every service."""
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from legation.runtime import http
@@ -32,10 +33,13 @@ def _missing(status: HostStatus) -> Iterator[str]:
 
 
 async def unreached(status: HostStatus) -> tuple[str, ...]:
-    """Send one request to the gateway; return the services that have not served any request yet."""
-    if status.gateway is None:
+    """Send one request to the gateway; return the services that have not served any request yet.
+
+    Nobody is asked where that takes TLS, or a host's name that may lead elsewhere from here.
+    """
+    url = urlsplit(status.gateway or "")
+    if status.gateway is None or url.scheme != "http" or not _is_ip(url.hostname or ""):
         return ()
-    url = urlsplit(status.gateway)
     try:
         answer = await http.request((url.hostname or "", url.port or 80), "GET", "/", limit=10)
     except http.HttpError as error:
@@ -45,6 +49,15 @@ async def unreached(status: HostStatus) -> tuple[str, ...]:
     return tuple(
         [f"no request has passed through {s.name} yet" for s in status.services if not await _served(s.instances)]
     )
+
+
+def _is_ip(host: str) -> bool:
+    """Say whether a host is given by its address."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 async def _served(instances: tuple[InstanceStatus, ...]) -> bool:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from legation.mesh import names
 from legation.mesh.access_checks import access_violations
 from legation.mesh.errors import Violation
+from legation.mesh.expose_checks import expose_violations
 from legation.mesh.match_checks import starred_paths
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Service
@@ -42,7 +43,7 @@ def rule_violations(sourced: SourcedMesh) -> Iterator[RuleViolation]:
         yield from _slo(service, (*here, "slo"))
     yield from _external(mesh)
     yield from tracing_violations(mesh)
-    yield from _exposed_ports(mesh)
+    yield from expose_violations(mesh)
     yield from _certificates(mesh)
     yield from _workloads(mesh)
     yield from _same_workloads(mesh)
@@ -119,28 +120,6 @@ def _external(mesh: Mesh) -> Iterator[RuleViolation]:
         yield from _name(name, path)
         if name in mesh.services:
             yield RuleViolation(path, f"services.{name} has this name: take another one", (path, ("services", name)))
-
-
-def _exposed_ports(mesh: Mesh) -> Iterator[RuleViolation]:
-    taken: dict[int, dict[str, str]] = {}
-    for name, service in mesh.services.items():
-        if service.expose is None:
-            continue
-        port, address = service.expose.port, str(service.expose.address)
-        others = taken.setdefault(port, {})
-        if other := _overlapping(address, others):
-            path: Path = ("services", name, "expose")
-            message = f"{port} is taken by services.{other}.expose: take another port, or another address"
-            yield RuleViolation((*path, "port"), message, (path, ("services", other, "expose")))
-        others.setdefault(address, name)
-
-
-def _overlapping(address: str, taken: dict[str, str]) -> str | None:
-    """Return the service whose listener leaves no room for one at `address`: 0.0.0.0 takes all addresses."""
-    everywhere = "0.0.0.0"  # noqa: S104  compared, not bound
-    if address == everywhere:
-        return next(iter(taken.values()), None)
-    return taken.get(address) or taken.get(everywhere)
 
 
 def _certificates(mesh: Mesh) -> Iterator[RuleViolation]:

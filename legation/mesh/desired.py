@@ -27,11 +27,13 @@ class ReplicaSet:
 
 @dataclass(frozen=True, slots=True)
 class Exposed:
-    """Where the gateway offers a service."""
+    """Where the gateway offers a service; `host` is one that leads to it, empty where every host does."""
 
     service: str
     address: str
     port: int
+    scheme: str = "http"
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

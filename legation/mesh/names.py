@@ -109,9 +109,24 @@ def outbound_listener(service: str) -> str:
     return f"outbound/{service}"
 
 
-def gateway_listener(port: int) -> str:
-    """Return the name of the gateway's listener on a port, and of its route configuration."""
-    return f"gateway/{port}"
+def shared_stat_prefix(port: int) -> str:
+    """Return what requests from outside are counted under on a port where the Host alone tells services apart."""
+    return f"gateway_port-{port}"
+
+
+def gateway_listener(address: str, port: int) -> str:
+    """Return the name of the gateway's listener on a port, and of the routes that its services share."""
+    return f"{GATEWAY_LISTENERS}/{address}:{port}"
+
+
+def gateway_routes(service: str) -> str:
+    """Return the name of the routes of a service that has a certificate of its own at the gateway."""
+    return f"{GATEWAY_LISTENERS}/{service}"
+
+
+def edge_secret(service: str) -> str:
+    """Return the SDS secret with the certificate that the gateway shows for a service."""
+    return f"edge/{service}"
 
 
 def instance_id(service: str, version: str, number: int) -> str:

@@ -22,8 +22,10 @@ def summarize(source: SourcedMesh) -> DesiredMesh:
 
 def _exposed(mesh: Mesh) -> Iterator[Exposed]:
     for name, service in mesh.services.items():
-        if service.expose is not None:
-            yield Exposed(name, str(service.expose.address), service.expose.port)
+        if (expose := service.expose) is not None:
+            scheme = "http" if expose.tls is None else "https"
+            host = expose.hosts[0].removeprefix("*.") if expose.hosts else ""
+            yield Exposed(name, str(expose.address), expose.port, scheme, host)
 
 
 def _replica_sets(mesh: Mesh) -> Iterator[ReplicaSet]:

@@ -74,6 +74,7 @@ TEMPLATE_PATTERN = r"^/[^?#\s\x00-\x20\x7f]*$"
 SYMBOL_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
 URL_PATTERN = r"^https?://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?/[^\s\x00-\x1f\x7f#]*$"
 HOST_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+HOSTS_PATTERN = r"^(\*\.)?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$"
 
 PHRASES = {
     DURATION_PATTERN: "a number with its unit, such as 250ms, 1.5s, 10m or 1h",
@@ -90,6 +91,7 @@ PHRASES = {
     SYMBOL_PATTERN: "a name as a .proto file has it, such as payments.Payments",
     URL_PATTERN: "an address that begins with https:// or http://, such as https://id.example.com/jwks.json",
     HOST_PATTERN: "a host's name or address in lower case, such as api.example.com",
+    HOSTS_PATTERN: "a host's name in lower case, such as shop.example.com, or *.example.com for all below it",
 }
 """What each pattern accepts, for people."""
 
@@ -120,6 +122,7 @@ Template = Annotated[str, _text(TEMPLATE_PATTERN, "/users/{id}")]
 Symbol = Annotated[str, _text(SYMBOL_PATTERN, "payments.Payments")]
 Url = Annotated[str, _text(URL_PATTERN, "https://id.example.com/jwks.json")]
 Host = Annotated[str, _text(HOST_PATTERN, "api.example.com")]
+HostPattern = Annotated[str, _text(HOSTS_PATTERN, "shop.example.com")]
 Variable = Annotated[str, _text(VARIABLE_PATTERN, "LOG_LEVEL")]
 Argument = Annotated[str, _text(ARGUMENT_PATTERN, "server.js")]
 """What a program can be given: an argument, or a variable's value."""

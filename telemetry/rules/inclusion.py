@@ -16,6 +16,7 @@ OWN_READERS = (
     "envoy_server_live",
     "envoy_http_rbac_policy_shadow_denied",
     "envoy_connection_limit_limited_connections",
+    "envoy_plaintext_requests",
 )
 """What `legation status`, a draining sidecar, an operator who tries a policy, and the tests read."""
 
@@ -40,6 +41,7 @@ _SPECIAL = {
     "envoy_http_rbac_denied": (r"^http\.inbound\.rbac\.denied$",),
     "envoy_http_rbac_policy_shadow_denied": (r"^http\.inbound\.rbac\.policy\.[^.]+\.shadow_denied$",),
     "envoy_connection_limit_limited_connections": (r"^connection_limit\.inbound\.limited_connections$",),
+    "envoy_plaintext_requests": (r"^plaintext\.requests\..+$",),
     "envoy_listener_ssl_certificate_expiration_unix_time_seconds": (
         _LISTENER + r"ssl\.certificate\.[^.]+\.expiration_unix_time_seconds$",
     ),

@@ -54,9 +54,9 @@ def config(folder, port):
 
 
 @asynccontextmanager
-async def envoy(folder, port):
+async def envoy(folder, port, content=None):
     file = folder / "envoy.json"
-    file.write_text(json.dumps(config(folder, port)))
+    file.write_text(json.dumps(content or config(folder, port)))
     argv = [binaries.envoy(), "-c", file, "--use-dynamic-base-id", "--concurrency", "1"]
     with (folder / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*argv, stdout=log, stderr=log)

@@ -21,7 +21,7 @@ BAD = {
     "an unknown field at the top": (
         WEB + "slo: {availability: 99.9}\n",
         [
-            "mesh.yaml:5:1: slo: unknown field, known here: mesh, trust_domain, services, external, certificates, tracing, workloads"
+            "mesh.yaml:5:1: slo: unknown field, known here: mesh, trust_domain, services, external, mtls, certificates, tracing, workloads"
         ],
     ),
     "a field with a slip": (
@@ -74,7 +74,7 @@ BAD = {
     "a field without a value": (
         web("expose:\nroutes: ~"),
         [
-            "mesh.yaml:7:5: services.web.expose: empty: write a mapping of port, address, or leave the field out",
+            "mesh.yaml:7:5: services.web.expose: empty: write a mapping of port, address, hosts, tls, or leave the field out",
             "mesh.yaml:8:13: services.web.routes: ~ is empty: write a list, each entry a mapping of match, split, timeout, idle_timeout, retry, rewrite, redirect, respond, request_headers, response_headers, mirror, websocket, fault, tracing, or leave the field out",
         ],
     ),

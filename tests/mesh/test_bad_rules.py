@@ -21,6 +21,37 @@ def grpc(more: str) -> str:
 
 
 BAD = {
+    "one host for two services": (
+        web("expose: {port: 80, hosts: [a.test, b.test]}")
+        + "  b: {protocol: http, port: 1, expose: {port: 80, hosts: [c.test, a.test]}}\n",
+        [
+            "mesh.yaml:8:67: services.b.expose.hosts[1]: 'a.test' is services.web's on port 80 already: one host leads to one service"
+        ],
+    ),
+    "one host twice": (
+        web("expose: {port: 80, hosts: [a.test, a.test]}"),
+        [
+            "mesh.yaml:7:40: services.web.expose.hosts[1]: 'a.test' is here on port 80 already: one host leads to one service"
+        ],
+    ),
+    "TLS and plain text on one port": (
+        web("expose: {port: 80, hosts: [a.test], tls: {cert: a, key: b}}")
+        + "  b: {protocol: http, port: 1, expose: {port: 80, hosts: [b.test]}}\n",
+        ["mesh.yaml:8:47: services.b.expose.port: 80 is taken by services.web.expose for TLS: take another port"],
+    ),
+    "a redirect from the port itself": (
+        web("expose: {port: 80, hosts: [a.test], tls: {cert: a, key: b, redirect_port: 80}}"),
+        [
+            "mesh.yaml:7:79: services.web.expose.tls.redirect_port: 80 is where TLS is spoken: redirect from another port"
+        ],
+    ),
+    "hosts of a tcp service in plain text": (
+        web("expose: {port: 80, hosts: [a.test]}")
+        + "  b: {protocol: tcp, port: 1, expose: {port: 80, hosts: [b.test]}}\n",
+        [
+            "mesh.yaml:8:46: services.b.expose.port: 80 is taken by services.web.expose, and connections of a tcp service name no host in plain text: take another port"
+        ],
+    ),
     "an objective of a tcp service": (
         web("slo: {availability: 99.9}").replace("protocol: http", "protocol: tcp"),
         ["mesh.yaml:7:5: services.web.slo: a tcp service has no requests to promise something of: leave slo out"],
@@ -260,7 +291,7 @@ BAD = {
     "one port exposed on one address twice": (
         web("expose: {port: 80}") + "  b: {protocol: http, port: 1, expose: {port: 80}}\n",
         [
-            "mesh.yaml:8:47: services.b.expose.port: 80 is taken by services.web.expose: take another port, or another address"
+            "mesh.yaml:8:47: services.b.expose.port: 80 is taken by services.web.expose: take another port, or another address, or name the hosts of both"
         ],
     ),
     "instances of two services that would have one name": (

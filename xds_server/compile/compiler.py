@@ -118,6 +118,8 @@ class Compiler:
         routes = {callee: self._callees.routes(callee, outages.get(callee)) for callee in routed}
         if service in self._mesh.services and self._mesh.services[service].protocol != "tcp":
             routes[names.INBOUND] = self._own.inbound_routes
+        if service == names.GATEWAY:
+            routes |= self._own.edge_routes(outages)
         return routes | self._own.outside_routes(self._reached(service))
 
     def of_mesh(self, node: InstanceSpec, met: Container[str] = ()) -> Iterator[Resource]:

@@ -1,4 +1,4 @@
-"""The gateway's listeners: what the world outside of the mesh may reach, in plain HTTP (Envoy: edge best practices)."""
+"""How the gateway takes requests from the world outside of the mesh (Envoy: edge best practices)."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -17,12 +17,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from legation.mesh import names
-from legation.mesh.instance import InstanceSpec
-from legation.mesh.model.expose import Expose
 from legation.mesh.model.tracing import Tracing
-from xds_server.compile.access_log import writer
 from xds_server.compile.http import connection_manager
-from xds_server.compile.listener import chain, listener
 from xds_server.compile.pack import duration
 from xds_server.compile.tracing import FROM_OUTSIDE, operation, trace
 from xds_server.compile.unavailable import unavailable
@@ -32,30 +28,18 @@ _STREAM_WINDOW = 64 * 1024
 _CONNECTION_WINDOW = 1024 * 1024
 
 
-def gateway_listener(
-    service: str,
-    expose: Expose,
-    port: int,
-    node: InstanceSpec,
-    filters: Iterable[HttpFilter] = (),
-    tracing: Tracing | None = None,
-) -> tuple[bytes, bytes]:
-    """Return the serialised listener of an exposed service. Its routes are the service's own, as its callers have them.
-
-    `port` is where the gateway listens on its host: `expose.port`, or what the host gave it instead.
-    Several gateways share it, so that a dead one's clients are served by the others at once.
-    """
+def edge_manager(
+    stat_prefix: str, routes: str, about: str, filters: Iterable[HttpFilter] = (), tracing: Tracing | None = None
+) -> HttpConnectionManager:
+    """Return what takes requests from outside; its own answers speak of `about`."""
     begun = FROM_OUTSIDE if tracing and tracing.from_outside == "ignore" else ()
     mutations = [HeaderMutation(remove=header) for header in begun]
-    manager = connection_manager(
-        "gateway", names.gateway_stat_prefix(service), service, names.GATEWAY, filters, mutations
-    )
-    trace(manager, tracing, names.GATEWAY, operation("http", service), edge=True)
-    manager.MergeFrom(_edge_options(service))
+    manager = connection_manager("gateway", stat_prefix, routes, names.GATEWAY, filters, mutations)
+    trace(manager, tracing, names.GATEWAY, operation("http", about), edge=True)
+    manager.MergeFrom(_edge_options(about))
     # What an app is built with is nobody's business out there.
     manager.server_header_transformation = HttpConnectionManager.ServerHeaderTransformation.OVERWRITE
-    shared = chain(manager, "INBOUND", reuse_port=True)
-    return listener(names.gateway_listener(port), (str(expose.address), port), shared, writer(node))
+    return manager
 
 
 def _edge_options(service: str) -> HttpConnectionManager:

@@ -1,5 +1,6 @@
 """The listener in front of an app: mTLS, access control, and a word to the caller when the app cannot be reached."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
@@ -16,6 +17,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.mesh import Mesh
+from legation.mesh.model.service import Service
 from xds_server.compile import tls
 from xds_server.compile.access_log import writer
 from xds_server.compile.active_health_check import answering
@@ -23,8 +25,9 @@ from xds_server.compile.ask import asking_filters, token_filters
 from xds_server.compile.connection_limit import limit
 from xds_server.compile.global_rate_limit import global_limits
 from xds_server.compile.http import connection_manager
-from xds_server.compile.listener import Chain, chain, listener
+from xds_server.compile.listener import HELLO_LIMIT, Chain, http_chain, listener, shared
 from xds_server.compile.pack import duration, pack
+from xds_server.compile.permissive import ENCRYPTED, PLAIN, count_plaintext
 from xds_server.compile.rate_limit import rate_limits
 from xds_server.compile.rbac import Callers, access, restricts_paths
 from xds_server.compile.retry import APP_UNREACHABLE, RETRY_HEADER
@@ -37,20 +40,31 @@ from xds_server.compile.websocket import accept_websockets
 def inbound_chain(mesh: Mesh, name: str, allowed: Callers, life: timedelta) -> Chain:
     """Return what the inbound listeners of a service's instances share."""
     service = mesh.services[name]
+    first, tokens = limit(service.connections.max_connections), token_filters(name, service)
+    asked = answering(service.active_health_check)
+    decided = [revoked_filter(), *asked, *tokens, _access(service, mesh.trust_domain, allowed)]
+    chains = [http_chain(_manager(mesh, name, allowed, life, decided), tls.downstream(), ENCRYPTED, first)]
+    if mesh.is_permissive(name):
+        # whoever sends plain text has no name that could be looked up in `calls`
+        plain = _manager(mesh, name, allowed, life, tokens)
+        plain.access_log.append(count_plaintext())
+        chains.append(http_chain(plain, None, PLAIN, first))
+    return shared(chains, names.INBOUND, "INBOUND", inspect=HELLO_LIMIT)
+
+
+def _access(service: Service, trust_domain: str, allowed: Callers) -> HttpFilter:
     deciding = access if service.access.mode == "enforce" else shadow
-    rbac = HttpFilter(name="envoy.filters.http.rbac", typed_config=pack(deciding(mesh.trust_domain, allowed)))
-    filters = [
-        revoked_filter(),
-        *answering(service.active_health_check),
-        *token_filters(name, service),
-        rbac,
-        *asking_filters(service),
-        *rate_limits(service.rate_limit),
-        *global_limits(name, mesh.mesh, service.rate_limit),
-    ]
-    manager = connection_manager(
-        "inbound", names.INBOUND, names.INBOUND, name, filters, [peer_serial(), *hop(mesh.tracing)]
-    )
+    return HttpFilter(name="envoy.filters.http.rbac", typed_config=pack(deciding(trust_domain, allowed)))
+
+
+def _manager(
+    mesh: Mesh, name: str, allowed: Callers, life: timedelta, decided: Iterable[HttpFilter]
+) -> HttpConnectionManager:
+    service = mesh.services[name]
+    limits = [*rate_limits(service.rate_limit), *global_limits(name, mesh.mesh, service.rate_limit)]
+    filters = [*decided, *asking_filters(service), *limits]
+    mutations = [peer_serial(), *hop(mesh.tracing)]
+    manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters, mutations)
     accept_websockets(manager, service)
     trace(manager, mesh.tracing, name, operation(service.protocol, name))
     manager.MergeFrom(_peer_options(life))
@@ -58,12 +72,12 @@ def inbound_chain(mesh: Mesh, name: str, allowed: Callers, life: timedelta) -> C
     if restricts_paths(allowed):
         # An app may read %2F as a slash after we have matched the path without doing so.
         manager.path_with_escaped_slashes_action = HttpConnectionManager.PathWithEscapedSlashesAction.REJECT_REQUEST
-    return chain(manager, "INBOUND", tls.downstream(), limit(service.connections.max_connections))
+    return manager
 
 
-def inbound_listener(node: InstanceSpec, shared: Chain) -> tuple[bytes, bytes]:
+def inbound_listener(node: InstanceSpec, chain: Chain) -> tuple[bytes, bytes]:
     """Return the one listener, serialised, through which peers reach this instance."""
-    return listener(names.INBOUND, (node.address, node.port), shared, writer(node))
+    return listener(names.INBOUND, (node.address, node.port), chain, writer(node))
 
 
 def _peer_options(connection_life: timedelta) -> HttpConnectionManager:

@@ -28,6 +28,7 @@ INCLUDED = (
     r"^listener\.inbound\.ssl[._]handshake$",
     r"^listener\.inbound\.ssl\.certificate\.[^.]+\.expiration_unix_time_seconds$",
     r"^listener_manager\.total[._]listeners[._]warming$",
+    r"^plaintext\.requests\..+$",
     r"^server\.live$",
     r"^server\.uptime$",
 )

@@ -2,11 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 from envoy.config.core.v3.base_pb2 import Metadata, TrafficDirection, TransportSocket
-from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
+from envoy.config.listener.v3.listener_components_pb2 import (
+    Filter,
+    FilterChain,
+    FilterChainMatch,
+    ListenerFilter,
+)
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -16,7 +23,10 @@ from xds_server.compile.address import tcp
 from xds_server.compile.cluster import BUFFER_LIMIT
 from xds_server.compile.http import network_filter
 from xds_server.compile.http1_lines import http1_lines
-from xds_server.compile.pack import serialize
+from xds_server.compile.pack import duration, pack, serialize
+
+HELLO_LIMIT = timedelta(seconds=15)
+"""How long to wait for a client that is to speak first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,36 +39,56 @@ class Chain:
 def chain(
     manager: HttpConnectionManager,
     direction: Literal["INBOUND", "OUTBOUND"],
-    transport_socket: TransportSocket | None = None,
-    first: Sequence[Filter] = (),
     *,
     reuse_port: bool = False,
 ) -> Chain:
-    """Return the chain of a connection manager; plain text without a transport socket.
+    """Return the chain of a connection manager, in plain text.
 
-    Strict about the lines of HTTP/1. The statistics are under the manager's own prefix, equal on every host.
+    The statistics are under the manager's own prefix, equal on every host.
     """
+    return shared([http_chain(manager)], manager.stat_prefix, direction, reuse_port=reuse_port)
+
+
+def http_chain(
+    manager: HttpConnectionManager,
+    transport_socket: TransportSocket | None = None,
+    match: FilterChainMatch | None = None,
+    first: Sequence[Filter] = (),
+) -> FilterChain:
+    """Return the filters of a connection manager, strict about the lines of HTTP/1, for the connections of a match."""
     filters = [*first, http1_lines(), network_filter(manager)]
-    made = FilterChain(filters=filters, transport_socket=transport_socket)
-    return shared(made, manager.stat_prefix, direction, reuse_port=reuse_port)
+    return FilterChain(filters=filters, transport_socket=transport_socket, filter_chain_match=match)
 
 
 def shared(
-    filters: FilterChain, stat_prefix: str, direction: Literal["INBOUND", "OUTBOUND"], *, reuse_port: bool = False
+    filter_chains: Sequence[FilterChain],
+    stat_prefix: str,
+    direction: Literal["INBOUND", "OUTBOUND"],
+    *,
+    reuse_port: bool = False,
+    inspect: timedelta | None = None,
 ) -> Chain:
     """Return what listeners with the same filters share.
 
     SO_REUSEPORT only where several Envoys are to share a port: elsewhere an orphan Envoy would
-    silently take half of the connections.
+    silently take half of the connections. `inspect` is how long to wait for a client's first bytes, which say
+    whether it speaks TLS, and to whom; one that is silent for longer is in plain text.
     """
     proto = Listener(
         stat_prefix=stat_prefix,
-        filter_chains=[filters],
+        filter_chains=filter_chains,
         per_connection_buffer_limit_bytes=UInt32Value(value=BUFFER_LIMIT),
         traffic_direction=TrafficDirection.Value(direction),
         enable_reuse_port=BoolValue(value=reuse_port),
     )
+    if inspect is not None:
+        proto.listener_filters.append(_TLS_INSPECTOR)
+        proto.listener_filters_timeout.CopyFrom(duration(inspect))
+        proto.continue_on_listener_filters_timeout = True
     return Chain(serialize(proto))
+
+
+_TLS_INSPECTOR = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=pack(TlsInspector()))
 
 
 def listener(name: str, at: tuple[str, int], given: Chain, metadata: Metadata | None = None) -> tuple[bytes, bytes]:

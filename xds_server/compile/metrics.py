@@ -35,7 +35,7 @@ def metrics_listener(address: str, port: int) -> Listener:
         http_filters=[router()],
         server_name=SERVER_NAME,
     )
-    plain = shared(FilterChain(filters=[network_filter(manager)]), METRICS, "INBOUND")
+    plain = shared([FilterChain(filters=[network_filter(manager)])], METRICS, "INBOUND")
     return Listener.FromString(b"".join(listener(METRICS, (address, port), plain)))
 
 

@@ -12,7 +12,7 @@ from xds_server import snapshot as kinds
 from xds_server.compile.caller import caller_filters
 from xds_server.compile.cluster import app_cluster
 from xds_server.compile.external import external_chain, external_cluster, external_routes
-from xds_server.compile.gateway import gateway_listener
+from xds_server.compile.front import Front, Outages, front_listener, front_routes, fronts
 from xds_server.compile.inbound import inbound_chain, inbound_listener
 from xds_server.compile.listener import Chain
 from xds_server.compile.outbound import outbound_chain, outbound_listener
@@ -20,8 +20,9 @@ from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import resource
 from xds_server.compile.rbac import Callers
 from xds_server.compile.route import inbound_routes
-from xds_server.compile.tcp import gateway_tcp_listener, inbound_tcp_chain, outbound_tcp_chain
+from xds_server.compile.tcp import inbound_tcp_chain, outbound_tcp_chain
 from xds_server.compile.tracing import receiver
+from xds_server.compile.unavailable import Outage
 from xds_server.revocations import NONE_REVOKED, Revocations
 from xds_server.snapshot import Resource, Resources
 
@@ -35,8 +36,10 @@ class Own:
         self._allowed = allowed
         self._inbound: dict[str, Chain] = {}
         self._outbound: dict[tuple[str, str], Chain] = {}
+        self._edge_routes: dict[str, tuple[tuple[Outage | None, ...], Resource]] = {}
         self._outside = {name: self._to_outside(name, asked) for name, asked in self._mesh.external.items()}
         self._traces = self._to_traces()
+        self._fronts = fronts(self._mesh)
         self._drained: Mapping[str, str] = {}
         self.revoke(NONE_REVOKED)
 
@@ -62,7 +65,7 @@ class Own:
     def listeners(self, node: InstanceSpec, called: Sequence[str]) -> Resources:
         """Return a node's listeners; `called` are the services that it reaches."""
         if node.service == names.GATEWAY:
-            return _by_name(self._gateway(service, node) for service in called)
+            return _by_name(self._gateway(front, node) for front in self._fronts)
         if node.service not in self._mesh.services:
             return _by_name([])
         return _by_name([self._in(node), *self._out(node, called)])
@@ -79,6 +82,19 @@ class Own:
         """Return the routes to them; a server of connections has none."""
         found = {name: self._outside[name][1] for name in reached if name in self._outside}
         return {name: routes for name, routes in found.items() if routes is not None}
+
+    def edge_routes(self, outages: Outages) -> dict[str, Resource]:
+        """Return the routes that are the gateway's alone: of services that are told apart by Host."""
+        found = {}
+        for front in self._fronts:
+            known = tuple(outages.get(site.name) for site in front.sites)
+            for name, make in front_routes(front, outages):
+                kept = self._edge_routes.get(name)
+                if kept is None or kept[0] != known:
+                    position = self._source.position("services", (*front.sites, *front.redirects)[0].name, "expose")
+                    kept = self._edge_routes[name] = known, resource(kinds.ROUTE, name, make(), position)
+                found[name] = kept[1]
+        return found
 
     def _to_outside(self, name: str, asked: External) -> tuple[Resource, Resource | None]:
         position = self._source.position("external", name)
@@ -111,7 +127,7 @@ class Own:
             allowed = self._allowed[service]
             called = self._mesh.services[service]
             self._inbound[service] = (
-                inbound_tcp_chain(service, called, self._mesh.trust_domain, allowed, self._drained.get(service, ""))
+                inbound_tcp_chain(self._mesh, service, allowed, self._drained.get(service, ""))
                 if called.protocol == "tcp"
                 else inbound_chain(self._mesh, service, allowed, self._life)
             )
@@ -145,19 +161,12 @@ class Own:
             )
         return self._outbound[service, callee]
 
-    def _gateway(self, service: str, node: InstanceSpec) -> Resource:
-        expose = self._mesh.services[service].expose
-        if expose is None:
-            raise AssertionError(f"{service} is not exposed")
-        position = self._source.position("services", service, "expose")
-        port = node.outbound_ports.get(service, expose.port)
-        called, mark = self._mesh.services[service], self._drained.get(names.outbound_listener(service), "")
-        body = (
-            gateway_tcp_listener(service, called, expose, port, node, mark)
-            if called.protocol == "tcp"
-            else gateway_listener(service, expose, port, node, caller_filters(called), self._mesh.tracing)
-        )
-        return Resource.of(kinds.LISTENER, names.gateway_listener(port), body, position)
+    def _gateway(self, front: Front, node: InstanceSpec) -> Resource:
+        first = (*front.sites, *front.redirects)[0]
+        port = node.outbound_ports.get(first.name, front.port) if front.sites else front.port
+        body = front_listener(front, port, node, self._drained, self._mesh.tracing)
+        position = self._source.position("services", first.name, "expose")
+        return Resource.of(kinds.LISTENER, names.gateway_listener(front.address, port), body, position)
 
 
 def _by_name(resources: Iterable[Resource]) -> Resources:

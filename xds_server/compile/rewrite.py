@@ -9,6 +9,7 @@ from envoy.extensions.path.rewrite.uri_template.v3.uri_template_rewrite_pb2 impo
 from envoy.type.matcher.v3.regex_pb2 import RegexMatchAndSubstitute, RegexMatcher
 
 from legation.mesh.model.action import HeaderChanges, Redirect, Respond, Rewrite
+from legation.mesh.model.expose import Expose
 from legation.mesh.model.route import Route
 from xds_server.compile.pack import pack
 
@@ -49,6 +50,20 @@ def redirect(asked: Redirect) -> components.RedirectAction:
         response_code=_STATUSES[asked.status],
         strip_query=asked.strip_query,
     )
+
+
+def to_https(name: str, expose: Expose, port: int) -> components.Route:
+    """Return the route that sends plain requests on `port` to where a service is exposed over TLS.
+
+    308 keeps the method and the body. Envoy drops 80 from the Host by itself, and adds no 443.
+    """
+    usual = (port, expose.port) == (80, 443)
+    action = components.RedirectAction(
+        https_redirect=True,
+        port_redirect=0 if usual else expose.port,
+        response_code=components.RedirectAction.RedirectResponseCode.PERMANENT_REDIRECT,
+    )
+    return components.Route(name=f"{name}.https", match=components.RouteMatch(prefix="/"), redirect=action)
 
 
 def respond(asked: Respond) -> components.DirectResponseAction:

@@ -1,6 +1,6 @@
 """`routes` to route configurations: a service's, shared by all of its callers, and the one in front of every app."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 
 from envoy.config.core.v3.base_pb2 import RuntimeFractionalPercent
@@ -28,7 +28,12 @@ from xds_server.compile.websocket import websocket
 
 
 def service_routes(name: str, service: Service, outage: Outage | None = None) -> RouteConfiguration:
-    """Return the routes to a service, by its name; requests that no row matches go to all of its versions."""
+    """Return the routes to a service, by its name, for every Host."""
+    return configuration(name, [virtual_host(name, ["*"], service_rows(name, service, outage))])
+
+
+def service_rows(name: str, service: Service, outage: Outage | None = None) -> list[components.Route]:
+    """Return the rows of a service's routes; requests that none of them matches go to all of its versions."""
     rows = [(f"{name}.routes[{index}]", route) for index, route in enumerate(service.routes)]
     if not has_catch_all(service):
         rows.append((f"{name}.default", Route()))
@@ -36,7 +41,7 @@ def service_routes(name: str, service: Service, outage: Outage | None = None) ->
     if (why := route_metadata(name, outage)) is not None:
         for route in routes:
             route.metadata.CopyFrom(why)
-    return _configuration(name, routes)
+    return routes
 
 
 def inbound_routes(revoked: Collection[str] = ()) -> RouteConfiguration:
@@ -50,7 +55,7 @@ def inbound_routes(revoked: Collection[str] = ()) -> RouteConfiguration:
         cluster=names.LOCAL_APP, timeout=duration(timedelta(0)), idle_timeout=duration(timedelta(0))
     )
     route = components.Route(name=names.INBOUND, match=components.RouteMatch(prefix="/"), route=action)
-    found = _configuration(names.INBOUND, [route])
+    found = configuration(names.INBOUND, [virtual_host(names.INBOUND, ["*"], [route])])
     found.request_headers_to_remove.append(PEER_SERIAL)
     for name, config in denied(revoked).items():
         found.typed_per_filter_config[name].CopyFrom(config)
@@ -71,11 +76,16 @@ def targets(service: Service) -> tuple[str | None, ...]:
     return (*((None,) if whole else ()), *sorted(versions))
 
 
-def _configuration(name: str, routes: list[components.Route]) -> RouteConfiguration:
-    host = components.VirtualHost(name=name, domains=["*"], routes=[*refusals(), *routes])
+def virtual_host(name: str, hosts: Sequence[str], routes: Sequence[components.Route]) -> components.VirtualHost:
+    """Return what requests for some hosts meet: what no proxy passes on first."""
+    return components.VirtualHost(name=name, domains=hosts, routes=[*refusals(), *routes])
+
+
+def configuration(name: str, hosts: Sequence[components.VirtualHost]) -> RouteConfiguration:
+    """Return a route configuration; what proxies say to each other in headers ends here."""
     return RouteConfiguration(
         name=name,
-        virtual_hosts=[host],
+        virtual_hosts=hosts,
         request_headers_to_remove=TO_REMOVE,
         response_headers_to_remove=[RETRY_HEADER, HEADER],
     )

@@ -28,6 +28,14 @@ def refusals() -> Sequence[components.Route]:
     ]
 
 
+def not_here(status: int) -> components.Route:
+    """Return the answer to a Host that leads to nobody here: 404, or 421 where another connection may find it."""
+    answer = components.DirectResponseAction(
+        status=status, body=DataSource(inline_string="no service has this host here")
+    )
+    return components.Route(name="elsewhere", match=components.RouteMatch(prefix="/"), direct_response=answer)
+
+
 def _refusal(what: str, header: str, match: StringMatcher, answer: tuple[int, str]) -> components.Route:
     status, text = answer
     return components.Route(

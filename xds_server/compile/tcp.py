@@ -1,43 +1,53 @@
 """`protocol: tcp`: connections instead of requests. Access is decided once for each, by who opens it.
 
-Servers that speak first need nothing more: a proxy connects to the next one before any byte has come.
+Servers that speak first need nothing more: a proxy connects to the next one before any byte has come. Those in
+front of an app see by the client's first bytes whether it speaks TLS, and wait for them for a while.
 """
 
+from collections.abc import Iterable
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.extensions.filters.network.rbac.v3.rbac_pb2 import RBAC as RbacFilter  # noqa: N811 - Envoy has three
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from legation.mesh import names
-from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.connections import Connections
-from legation.mesh.model.expose import Expose
+from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Service
 from xds_server.compile import tls
-from xds_server.compile.access_log import Direction, tcp_access_log, writer
+from xds_server.compile.access_log import Direction, tcp_access_log
 from xds_server.compile.connection_limit import limit
-from xds_server.compile.listener import Chain, listener, shared
+from xds_server.compile.listener import Chain, shared
 from xds_server.compile.pack import duration, pack
+from xds_server.compile.permissive import BANNER_WAIT, ENCRYPTED, PLAIN, count_plaintext
 from xds_server.compile.rbac import Callers, rules
 
 _CONNECT_ATTEMPTS = 5
 """A connection that no instance took has lost nothing: another one is tried."""
 
 
-def inbound_tcp_chain(name: str, service: Service, trust_domain: str, allowed: Callers, mark: str = "") -> Chain:
+def inbound_tcp_chain(mesh: Mesh, name: str, allowed: Callers, mark: str = "") -> Chain:
     """Return what the inbound listeners of a TCP service's instances share: mTLS, access control twice, the app.
 
     With another mark it is another chain: Envoy drains the one before, and closes its connections.
     """
-    identities = [names.spiffe_id(trust_domain, caller) for caller in sorted(allowed)]
-    rbac = RbacFilter(stat_prefix=f"{names.INBOUND}.", rules=rules(trust_domain, allowed))
-    first = [
-        *limit(service.connections.max_connections),
-        Filter(name="envoy.filters.network.rbac", typed_config=pack(rbac)),
-    ]
-    proxy = _proxy("inbound", names.INBOUND, names.LOCAL_APP, name, service.connections)
-    filters = FilterChain(name=mark, filters=[*first, proxy], transport_socket=tls.downstream_for(identities))
-    return shared(filters, names.INBOUND, "INBOUND")
+    service = mesh.services[name]
+    identities = [names.spiffe_id(mesh.trust_domain, caller) for caller in sorted(allowed)]
+    rbac = RbacFilter(stat_prefix=f"{names.INBOUND}.", rules=rules(mesh.trust_domain, allowed))
+    limits = limit(service.connections.max_connections)
+    decided = [*limits, Filter(name="envoy.filters.network.rbac", typed_config=pack(rbac))]
+    filters, socket = [*decided, _inbound_proxy(name, service)], tls.downstream_for(identities)
+    chains = [FilterChain(name=mark, filters=filters, filter_chain_match=ENCRYPTED, transport_socket=socket)]
+    if mesh.is_permissive(name):
+        counted = _inbound_proxy(name, service, count_plaintext())
+        chains.append(FilterChain(filters=[*limits, counted], filter_chain_match=PLAIN))
+    return shared(chains, names.INBOUND, "INBOUND", inspect=BANNER_WAIT)
+
+
+def _inbound_proxy(name: str, service: Service, *logs: AccessLog) -> Filter:
+    return _proxy("inbound", names.INBOUND, names.LOCAL_APP, name, service.connections, logs)
 
 
 def outbound_tcp_chain(callee: str, called: Service, service: str, mark: str = "") -> Chain:
@@ -48,25 +58,23 @@ def outbound_tcp_chain(callee: str, called: Service, service: str, mark: str = "
 def tcp_chain(prefix: str, cluster: str, service: str, asked: Connections, mark: str = "") -> Chain:
     """Return what takes an app's connections to a cluster."""
     proxy = _proxy("outbound", prefix, cluster, service, asked)
-    return shared(FilterChain(name=mark, filters=[proxy]), prefix, "OUTBOUND")
+    return shared([FilterChain(name=mark, filters=[proxy])], prefix, "OUTBOUND")
 
 
-def gateway_tcp_listener(
-    callee: str, called: Service, expose: Expose, port: int, node: InstanceSpec, mark: str = ""
-) -> tuple[bytes, bytes]:
-    """Return the serialised listener of an exposed TCP service: see gateway_listener."""
-    prefix = names.gateway_stat_prefix(callee)
-    proxy = _proxy("gateway", prefix, names.cluster(callee), names.GATEWAY, called.connections)
-    made = shared(FilterChain(name=mark, filters=[proxy]), prefix, "INBOUND", reuse_port=True)
-    return listener(names.gateway_listener(port), (str(expose.address), port), made, writer(node))
+def gateway_proxy(callee: str, called: Service) -> Filter:
+    """Return what takes connections from outside to an exposed service."""
+    prefix, cluster = names.gateway_stat_prefix(callee), names.cluster(callee)
+    return _proxy("gateway", prefix, cluster, names.GATEWAY, called.connections)
 
 
-def _proxy(direction: Direction, prefix: str, cluster: str, service: str, asked: Connections) -> Filter:
+def _proxy(
+    direction: Direction, prefix: str, cluster: str, service: str, asked: Connections, logs: Iterable[AccessLog] = ()
+) -> Filter:
     config = TcpProxy(
         stat_prefix=prefix,
         cluster=cluster,
         max_connect_attempts=UInt32Value(value=_CONNECT_ATTEMPTS),
-        access_log=[tcp_access_log(direction, service)],
+        access_log=[tcp_access_log(direction, service), *logs],
     )
     if asked.idle_timeout is not None:
         config.idle_timeout.CopyFrom(duration(asked.idle_timeout))

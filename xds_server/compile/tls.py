@@ -29,6 +29,19 @@ _NOBODY = "spiffe://nobody.invalid/nobody"
 
 TRANSPORT_SOCKET = "envoy.transport_sockets.tls"
 
+_TLS_1_2_CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+)
+"""Those of Mozilla's "intermediate" that BoringSSL has; TLS 1.3 has no others."""
+
+_FOR_EVER = timedelta(0)
+_EDGE_WAIT = timedelta(seconds=5)
+
 
 def downstream() -> TransportSocket:
     """Return the server's end: a client certificate of the mesh's CA is required; RBAC says whose."""
@@ -57,6 +70,23 @@ def _server(context: CommonTlsContext) -> TransportSocket:
             disable_stateful_session_resumption=True,
         )
     )
+
+
+def edge(secret: str, alpn: Sequence[str]) -> TransportSocket:
+    """Return the gateway's end towards clients that nobody knows: TLS 1.2 and 1.3, forward secrecy, AEAD alone.
+
+    Its certificate may be missing as others are not: after a while the listener opens without it.
+    """
+    context = CommonTlsContext(
+        tls_params=TlsParameters(
+            tls_minimum_protocol_version=TlsParameters.TlsProtocol.TLSv1_2,
+            tls_maximum_protocol_version=TlsParameters.TlsProtocol.TLSv1_3,
+            cipher_suites=_TLS_1_2_CIPHERS,
+        ),
+        alpn_protocols=alpn,
+        tls_certificate_sds_secret_configs=[_secret(secret, _EDGE_WAIT)],
+    )
+    return _socket(DownstreamTlsContext(common_tls_context=context))
 
 
 def upstream(spiffe_ids: Iterable[str], sni: str, alpn: Sequence[str] = ("h2",)) -> TransportSocket:
@@ -96,10 +126,11 @@ def _tls_1_3() -> TlsParameters:
     return TlsParameters(tls_minimum_protocol_version=version, tls_maximum_protocol_version=version)
 
 
-def _secret(name: str) -> SdsSecretConfig:
+def _secret(name: str, wait: timedelta = _FOR_EVER) -> SdsSecretConfig:
     """Name a secret of certmgr's socket; byte for byte the same everywhere, so that Envoy opens one stream for it.
 
-    No fetch timeout: a listener without a certificate stays unbound instead of resetting its clients.
+    Of the mesh's own without a fetch timeout: a listener without a certificate stays unbound instead of
+    resetting its clients.
     """
     source = ApiConfigSource(
         api_type=ApiConfigSource.ApiType.DELTA_GRPC,
@@ -108,6 +139,6 @@ def _secret(name: str) -> SdsSecretConfig:
         grpc_services=[grpc_service(names.SDS_CLUSTER)],
     )
     config = ConfigSource(
-        api_config_source=source, resource_api_version=ApiVersion.V3, initial_fetch_timeout=duration(timedelta(0))
+        api_config_source=source, resource_api_version=ApiVersion.V3, initial_fetch_timeout=duration(wait)
     )
     return SdsSecretConfig(name=name, sds_config=config)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticKnownError
 
-from legation.mesh.types import Model, Port
+from legation.mesh.types import Argument, HostPattern, Model, Port
 
 
 def _dotted(value: Any) -> Any:
@@ -16,10 +16,24 @@ def _dotted(value: Any) -> Any:
     raise PydanticKnownError("string_type")
 
 
+class EdgeTls(Model):
+    """TLS at the gateway, with a certificate of the operator's own. Files are named from mesh.yaml's folder."""
+
+    cert: Annotated[Argument, Field(description="a PEM file: the certificate, and what vouches for it")]
+    key: Annotated[Argument, Field(description="a PEM file: the certificate's private key")]
+    redirect_port: Annotated[
+        Port | None, Field(description="a port where plain HTTP is answered by a redirect to https")
+    ] = None
+
+
 class Expose(Model):
-    """Where the gateway listens for a service. Plain HTTP; on loopback unless `address` says otherwise."""
+    """Where the gateway listens for a service. On loopback unless `address` says otherwise; plain without `tls`."""
 
     port: Port
     address: Annotated[
         IPv4Address, BeforeValidator(_dotted), Field(description="an address of this host; 0.0.0.0 for all")
     ] = IPv4Address("127.0.0.1")
+    hosts: Annotated[
+        tuple[HostPattern, ...], Field(description="the hosts that lead to this service; none: every host does")
+    ] = ()
+    tls: EdgeTls | None = None

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from legation.mesh.model.certificates import Certificates
 from legation.mesh.model.external import External
-from legation.mesh.model.service import Service
+from legation.mesh.model.service import Mtls, Service
 from legation.mesh.model.tracing import Tracing
 from legation.mesh.model.workload import Workload
 from legation.mesh.types import Model, Name, TrustDomain
@@ -19,6 +19,7 @@ class Mesh(Model):
     trust_domain: TrustDomain
     services: Annotated[dict[Name, Service], Field(min_length=1)]
     external: Annotated[dict[Name, External], Field(description="servers outside of the mesh")] = {}
+    mtls: Annotated[Mtls, Field(description="of every service that says nothing else")] = "strict"
     certificates: Certificates = Certificates()
     tracing: Annotated[Tracing | None, Field(description="traces of requests")] = None
     workloads: tuple[Workload, ...] = ()
@@ -28,6 +29,10 @@ class Mesh(Model):
         return tuple(
             (name, caller) for name, caller in self.services.items() if any(c.service == service for c in caller.calls)
         )
+
+    def is_permissive(self, service: str) -> bool:
+        """Say whether a service takes plain text too."""
+        return (self.services[service].mtls or self.mtls) == "permissive"
 
     def exposed(self) -> tuple[str, ...]:
         """Return the services that the gateway offers, in the order of the file."""

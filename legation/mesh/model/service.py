@@ -19,6 +19,7 @@ from legation.mesh.model.slo import Slo
 from legation.mesh.types import Model, Name, Port
 
 Protocol = Literal["http", "http2", "grpc", "tcp"]
+Mtls = Literal["strict", "permissive"]
 
 
 def _call(value: Any) -> Any:
@@ -38,6 +39,9 @@ class Service(Model):
     outlier_detection: OutlierDetection | None = None
     connections: Connections = Connections()
     failover: Annotated[Name | None, Field(description="the service that answers while no instance of this can")] = None
+    mtls: Annotated[
+        Mtls | None, Field(description="permissive: plain text is let in too, whoever sends it; none: as the mesh")
+    ] = None
     access: Access = Access()
     jwt: Jwt | None = None
     ext_authz: ExtAuthz | None = None

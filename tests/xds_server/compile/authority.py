@@ -1,6 +1,7 @@
 """Certificates for tests: a CA, and leaves with one SPIFFE ID, as SDS files."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -54,6 +55,36 @@ class Authority:
         )
         _secret(folder, "mesh_ca", {"validation_context": {"trusted_ca": {"inline_string": pems["ca"].decode()}}})
         return folder
+
+    def ca_pem(self) -> str:
+        return self.ca.public_bytes(serialization.Encoding.PEM).decode()
+
+    def site(self, hosts: Sequence[str], folder: Path, name: str) -> tuple[Path, Path]:
+        """Write <name>.crt and <name>.key of some hosts, and the SDS file of that name; return the two files."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        sans = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
+        leaf = (
+            _builder(x509.Name([]), self._name, key).add_extension(sans, critical=True).sign(self._key, hashes.SHA256())
+        )
+        certificate, private = folder / f"{name}.crt", folder / f"{name}.key"
+        certificate.parent.mkdir(parents=True, exist_ok=True)
+        certificate.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
+        private.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        _secret(
+            folder,
+            name,
+            {
+                "tls_certificate": {
+                    "certificate_chain": {"inline_string": certificate.read_text()},
+                    "private_key": {"inline_string": private.read_text()},
+                }
+            },
+        )
+        return certificate, private
 
 
 def _builder(

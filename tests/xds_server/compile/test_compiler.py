@@ -49,7 +49,7 @@ def test_a_node_gets_what_its_service_calls_and_nothing_else(compiler):
 def test_the_gateway_gets_what_is_exposed_and_no_app(compiler):
     snapshot = compiler.snapshot(GATEWAY, {})
     assert set(snapshot.of_type(kinds.CLUSTER)) == {"web"}
-    assert set(snapshot.of_type(kinds.LISTENER)) == {"gateway/18080"}
+    assert set(snapshot.of_type(kinds.LISTENER)) == {"gateway/127.0.0.1:18080"}
     assert set(snapshot.of_type(kinds.ROUTE)) == {"web"}
 
 
@@ -118,7 +118,7 @@ def test_each_resource_knows_its_line(compiler):
         "outbound/orders": web.of_type(kinds.LISTENER)["outbound/orders"].source,
         "orders/v1": web.of_type(kinds.CLUSTER)["orders/v1"].source,
         "orders": web.of_type(kinds.ROUTE)["orders"].source,
-        "gateway/18080": gateway.of_type(kinds.LISTENER)["gateway/18080"].source,
+        "gateway/127.0.0.1:18080": gateway.of_type(kinds.LISTENER)["gateway/127.0.0.1:18080"].source,
     }
     found = {name: (source.line, source.column) for name, source in lines.items()}
     row = MESH.splitlines()
@@ -126,7 +126,7 @@ def test_each_resource_knows_its_line(compiler):
         "outbound/orders": (4, row[3].index("orders") + 1),
         "orders/v1": (6, 3),
         "orders": (6, row[5].index("routes") + 1),
-        "gateway/18080": (4, row[3].index("expose") + 1),
+        "gateway/127.0.0.1:18080": (4, row[3].index("expose") + 1),
     }
 
 

@@ -31,6 +31,7 @@ RECORDED = {
     "access": ("web", "ledger", "banner"),
     "plain": ("hello",),
     "traced": ("web", "payments", names.GATEWAY),
+    "edge": ("shop", "banner", names.GATEWAY),
 }
 KINDS = {"clusters": kinds.CLUSTER, "endpoints": kinds.ENDPOINT, "listeners": kinds.LISTENER, "routes": kinds.ROUTE}
 
@@ -94,6 +95,8 @@ def _health(body: bytes) -> str:
 @pytest.mark.parametrize("case", RECORDED)
 def test_a_stock_envoy_accepts_what_each_node_gets(case, tmp_path):
     secrets = Authority("test").issue("spiffe://test/any", tmp_path)
+    for service in load((GOLDEN / case / "mesh.yaml").read_text(), "mesh.yaml").mesh.exposed():
+        Authority("test").site(["shop.test"], tmp_path, names.edge_secret(service))
     for node, text, _, snapshot in compiled(case):
         validate(tmp_path / f"{node.id}-bootstrap.json", text)
         validate(tmp_path / f"{node.id}.json", static_file(text, snapshot, secrets))

@@ -13,6 +13,7 @@ from legation.mesh.load import load
 from legation.runtime import binaries
 from legation.runtime.clock import WallClock
 from legation.runtime.control.messages import MeshDocument
+from tests.xds_server.compile.authority import Authority
 from xds_server.compile import Compiler
 from xds_server.control_plane import ControlPlane
 from xds_server.metrics import Metrics
@@ -84,7 +85,11 @@ def stand_in(folder: Path, script: str) -> Path:
     return file
 
 
-def test_an_envoy_accepts_all_that_compile_writes_for_our_meshes(tmp_path):
+def test_an_envoy_accepts_all_that_compile_writes_for_our_meshes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where these meshes name certificates from
+    for name, hosts in (("pay", ["pay.test"]), ("docs", ["*.test"]), ("banner", ["banner.example"])):
+        Authority("test").site(hosts, tmp_path, name)
+
     async def run(world):
         for file in GOLDEN:
             result = await world.apply(file.read_text())

@@ -1,0 +1,92 @@
+"""What types cannot see in what the gateway offers: ports and hosts that two services claim."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from legation.mesh.model.expose import Expose
+from legation.mesh.model.mesh import Mesh
+from legation.mesh.rule_violation import RuleViolation
+from legation.mesh.source import Path
+from legation.mesh.wording import shown
+
+_EVERYWHERE = "0.0.0.0"  # noqa: S104  compared, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A port that a service wants of the gateway, for itself or to send clients on to https."""
+
+    service: str
+    expose: Expose
+    port: int
+    field: Path
+    is_tls: bool
+    is_tcp: bool
+
+    @property
+    def here(self) -> Path:
+        return ("services", self.service, "expose")
+
+    @property
+    def address(self) -> str:
+        return str(self.expose.address)
+
+
+def expose_violations(mesh: Mesh) -> Iterator[RuleViolation]:
+    """Yield every broken rule about what the gateway offers."""
+    earlier: dict[int, list[_Claim]] = {}
+    for claim in _claims(mesh):
+        known = earlier.setdefault(claim.port, [])
+        if (other := next((o for o in known if _meet(claim, o)), None)) is not None:
+            message = _conflict(claim, other)
+            if message is not None:
+                yield RuleViolation(claim.field, message, (claim.here, other.here))
+        known.append(claim)
+    for claims in earlier.values():
+        yield from _hosts(claims)
+
+
+def _claims(mesh: Mesh) -> Iterator[_Claim]:
+    for name, service in mesh.services.items():
+        if (expose := service.expose) is None:
+            continue
+        here: Path = ("services", name, "expose")
+        is_tls, is_tcp = expose.tls is not None, service.protocol == "tcp"
+        yield _Claim(name, expose, expose.port, (*here, "port"), is_tls, is_tcp)
+        if expose.tls is not None and expose.tls.redirect_port is not None:
+            field: Path = (*here, "tls", "redirect_port")
+            yield _Claim(name, expose, expose.tls.redirect_port, field, is_tls=False, is_tcp=is_tcp)
+
+
+def _meet(one: _Claim, other: _Claim) -> bool:
+    """Say whether two claims on one port cannot have listeners of their own: 0.0.0.0 takes all addresses."""
+    return one.address == other.address or _EVERYWHERE in (one.address, other.address)
+
+
+def _conflict(claim: _Claim, other: _Claim) -> str | None:
+    """Return what is wrong with two claims on one port; None where they can share it."""
+    taken = f"{claim.port} is taken by services.{other.service}.expose"
+    if other.service == claim.service:
+        return f"{claim.port} is where TLS is spoken: redirect from another port"
+    if claim.address != other.address:
+        return f"{taken}: take another port, or another address"
+    if not (claim.expose.hosts and other.expose.hosts):
+        return f"{taken}: take another port, or another address, or name the hosts of both"
+    if claim.is_tls != other.is_tls:
+        return f"{taken} for {'TLS' if other.is_tls else 'plain text'}: take another port"
+    if (claim.is_tcp or other.is_tcp) and not claim.is_tls:
+        return f"{taken}, and connections of a tcp service name no host in plain text: take another port"
+    return None
+
+
+def _hosts(claims: list[_Claim]) -> Iterator[RuleViolation]:
+    """Yield hosts that are claimed twice on one port."""
+    first: dict[tuple[str, str], Path] = {}
+    for claim in claims:
+        for i, host in enumerate(claim.expose.hosts):
+            path: Path = (*claim.here, "hosts", i)
+            earlier = first.setdefault((claim.address, host), path)
+            if earlier != path:
+                owner = "here" if earlier[1] == claim.service else f"services.{earlier[1]}'s"
+                message = f"{shown(host)} is {owner} on port {claim.port} already: one host leads to one service"
+                yield RuleViolation(path, message, (path, earlier))
