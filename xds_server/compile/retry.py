@@ -43,7 +43,11 @@ _FIRST_TRIES = 8
 _BEFORE_TIMEOUT = timedelta(milliseconds=1)
 """Envoy ignores a limit of a try that is not below the route's timeout."""
 
-_OTHER_HOST_TRIES = 5
+_OTHER_HOST_TRIES = 20
+"""Picks until another instance is found. `least_request` likes the dead one of two, which has nothing to do.
+
+It picks the other one only once in four: with 5 picks, three retries in a row met the dead one in 1 of 200 requests.
+"""
 
 
 @dataclass(frozen=True, slots=True)
