@@ -8,17 +8,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from legation.mesh.instance import InstanceSpec
-from legation.mesh.load import load
 from legation.runtime import binaries
 from legation.runtime.clock import WallClock
 from legation.runtime.control.messages import MeshDocument
 from tests.xds_server.compile.authority import Authority
-from xds_server.compile import Compiler
 from xds_server.control_plane import ControlPlane
 from xds_server.metrics import Metrics
 from xds_server.prove import envoy, prover
-from xds_server.prove.changed import changed
 from xds_server.prove.prover import Prover
 from xds_server.registry.store import SqliteStore
 
@@ -125,18 +121,6 @@ def test_a_first_mesh_that_an_envoy_rejects_reaches_nobody(tmp_path):
         assert (world.plane.mesh, world.store.mesh()) == (None, None)
 
     with_world(tmp_path, run)
-
-
-def test_an_envoy_looks_at_what_is_new_and_at_each_content_once():
-    mesh, after = load(GOOD, "mesh.yaml"), load(GOOD.replace("a+", "c+"), "mesh.yaml")
-    nodes = [InstanceSpec(f"web-v1-{n}", "web", "v1", "1", f"127.64.{n}.1", app_port=20000) for n in range(9)]
-    everything = changed(None, mesh.mesh, Compiler(mesh), nodes, ())
-    known = {(r.type_url, r.version) for r in everything.resources}
-    assert len(known) == len(everything.resources)
-    assert [r.name for r in everything.resources].count("outbound/orders") == 1
-    assert changed(mesh.mesh, mesh.mesh, Compiler(mesh), nodes, ()).resources == ()
-    (route,) = changed(mesh.mesh, after.mesh, Compiler(after), nodes, known).resources
-    assert route.name == "orders"
 
 
 def test_without_an_envoy_a_mesh_is_applied_and_that_is_said_once(tmp_path, monkeypatch):
