@@ -1,5 +1,6 @@
-"""The gateway's TLS in a whole mesh: from mesh.yaml and files to what a client sees, and a host that is added."""
+"""The edge of a whole mesh: the gateway's TLS from files, and a team that migrates from plain text to mTLS."""
 
+import asyncio
 import re
 import ssl
 from pathlib import Path
@@ -7,6 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from legation.runtime.control.client import ControlClient
+from legation.runtime.control.messages import ApplyResult, MeshDocument
+from legation.runtime.tasks import until
+from tests.support.load import Load, Mixed, Report, Request
 from tests.support.mesh import Mesh, legation, wait_for
 from tests.xds_server.compile.authority import Authority
 
@@ -51,3 +56,44 @@ def test_a_service_is_offered_over_tls_with_the_operator_s_certificate(shop: Mes
         assert legation("status", "--state", str(shop.state)).returncode == 0
     keys = (folder / "edge.key").read_text().splitlines()[1]
     assert all(keys not in log.read_text(errors="replace") for log in shop.state.rglob("*.log"))
+
+
+def test_a_team_migrates_to_mtls_without_a_failed_request(shop: Mesh) -> None:
+    """Strict, permissive while old clients come in plain text, and strict again once they have moved."""
+    strict, items = shop.file.read_text(), Mixed((Request("GET", "/items"),))
+    plain = f"http://{shop.instance('catalog-v1-0').inbound}"
+
+    async def taken(path: str) -> bool:
+        async with httpx.AsyncClient(timeout=5) as client:
+            try:
+                return (await client.get(f"{plain}{path}")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+    async def main() -> tuple[Report, Report]:
+        client = ControlClient(shop.run / "xds_server.sock", 30)
+
+        async def apply(text: str) -> None:
+            document = MeshDocument(file=str(shop.file), text=text)
+            result = await client.send("PUT", "/mesh", document, ApplyResult)
+            assert (result.violations, result.changed) == ((), True)
+
+        async def refused() -> bool:
+            return not await taken("/items")
+
+        async def let_in() -> bool:
+            return await taken("/items")
+
+        async with Load(shop.gateway, rate=100, connections=20) as load:
+            await load.run_for(1)
+            await apply(f"mtls: permissive\n{strict}")
+            assert await until(let_in, 30)
+            async with Load(plain, rate=50, connections=10, mix=items) as old_clients:
+                await old_clients.run_for(2)
+            await apply(strict)
+            assert await until(refused, 30)
+            await load.run_for(2)
+        return load.report, old_clients.report
+
+    for report in asyncio.run(main()):
+        assert report.failures == (), report.summary()

@@ -29,6 +29,8 @@ from xds_server.endpoint import Endpoint
 from xds_server.snapshot import Snapshot
 
 LIMIT = 15.0
+START_LIMIT = 60.0
+"""An Envoy waits 5 s for a certificate of the gateway that is missing, and a busy machine takes its time."""
 APP_PORT = 20000
 
 
@@ -38,11 +40,11 @@ def address(slot: int) -> str:
     return f"127.{191 + (pid >> 8) % 63}.{pid & 255}.{10 + slot}"
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
+def wait_for(condition: Callable[[], bool], limit: float = LIMIT) -> None:
     async def holds() -> bool:
         return condition()
 
-    assert asyncio.run(until(holds, LIMIT, every=0.02)), "the condition did not come about"
+    assert asyncio.run(until(holds, limit, every=0.02)), "the condition did not come about"
 
 
 class _Server(ThreadingHTTPServer):
@@ -167,7 +169,7 @@ class Fleet:
         try:
             started.extend(self._start(node) for node in self.nodes.values())
             for name in self.nodes:
-                wait_for(partial(self._is_live, name))
+                wait_for(partial(self._is_live, name), START_LIMIT)
             yield self
         finally:
             for envoy in started:
