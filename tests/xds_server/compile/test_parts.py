@@ -16,8 +16,10 @@ from legation.mesh.model.route import Route
 from legation.mesh.model.service import Service
 from xds_server import snapshot as kinds
 from xds_server.compile import Compiler
+from xds_server.compile.active_health_check import asking
 from xds_server.compile.ask import _headers
 from xds_server.compile.fault import fault
+from xds_server.compile.global_rate_limit import counted
 from xds_server.compile.load_balancing import hash_policies
 from xds_server.compile.locality import shares
 from xds_server.compile.match import header_match, route_match
@@ -156,3 +158,44 @@ def test_a_path_is_rewritten_as_a_whole_or_by_its_beginning() -> None:
         rewrite(action, asked)
     assert whole.regex_rewrite.substitution == "/a\\\\b"
     assert beginning.prefix_rewrite == "/b"
+
+
+LIMITED = """
+mesh: limits
+trust_domain: limits.local
+services:
+  web: {protocol: http, port: 8080, calls: [orders]}
+  orders:
+    protocol: http
+    port: 8080
+    calls: [limiter]
+    active_health_check: {interval: 3s}
+    rate_limit:
+      global:
+        service: limiter
+        limits:
+          - {requests_per_unit: 2, unit: day, by_caller: true, by_header: x-user}
+          - {requests_per_unit: 3, unit: hour, by_source_address: true}
+          - {requests_per_unit: 9, unit: minute}
+  limiter: {protocol: grpc, port: 8081}
+"""
+
+
+def test_limits_are_written_as_ratelimit_reads_them():
+    found = counted(load(LIMITED, "mesh.yaml").mesh)
+    assert found["domain"] == "limits"
+    first, second, third = found["descriptors"]
+    assert len({first["value"], second["value"], third["value"]}) == 3
+    (caller,) = first["descriptors"]
+    (user,) = caller["descriptors"]
+    assert (user["key"], user["rate_limit"]) == ("x-user", {"unit": "day", "requests_per_unit": 2})
+    assert second["descriptors"][0]["key"] == "remote_address"
+    assert third["rate_limit"] == {"unit": "minute", "requests_per_unit": 9}
+
+
+def test_a_service_is_asked_for_as_often_without_traffic_as_with_it():
+    services = load(LIMITED, "mesh.yaml").mesh.services
+    (check,) = asking("orders", services["orders"].active_health_check)
+    assert check.no_traffic_interval == check.no_traffic_healthy_interval == check.interval
+    assert check.interval.seconds == 3
+    assert asking("web", services["web"].active_health_check) == ()
