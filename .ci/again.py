@@ -1,6 +1,6 @@
 """Runs once more, alone, what has failed among all tests: `.ci/again.py`. Returns 0 when all of it passes now.
 
-Beside other tests on a machine that others use too, a test may fail of slowness (docs/decisions/008).
+Beside other tests on a machine that others use too, a test may fail of slowness (docs/decisions/009).
 No second run for a fault under load, whose control tells the machine from the mesh, nor where many fail.
 """
 

@@ -369,3 +369,20 @@ def test_no_color_and_no_terminal_are_plain(home: Home, monkeypatch: pytest.Monk
 
 def test_without_words_the_help_is_shown(home: Home) -> None:
     assert "Usage" in home.legation().output
+
+
+def test_limits_are_rendered_and_a_mesh_without_any_is_told(home: Home) -> None:
+    home.write()
+    done = home.legation("render", "ratelimit", "out", "-f", "mesh.yaml")
+    assert done.exit_code == 0, done.output
+    assert "no service has rate_limit.global" in done.stderr
+    assert (home.folder / "out" / "config" / "limits.yaml").exists()
+
+
+def test_rules_are_rendered_and_stale_ones_removed(home: Home) -> None:
+    home.write()
+    words = ("render", "prometheus", "out", "-f", "mesh.yaml")
+    assert home.legation(*words).exit_code == 0
+    rules = home.folder / "out" / "rules"
+    (rules / "shop.old.rules.yaml").write_text((rules / "shop.proxies.rules.yaml").read_text())
+    assert "removed out/rules/shop.old.rules.yaml" in home.legation(*words).stderr

@@ -217,3 +217,43 @@ def test_listeners_are_made_when_they_are_asked_for_and_once(compiler):
     made = snapshot.of_type(kinds.LISTENER)
     assert made
     assert compiler.snapshot(WEB, {"orders": (HERE,)}).of_type(kinds.LISTENER) is made
+
+
+def test_a_trial_sees_each_listener_to_a_callee_once(compiler):
+    """What a stock Envoy is to look at before a node gets it; nothing is kept for the node."""
+    made = {resource.name for resource in compiler.of_mesh(WEB)}
+    assert {"local_app", "orders/v1", "inbound", "outbound/orders", "outbound/items"} <= made
+    assert "outbound/orders" not in {resource.name for resource in compiler.of_mesh(WEB, {"orders"})}
+    assert "gateway/127.0.0.1:18080" in {resource.name for resource in compiler.of_mesh(GATEWAY, {"web"})}
+
+
+TCP = """mesh: tcp
+trust_domain: tcp.local
+services:
+  web: {protocol: tcp, port: 8080, calls: [db]}
+  desk: {protocol: http, port: 8080}
+  db: {protocol: tcp, port: 5432}
+"""
+
+
+@pytest.mark.parametrize(
+    ("owner", "serves", "expected"),
+    [
+        ("web", False, {"db"}),
+        ("web", True, {"db", "outbound/web"}),
+        ("db", True, {"outbound/db"}),
+        ("desk", True, set()),
+        (None, True, {"web", "db", "outbound/web", "outbound/db"}),
+    ],
+)
+def test_connections_of_an_identity_are_those_to_whom_it_calls_and_from_its_callers(owner, serves, expected):
+    compiler = Compiler(load(TCP, "mesh.yaml"))
+    assert compiler.connections_of(owner, serves=serves) == expected
+
+
+def test_listeners_are_made_anew_where_connections_had_to_end():
+    compiler = Compiler(load(TCP, "mesh.yaml"))
+    node = replace(WEB, service="db", id="db-v1-0")
+    before = compiler.snapshot(node, {}).of_type(kinds.LISTENER)
+    compiler.revoke(Revocations(frozenset({"0a"}), {"db": "mark"}))
+    assert compiler.snapshot(node, {}).of_type(kinds.LISTENER) != before
