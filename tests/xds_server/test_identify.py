@@ -41,6 +41,36 @@ def test_ports_that_are_none_are_rejected() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"port": 0}, "port 0 is no port"),
+        ({"port": -1}, "port -1 is no port"),
+        ({"port": 70000}, "port 70000 is no port"),
+        ({"app_port": 1 << 40}, "app_port 1099511627776 is no port"),
+        ({"outbound_ports": {"payments": -5}}, "outbound_ports 'payments' -5 is no port"),
+        ({"address": "elsewhere"}, "address 'elsewhere' is no address"),
+        ({"address": "0.0.0.0"}, "address '0.0.0.0' is no address"),
+        ({"address": "ff02::1"}, "address 'ff02::1' is no address"),
+        ({"app_address": "x" * 5000}, "app_address 'xxx"),
+        ({"version": "v1\n"}, r"version 'v1\\n' is not"),
+        ({"boot": "\x1b[31m"}, "boot "),
+        ({"zone": "z" * 254}, "zone 'zzz"),
+    ],
+    ids=str,
+)
+def test_what_no_other_proxy_could_be_given_is_rejected(given: dict[str, object], says: str) -> None:
+    with pytest.raises(BadNode, match=says) as caught:
+        instance_of(NODE.id, {**metadata(), **given})
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("node_id", ["", "a b", "a\x1b[2Jb", "n" * 254])
+def test_an_id_can_be_shown(node_id: str) -> None:
+    with pytest.raises(BadNode, match="id "):
+        instance_of(node_id, metadata())
+
+
+@pytest.mark.parametrize(
     ("peer", "admitted"),
     [
         ("spiffe://shop.local/orders", True),

@@ -176,8 +176,15 @@ def _bounded(node: base_pb2.Node) -> base_pb2.Node:
 
 
 def metadata(node: base_pb2.Node) -> Mapping[str, Any]:
-    """Return a node's metadata as plain values; a Struct knows doubles alone, so whole numbers become int again."""
-    return {name: _plain(value) for name, value in MessageToDict(node.metadata).items()}
+    """Return a node's metadata as plain values; a Struct knows doubles alone, so whole numbers become int again.
+
+    Malformed on numbers that are none.
+    """
+    try:
+        values = MessageToDict(node.metadata)
+    except ValueError as error:
+        raise Malformed(f"the node's metadata: {error}") from error
+    return {name: _plain(value) for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:

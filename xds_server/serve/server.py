@@ -32,6 +32,8 @@ OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    # whoever connects and says nothing holds a file descriptor: two minutes by default
+    ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.max_send_message_length", -1),
 )
