@@ -8,7 +8,7 @@ from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest
 from xds_server.cache import SnapshotCache
 from xds_server.protocol.types import Acked, Acknowledged, Effect, Limits, Nacked, Send, Stale, Subscribed
-from xds_server.serve.followers import Laggard, NotConverged
+from xds_server.serve.followers import NotConverged, Unsynced
 from xds_server.serve.hds import AdmittedHealth, HealthSource
 from xds_server.serve.info import StreamInfo
 from xds_server.serve.server import Server, serve
@@ -24,7 +24,6 @@ __all__ = [
     "Effect",
     "HealthSource",
     "Identity",
-    "Laggard",
     "Latest",
     "Limits",
     "Nacked",
@@ -39,5 +38,6 @@ __all__ = [
     "Stale",
     "StreamInfo",
     "Subscribed",
+    "Unsynced",
     "serve",
 ]

@@ -110,7 +110,7 @@ class Adapter:
     async def node(self, request: Request) -> Response:
         node = request.path_params["node"]
         servers = [running.server for running in self._servers.values()]
-        behind = [laggard.reason for server in servers for laggard in server.laggards() if laggard.node == node]
+        behind = [one.reason for server in servers for one in server.unsynced() if one.node == node]
         return JSONResponse({"answers": self._answers.get(node, []), "behind": "; ".join(behind)})
 
     async def load(self, _: Request) -> Response:

@@ -123,7 +123,7 @@ def test_a_ready_instance_reaches_its_callers_and_outlives_us(tmp_path: Path) ->
     asyncio.run(run())
 
 
-def test_a_withdrawal_waits_for_the_callers_and_names_laggards(tmp_path: Path) -> None:
+def test_a_withdrawal_waits_for_the_callers_and_names_those_that_have_not_answered(tmp_path: Path) -> None:
     async def run() -> None:
         world = World(tmp_path)
         await world.apply()

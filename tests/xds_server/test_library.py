@@ -108,9 +108,9 @@ def test_answers_are_reported_and_converged_says_who_has_not_followed_and_why():
         await answer(bad)
         await answer(bad)
         await task
-        assert server.laggards() == ()
+        assert server.unsynced() == ()
         await lost.send("nobody", type_url=CLUSTER)
-        await seen(lambda: [str(s) for s in server.laggards()] == ["nobody (ads) nothing is set for it"])
+        await seen(lambda: [str(s) for s in server.unsynced()] == ["nobody (ads) nothing is set for it"])
 
     with_server(script, on_ack=lambda n, a: acks.append((n.node_id, a)), on_nack=lambda n, a: nacks.append((n, a)))
     assert [(node, ack.type_url, ack.names) for node, ack in acks[:2]] == [

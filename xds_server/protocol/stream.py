@@ -123,7 +123,7 @@ class XdsStream:
         """Return the resources of a type in the newest snapshot."""
         return NO_RESOURCES if self._snapshot is None else self._snapshot.of_type(type_url)
 
-    def wanted(self, type_url: str) -> frozenset[str]:
+    def subscribed(self, type_url: str) -> frozenset[str]:
         """Return the names of a type that the client wants, of a wildcard those that there are."""
         watch = self._watches.get(type_url)
         if watch is None:

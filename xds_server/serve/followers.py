@@ -10,11 +10,11 @@ from legation.runtime.tasks import Moves
 from xds_server.serve.info import StreamInfo
 
 _NAMED = 10
-"""Laggards that a message names."""
+"""Streams that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
-class Laggard:
+class Unsynced:
     """One stream whose client does not have what it should, and why."""
 
     node: str
@@ -29,11 +29,11 @@ class Laggard:
 class NotConverged(TimeoutError):
     """Some clients have not followed: in time, or at all."""
 
-    def __init__(self, laggards: tuple[Laggard, ...]) -> None:
+    def __init__(self, unsynced: tuple[Unsynced, ...]) -> None:
         """Keep all of them, name the first."""
-        self.laggards = laggards
-        more = f", and {len(laggards) - _NAMED} more" if len(laggards) > _NAMED else ""
-        super().__init__("; ".join(map(str, laggards[:_NAMED])) + more)
+        self.unsynced = unsynced
+        more = f", and {len(unsynced) - _NAMED} more" if len(unsynced) > _NAMED else ""
+        super().__init__("; ".join(map(str, unsynced[:_NAMED])) + more)
 
 
 class Follower(Protocol):
@@ -91,21 +91,21 @@ class Followers:
         """Return the ids of the nodes that have a stream."""
         return frozenset(follower.info.node_id for follower in self._all)
 
-    def laggards(self) -> tuple[Laggard, ...]:
+    def unsynced(self) -> tuple[Unsynced, ...]:
         """Return the streams whose clients do not have the newest snapshot."""
         behind = [f for f in self._all if f.nacks or not f.answered]
-        return (*(Laggard(f.info.node_id, f.info.service, f.reason) for f in behind), *self._without_endpoints())
+        return (*(Unsynced(f.info.node_id, f.info.service, f.reason) for f in behind), *self._without_endpoints())
 
     async def converged(self, limit: float) -> None:
         """Wait until all have; NotConverged after `limit` seconds, or once all have answered and some refuse."""
         await self._moves.until(self._answered, limit)
-        if laggards := self.laggards():
-            raise NotConverged(laggards)
+        if unsynced := self.unsynced():
+            raise NotConverged(unsynced)
 
     def _answered(self) -> bool:
         return all(follower.answered for follower in self._all) and not self._without_endpoints()
 
-    def _without_endpoints(self) -> tuple[Laggard, ...]:
+    def _without_endpoints(self) -> tuple[Unsynced, ...]:
         """Return the nodes that have clusters over a stream of their own, and do not ask for their endpoints yet.
 
         Envoy ACKs such a cluster before it is warm, and then opens another stream for its endpoints.
@@ -118,7 +118,7 @@ class Followers:
             asked[follower.info.node_id] |= follower.asked_endpoints()
         missing = ((f.info, sorted(f.promised() - asked[f.info.node_id])) for f in alone)
         return tuple(
-            Laggard(info.node_id, "eds", f"has not asked for the endpoints of {', '.join(names[:_NAMED])}")
+            Unsynced(info.node_id, "eds", f"has not asked for the endpoints of {', '.join(names[:_NAMED])}")
             for info, names in missing
             if names
         )

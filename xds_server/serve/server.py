@@ -12,7 +12,7 @@ from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest
 from xds_server.protocol.types import Limits
 from xds_server.serve.credentials import server_credentials
-from xds_server.serve.followers import Laggard
+from xds_server.serve.followers import Unsynced
 from xds_server.serve.hds import HealthSource, health_discovery
 from xds_server.serve.info import StreamInfo
 from xds_server.serve.report import OnAck, OnNack, Reporting
@@ -73,9 +73,9 @@ class Server:
         """
         return self._streams.end(which, reason)
 
-    def laggards(self) -> tuple[Laggard, ...]:
+    def unsynced(self) -> tuple[Unsynced, ...]:
         """Return the streams whose clients do not have what they should, and why."""
-        return self._streams.followers.laggards()
+        return self._streams.followers.unsynced()
 
 
 @asynccontextmanager

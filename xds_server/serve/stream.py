@@ -189,12 +189,12 @@ class StreamSession:
     def promised(self) -> frozenset[str]:
         """Return the names of the clusters that the client was sent and whose endpoints it should ask for."""
         snapshot = self._core.snapshot
-        wanted = self._core.wanted(CLUSTER)
+        wanted = self._core.subscribed(CLUSTER)
         return frozenset() if snapshot is None else wanted & snapshot.of_type(ENDPOINT).keys()
 
     def asked_endpoints(self) -> frozenset[str]:
         """Return the names whose endpoints the client asks for."""
-        return self._core.wanted(ENDPOINT)
+        return self._core.subscribed(ENDPOINT)
 
     @property
     def reason(self) -> str:

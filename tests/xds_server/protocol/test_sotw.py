@@ -423,13 +423,13 @@ def test_53_nothing_is_said_before_the_first_snapshot():
 
 def test_a_stream_says_what_its_client_wants_and_has_not_answered() -> None:
     client = SotwClient(SotwStream())
-    assert client.stream.wanted(CLUSTER) == frozenset()
+    assert client.stream.subscribed(CLUSTER) == frozenset()
     client.request("c")
-    assert client.stream.wanted(CLUSTER) == frozenset()
+    assert client.stream.subscribed(CLUSTER) == frozenset()
     client.stream.update(snapshot("c:a c:b e:a"))
     client.ask("e", "a", "nobody")
-    assert client.stream.wanted(CLUSTER) == {"a", "b"}
-    assert client.stream.wanted(ENDPOINT) == {"a", "nobody"}
+    assert client.stream.subscribed(CLUSTER) == {"a", "b"}
+    assert client.stream.subscribed(ENDPOINT) == {"a", "nobody"}
     assert client.stream.unanswered == (CLUSTER, ENDPOINT)
     client.settle()
     assert not client.stream.unanswered
