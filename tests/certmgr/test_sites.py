@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.hazmat.primitives.serialization import load_pem_private_key as load_key
 from prometheus_client import CollectorRegistry
 
@@ -112,6 +112,16 @@ def test_a_host_that_the_certificate_does_not_bear_is_a_violation(tmp_path: Path
     (said,) = violations(tmp_path)
     about = "mesh.yaml:9:26: services.shop.expose.hosts[1]: 'www.shop.test' is not in tls/shop.crt"
     assert said == f"{about}, which is for shop.test: clients would refuse it"
+
+
+def test_a_certificate_without_names_is_for_no_host(tmp_path: Path) -> None:
+    cert, key = site(tmp_path)
+    nameless = Authority("nameless")
+    cert.write_bytes(nameless.ca.public_bytes(Encoding.PEM))
+    key.write_bytes(nameless._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    said = violations(tmp_path)
+    assert len(said) == 2
+    assert all("is not in tls/shop.crt, which is for no host at all" in text for text in said)
 
 
 def test_an_expired_certificate_is_told_of_and_stops_nothing(tmp_path: Path) -> None:
