@@ -6,6 +6,9 @@ from pathlib import Path
 
 import structlog
 
+LIMIT = 16 << 20
+"""Bytes of a log file of ours; as much again is kept of what came before."""
+
 
 def set_up(service: str, *, level: int = logging.INFO, to: Path | None = None) -> None:
     """Send all logs to stderr, coloured on a terminal and JSON lines otherwise, or to a file.
@@ -26,7 +29,7 @@ def set_up(service: str, *, level: int = logging.INFO, to: Path | None = None) -
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr) if to is None else logging.FileHandler(to)
+    handler = logging.StreamHandler(sys.stderr) if to is None else _bounded(to)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -39,3 +42,9 @@ def set_up(service: str, *, level: int = logging.INFO, to: Path | None = None) -
     for noisy in ("httpx", "httpcore", "uvicorn.error", "uvicorn.access", "watchfiles", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _bounded(file: Path) -> logging.Handler:
+    from logging.handlers import RotatingFileHandler  # noqa: PLC0415 - it brings pickle and sockets along
+
+    return RotatingFileHandler(file, maxBytes=LIMIT, backupCount=1)

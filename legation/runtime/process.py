@@ -8,10 +8,16 @@ import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from legation.runtime.tasks import until
+
 _PR_SET_PDEATHSIG = 1
+_LEFT_LIMIT = 2.0
+"""Seconds for what a program leaves behind when it ends."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -39,17 +45,36 @@ async def start(
 
 
 async def stop(process: asyncio.subprocess.Process, limit: float) -> bool:
-    """End a program by SIGTERM, after `limit` seconds by SIGKILL; say whether SIGTERM was enough."""
+    """End a program, and whatever it has started, by SIGTERM; after `limit` seconds by SIGKILL.
+
+    Say whether SIGTERM was enough for the program itself. A shell, or npm, ends at once and leaves the server
+    that it has started: that has a moment more, and then is killed.
+    """
     if process.returncode is not None:
-        return True
-    process.terminate()
+        return True  # its number may be another's by now
+    signal_group(process.pid, signal.SIGTERM)
     try:
         await asyncio.wait_for(process.wait(), limit)
     except TimeoutError:
-        process.kill()
+        signal_group(process.pid, signal.SIGKILL)
         await process.wait()
         return False
+    if not await until(partial(_is_gone, process.pid), min(limit, _LEFT_LIMIT)):
+        signal_group(process.pid, signal.SIGKILL)
     return True
+
+
+def signal_group(leader: int, number: int) -> bool:
+    """Send a signal to a program that `start` has started and to what it has started itself; False: nobody is left."""
+    try:
+        os.killpg(leader, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def _is_gone(leader: int) -> bool:
+    return not signal_group(leader, 0)
 
 
 def become(module: str, argument: Path) -> NoReturn:

@@ -1,6 +1,7 @@
 """One child process that is kept running: the only place that starts a process again."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ _BASE, _LIMIT = 0.1, 10.0
 _STEADY = 10.0
 """Seconds after which an end is a new incident, not one more of a crash loop."""
 _LOG_LIMIT = 16 << 20
+_LOOK_EVERY = 15.0
+"""Seconds between two looks at the size of a log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,20 @@ class Supervisor:
             self.process, self.exit_code = None, 127
         else:
             self._become("running")
-            self.exit_code = await self.process.wait()
+            self.exit_code = await self._end_of(self.process)
         self._become("restarting")
+
+    async def _end_of(self, running: asyncio.subprocess.Process) -> int:
+        """Keep its log bounded until it ends; what it has started ends with it, as the next life needs its ports."""
+        while True:
+            try:
+                code = await asyncio.wait_for(running.wait(), _LOOK_EVERY)
+            except TimeoutError:
+                process.bound(self.program.log, _LOG_LIMIT)
+                continue
+            if not self.stopping.is_set():  # else `stop` gives it a moment
+                process.signal_group(running.pid, signal.SIGKILL)
+            return code
 
     def _become(self, state: ProcessState) -> None:
         self.state = state

@@ -62,7 +62,7 @@ class Sidecar:
                 tasks = [
                     spawn(group, "envoy", self._envoy.keep()),
                     spawn(group, "app", self._keep_app()),
-                    spawn(group, "logs", self._bound_logs()),
+                    spawn(group, "logs", self._bound_envoy_log()),
                 ]
                 await termination.due(self._settings)
                 talk.cancel()  # first: the state is final
@@ -112,11 +112,10 @@ class Sidecar:
         self._report(problem)
         return EXIT_REJECTED
 
-    async def _bound_logs(self) -> None:
+    async def _bound_envoy_log(self) -> None:
         while True:
             await pause(_LOG_EVERY)
-            for name in ("access.log", "app.log", "envoy.log"):
-                process.bound(self._settings.files / name, _LOG_LIMIT)
+            process.bound(self._settings.files / "envoy.log", _LOG_LIMIT)
 
     def _make_app(self, inherited: Mapping[str, str]) -> AppProcess:
         given = self._settings

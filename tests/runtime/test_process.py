@@ -56,6 +56,35 @@ def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     assert asyncio.run(run()) == (False, -signal.SIGKILL)
 
 
+LEAVES = """
+import signal, subprocess, sys
+child = "import signal, sys; signal.signal(signal.SIGTERM, {how}); print('child', flush=True); signal.pause()"
+left = subprocess.Popen([sys.executable, "-c", child])
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print(left.pid, flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("how", ["lambda *_: sys.exit(0)", "signal.SIG_IGN"], ids=["ends too", "is deaf"])
+def test_what_a_program_has_started_ends_with_it(tmp_path: Path, how: str) -> None:
+    """As with `sh -c "node server.js; true"`, or npm: the server would keep the port of the one that comes next."""
+    log = tmp_path / "log"
+
+    def left() -> int | None:
+        words = log.read_text().split()
+        return int(next(w for w in words if w != "child")) if len(words) == 2 else None
+
+    async def run() -> int:
+        child = await process.start([sys.executable, "-c", LEAVES.replace("{how}", how)], log)
+        pid = await asyncio.to_thread(wait_for, "both run", left, 10)
+        assert await process.stop(child, 10)
+        return pid
+
+    pid = asyncio.run(run())
+    wait_for("what was left has ended", lambda: not runs(pid) or None, 5)
+
+
 def test_a_log_is_cut_while_its_writer_goes_on(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     with log.open("ab", buffering=0) as writer:

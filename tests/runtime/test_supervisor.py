@@ -88,3 +88,34 @@ def test_a_program_that_is_not_there_says_so_in_its_log(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert supervisor.last_words() == f"cannot start {tmp_path / 'none'}: No such file or directory"
+
+
+def test_what_a_program_leaves_behind_when_it_crashes_is_ended(tmp_path: Path) -> None:
+    crashes = script(tmp_path / "crashes", "sleep 60 & echo $!; exit 1")
+    supervisor = Supervisor(Program("crashes", lambda: [str(crashes)], tmp_path / "log"))
+
+    async def run() -> None:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            spawn(group, "keep", supervisor.keep())
+            await eventually("it has crashed", lambda: supervisor.restarts > 0)
+            await supervisor.stop(1)
+
+    asyncio.run(run())
+    left = int((tmp_path / "log").read_text().split()[0])
+    asyncio.run(eventually("what it left has ended", lambda: not process.runs(left)))
+
+
+def test_a_log_is_bounded_while_its_program_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("legation.runtime.supervisor._LOOK_EVERY", 0.05)
+    monkeypatch.setattr("legation.runtime.supervisor._LOG_LIMIT", 1000)
+    talks = script(tmp_path / "talks", "while true; do echo a line of its log; sleep 0.001; done")
+    supervisor = Supervisor(Program("talks", lambda: [str(talks)], tmp_path / "log"))
+
+    async def run() -> None:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            spawn(group, "keep", supervisor.keep())
+            await eventually("its old half is aside", (tmp_path / "log.1").exists)
+            await supervisor.stop(5)
+
+    asyncio.run(run())
+    assert supervisor.restarts == 0
