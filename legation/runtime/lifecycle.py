@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,12 @@ def light() -> None:
     """Wait for children by pidfd, as Python 3.12 does of itself, and not with a thread for each."""
     if sys.version_info < (3, 12):
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+
+
+def open_files() -> None:
+    """Take as many open files as this user may have: a stream is one, and 1,024 is what many a shell gives."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -47,6 +54,7 @@ def main(service: str, work: Callable[[], Awaitable[None]]) -> None:
     """Run a service to its end: logs set up, umask 077, exit code 1 when it fails."""
     os.umask(0o077)
     logs.set_up(service)
+    open_files()
     try:
         asyncio.run(until_stopped(work()))
     except Exception:  # a task's root: everything is logged once, and the supervisor sees the exit code
