@@ -60,6 +60,11 @@ def retries() -> None:
     """Mark a fault that loses what is sent in the moment of it, where the mesh may not try again: not run without."""
 
 
+@pytest.fixture
+def no_retries() -> None:
+    """Mark a fault that no request passes by: run where no retry could hide a loss, and not again with them."""
+
+
 def without_retries(text: str) -> str:
     """The shop's mesh.yaml with every retry turned off, those that are always safe included."""
     off = "retry: {num_retries: 0}"
@@ -114,7 +119,7 @@ def one(shop: Mesh, service: str) -> Any:
     return shop.gateways[0] if service == "gateway" else shop.first(service)
 
 
-def test_a_while_without_a_fault(shop: Mesh, steady: Steady) -> None:
+def test_a_while_without_a_fault(shop: Mesh, steady: Steady, no_retries: None) -> None:
     with steady.window("no fault", after=10) as window:
         pass
     nothing_lost(window)
@@ -125,7 +130,7 @@ def test_a_while_without_a_fault(shop: Mesh, steady: Steady) -> None:
 
 
 @pytest.mark.parametrize("component", ["xds_server", "certmgr", "openbao"])
-def test_a_killed_component_costs_no_request(shop: Mesh, steady: Steady, component: str) -> None:
+def test_a_killed_component_costs_no_request(shop: Mesh, steady: Steady, no_retries: None, component: str) -> None:
     before = getattr(shop.status(), component)
     with steady.window(f"kill -9 {component}") as window:
         kill(before.pid)
@@ -136,7 +141,7 @@ def test_a_killed_component_costs_no_request(shop: Mesh, steady: Steady, compone
 
 
 @pytest.mark.parametrize("component", ["xds_server", "certmgr", "openbao"])
-def test_a_hung_component_costs_no_request(shop: Mesh, steady: Steady, component: str) -> None:
+def test_a_hung_component_costs_no_request(shop: Mesh, steady: Steady, no_retries: None, component: str) -> None:
     """Stopped, and not dead: its sockets take connections and answer nothing."""
     pid = getattr(shop.status(), component).pid
     with steady.window(f"SIGSTOP {component}") as window:
@@ -147,7 +152,7 @@ def test_a_hung_component_costs_no_request(shop: Mesh, steady: Steady, component
     nothing_lost(window)
 
 
-def test_three_rotations_of_everything_cost_no_request(shop: Mesh, steady: Steady) -> None:
+def test_three_rotations_of_everything_cost_no_request(shop: Mesh, steady: Steady, no_retries: None) -> None:
     with steady.window("three rotations of every certificate") as window:
         for _ in range(3):
             assert legation("certs", "rotate", "--all", "--state", str(shop.state)).returncode == 0
@@ -268,7 +273,7 @@ def test_ports_change(shop: Mesh, steady: Steady) -> None:
     nothing_lost(window)
 
 
-def test_a_certificate_rotates(shop: Mesh, steady: Steady) -> None:
+def test_a_certificate_rotates(shop: Mesh, steady: Steady, no_retries: None) -> None:
     before = {i: s.certificate_serial for i, s in shop.instances("orders").items()}
     with steady.window("orders' certificate is renewed") as window:
         transport = httpx.HTTPTransport(uds=str(shop.run / "certmgr.sock"), verify=PLAIN)
