@@ -62,7 +62,7 @@ def retries() -> None:
 
 @pytest.fixture
 def no_retries() -> None:
-    """Mark a fault that no request passes by: run where no retry could hide a loss, and not again with them."""
+    """Mark what may lose nothing even without retries: run where none could hide a loss, and not again with them."""
 
 
 def without_retries(text: str) -> str:
@@ -206,7 +206,9 @@ def test_a_gateway_is_killed(shop: Mesh, steady: Steady, kind: str) -> None:
 
 
 @pytest.mark.parametrize("service", ["web", "orders", "gateway"])
-def test_an_instance_that_is_asked_to_end_has_a_successor_first(shop: Mesh, steady: Steady, service: str) -> None:
+def test_an_instance_that_is_asked_to_end_has_a_successor_first(
+    shop: Mesh, steady: Steady, no_retries: None, service: str
+) -> None:
     victim = one(shop, service)
     with steady.window(f"SIGTERM to the legation run of {victim.id}") as window:
         kill(victim.pids.run, signal.SIGTERM)
@@ -217,7 +219,7 @@ def test_an_instance_that_is_asked_to_end_has_a_successor_first(shop: Mesh, stea
     )
 
 
-def test_an_only_instance_is_replaced_when_its_workload_changes(shop: Mesh, steady: Steady) -> None:
+def test_an_only_instance_is_replaced_when_its_workload_changes(shop: Mesh, steady: Steady, no_retries: None) -> None:
     before = shop.first("web")
     text = shop.file.read_text()
     with steady.window("another environment for the only web") as window:
@@ -229,7 +231,9 @@ def test_an_only_instance_is_replaced_when_its_workload_changes(shop: Mesh, stea
     nothing_lost(window)
 
 
-def test_a_successor_that_never_gets_healthy_leaves_the_old_one_serving(shop: Mesh, steady: Steady) -> None:
+def test_a_successor_that_never_gets_healthy_leaves_the_old_one_serving(
+    shop: Mesh, steady: Steady, no_retries: None
+) -> None:
     before, text = shop.first("web"), shop.file.read_text()
     broken = text.replace("command: [node, web/server.js]", "command: [node, -e, 'throw new Error(`no such luck`)']")
     with steady.window("a web that cannot start") as window:
@@ -244,7 +248,7 @@ def test_a_successor_that_never_gets_healthy_leaves_the_old_one_serving(shop: Me
     assert set(shop.instances("web")) == {before.id}, "it was never touched"
 
 
-def test_a_service_changes_its_version(shop: Mesh, steady: Steady) -> None:
+def test_a_service_changes_its_version(shop: Mesh, steady: Steady, no_retries: None) -> None:
     text = shop.file.read_text()
     with steady.window("web becomes v2") as window:
         shop.write(text.replace("{service: web,", "{service: web, version: v2,"))
@@ -255,13 +259,13 @@ def test_a_service_changes_its_version(shop: Mesh, steady: Steady) -> None:
     nothing_lost(window)
 
 
-def test_a_service_is_added_exposed_and_deleted(shop: Mesh, steady: Steady) -> None:
+def test_a_service_is_added_exposed_and_deleted(shop: Mesh, steady: Steady, no_retries: None) -> None:
     with steady.window("a service comes and goes, on a port of the gateways") as window, echo_in(shop) as echo:
         assert answers(echo.url)
     nothing_lost(window)
 
 
-def test_ports_change(shop: Mesh, steady: Steady) -> None:
+def test_ports_change(shop: Mesh, steady: Steady, no_retries: None) -> None:
     text = shop.file.read_text()
     with steady.window("other ports of orders and payments") as window:
         shop.write(
