@@ -11,33 +11,24 @@ from envoy.extensions.filters.http.health_check.v3.health_check_pb2 import Healt
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.http_pb2 import CodecClientType
-from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+from google.protobuf.wrappers_pb2 import BoolValue
 
 from legation.mesh.model.active_health_check import ActiveHealthCheck
-from xds_server.compile.pack import duration, pack
+from xds_server.compile.health_check import paced
+from xds_server.compile.pack import pack
 
 PATH = "/.well-known/legation/reachable"
 """Asked of a proxy and never of its app."""
 
 
 def asking(name: str, asked: ActiveHealthCheck | None) -> Sequence[HealthCheck]:
-    """Return the checks of a service's clusters. The `no_traffic` intervals are 60 s by default."""
+    """Return the checks of a service's clusters."""
     if asked is None:
         return ()
-    interval = duration(asked.interval)
-    return (
-        HealthCheck(
-            timeout=duration(asked.timeout),
-            interval=interval,
-            no_traffic_interval=interval,
-            no_traffic_healthy_interval=interval,
-            unhealthy_threshold=UInt32Value(value=asked.unhealthy_threshold),
-            healthy_threshold=UInt32Value(value=asked.healthy_threshold),
-            http_health_check=HealthCheck.HttpHealthCheck(
-                host=name, path=PATH, codec_client_type=CodecClientType.HTTP2
-            ),
-        ),
-    )
+    check = paced(asked)
+    http = HealthCheck.HttpHealthCheck(host=name, path=PATH, codec_client_type=CodecClientType.HTTP2)
+    check.http_health_check.CopyFrom(http)
+    return (check,)
 
 
 def answering(asked: ActiveHealthCheck | None) -> Sequence[HttpFilter]:

@@ -24,7 +24,7 @@ from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from xds_server.compile import tls
 from xds_server.compile.address import is_ip, one_host, pipe, tcp
-from xds_server.compile.cluster import CONNECT_TIMEOUT, HTTP_OPTIONS, ads, keepalive
+from xds_server.compile.cluster import CONNECT_TIMEOUT, HTTP_OPTIONS, ads, http2
 from xds_server.compile.grpc_service import grpc_service
 from xds_server.compile.metrics import metrics_listener, stats_config
 from xds_server.compile.pack import duration, pack
@@ -148,8 +148,7 @@ def _static(name: str, address: Address) -> Cluster:
 
 
 def _with_http2(cluster: Cluster, common: CommonOptions | None = None) -> Cluster:
-    http2 = HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=keepalive())
-    options = pack(HttpProtocolOptions(explicit_http_config=http2, common_http_protocol_options=common))
+    options = pack(HttpProtocolOptions(explicit_http_config=http2(), common_http_protocol_options=common))
     cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(options)
     return cluster
 

@@ -85,6 +85,11 @@ def keepalive() -> Http2ProtocolOptions:
     return Http2ProtocolOptions(connection_keepalive=KeepaliveSettings(interval=interval, timeout=timeout))
 
 
+def http2() -> HttpProtocolOptions.ExplicitHttpConfig:
+    """Return a cluster's choice of that, whatever the other end would offer."""
+    return HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=keepalive())
+
+
 def ads() -> ConfigSource:
     """Return the source of everything that comes over the one aggregated stream."""
     return ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
@@ -98,7 +103,7 @@ def _peer_options(asked: Connections, life: timedelta) -> HttpProtocolOptions:
         common.max_requests_per_connection.CopyFrom(UInt32Value(value=asked.max_requests_per_connection))
     return HttpProtocolOptions(
         common_http_protocol_options=common,
-        explicit_http_config=HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=keepalive()),
+        explicit_http_config=http2(),
     )
 
 

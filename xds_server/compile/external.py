@@ -13,7 +13,7 @@ from legation.mesh.model.connections import Connections
 from legation.mesh.model.external import External
 from legation.mesh.model.retry import RetryPolicy
 from legation.mesh.model.tracing import Tracing
-from xds_server.compile.cluster import HTTP_OPTIONS, keepalive
+from xds_server.compile.cluster import HTTP_OPTIONS, http2
 from xds_server.compile.listener import Chain
 from xds_server.compile.outbound import outbound_chain
 from xds_server.compile.outside import outside_cluster, verified
@@ -59,5 +59,5 @@ def external_chain(name: str, asked: External, service: str, tracing: Tracing | 
 def _options(asked: External) -> HttpProtocolOptions:
     config = HttpProtocolOptions.ExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions())
     if asked.protocol == "http2":
-        config = HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=keepalive())
+        config = http2()
     return HttpProtocolOptions(explicit_http_config=config)

@@ -10,6 +10,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
+from legation.mesh.model.active_health_check import ActiveHealthCheck
 from legation.mesh.model.health_check import HealthCheck as Check
 from legation.mesh.model.service import Service
 from xds_server.compile.address import tcp
@@ -32,19 +33,24 @@ def specifier(node: InstanceSpec, service: Service | None) -> HealthCheckSpecifi
     return HealthCheckSpecifier(cluster_health_checks=[checks], interval=reports)
 
 
-def _check(name: str, service: Service, check: Check) -> HealthCheck:
-    """Return the check. The `no_traffic` intervals are 60 s by default, and HDS's clusters never have traffic."""
+def paced(check: Check | ActiveHealthCheck) -> HealthCheck:
+    """Return when a check asks and what it makes of answers. The `no_traffic` intervals are 60 s by default."""
     interval = duration(check.interval)
-    proto = HealthCheck(
+    return HealthCheck(
         timeout=duration(check.timeout),
         interval=interval,
         no_traffic_interval=interval,
         no_traffic_healthy_interval=interval,
         unhealthy_threshold=UInt32Value(value=check.unhealthy_threshold),
         healthy_threshold=UInt32Value(value=check.healthy_threshold),
-        # A kept connection would race the app's own idle timeout, and a race is no illness.
-        reuse_connection=BoolValue(value=False),
     )
+
+
+def _check(name: str, service: Service, check: Check) -> HealthCheck:
+    """Return the check of an app; HDS's clusters never have traffic."""
+    proto = paced(check)
+    # A kept connection would race the app's own idle timeout, and a race is no illness.
+    proto.reuse_connection.CopyFrom(BoolValue(value=False))
     if service.protocol == "tcp":
         proto.tcp_health_check.CopyFrom(HealthCheck.TcpHealthCheck())
     elif check.path is None:

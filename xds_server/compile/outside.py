@@ -5,7 +5,6 @@ from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     CertificateValidationContext,
     SubjectAltNameMatcher,
-    TlsParameters,
 )
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, UpstreamTlsContext
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
@@ -15,7 +14,7 @@ from xds_server.compile.address import is_ip, one_host, tcp
 from xds_server.compile.circuit_breaker import thresholds
 from xds_server.compile.cluster import CONNECT_TIMEOUT
 from xds_server.compile.pack import duration, pack
-from xds_server.compile.tls import TRANSPORT_SOCKET
+from xds_server.compile.tls import TRANSPORT_SOCKET, tls_1_2
 
 SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian and its children keep the CAs that the machine trusts."""
@@ -46,10 +45,7 @@ def verified(host: str, ca: str | None = None, alpn: tuple[str, ...] = ()) -> Tr
         match_typed_subject_alt_names=[SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=host))],
     )
     common = CommonTlsContext(
-        tls_params=TlsParameters(
-            tls_minimum_protocol_version=TlsParameters.TlsProtocol.TLSv1_2,
-            tls_maximum_protocol_version=TlsParameters.TlsProtocol.TLSv1_3,
-        ),
+        tls_params=tls_1_2(),
         alpn_protocols=alpn,
         validation_context=context,
     )

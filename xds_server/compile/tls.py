@@ -78,11 +78,7 @@ def edge(secret: str, alpn: Sequence[str]) -> TransportSocket:
     Its certificate may be missing as others are not: after a while the listener opens without it.
     """
     context = CommonTlsContext(
-        tls_params=TlsParameters(
-            tls_minimum_protocol_version=TlsParameters.TlsProtocol.TLSv1_2,
-            tls_maximum_protocol_version=TlsParameters.TlsProtocol.TLSv1_3,
-            cipher_suites=_TLS_1_2_CIPHERS,
-        ),
+        tls_params=tls_1_2(_TLS_1_2_CIPHERS),
         alpn_protocols=alpn,
         tls_certificate_sds_secret_configs=[_secret(secret, _EDGE_WAIT)],
     )
@@ -118,6 +114,15 @@ def _expecting(spiffe_ids: Iterable[str]) -> CommonTlsContext.CombinedCertificat
 
 def _socket(context: Message) -> TransportSocket:
     return TransportSocket(name=TRANSPORT_SOCKET, typed_config=pack(context))
+
+
+def tls_1_2(ciphers: Sequence[str] = ()) -> TlsParameters:
+    """Allow TLS 1.2 and 1.3, for peers that are not of the mesh; `ciphers` of 1.2, Envoy's own where none are given."""
+    return TlsParameters(
+        tls_minimum_protocol_version=TlsParameters.TlsProtocol.TLSv1_2,
+        tls_maximum_protocol_version=TlsParameters.TlsProtocol.TLSv1_3,
+        cipher_suites=ciphers,
+    )
 
 
 def _tls_1_3() -> TlsParameters:

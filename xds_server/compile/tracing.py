@@ -39,7 +39,7 @@ from legation.mesh.model.circuit_breaker import CircuitBreaker
 from legation.mesh.model.service import Protocol
 from legation.mesh.model.tracing import RouteTracing, Tracing
 from xds_server.compile.circuit_breaker import thresholds
-from xds_server.compile.cluster import HTTP_OPTIONS, keepalive
+from xds_server.compile.cluster import HTTP_OPTIONS, http2
 from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import duration, pack
 
@@ -120,8 +120,7 @@ def receiver(tracing: Tracing) -> Cluster:
     # a receiver that hangs may hold up no more than this of a proxy's memory
     cluster.circuit_breakers.CopyFrom(thresholds(_BATCHES))
     cluster.alt_stat_name = names.own_stat_name("traces")
-    config = HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=keepalive())
-    options = HttpProtocolOptions(explicit_http_config=config)
+    options = HttpProtocolOptions(explicit_http_config=http2())
     cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(pack(options))
     return cluster
 
