@@ -13,7 +13,7 @@ GOLDEN = Path(__file__).parent / "golden"
 FAULTS = "tests/real/test_faults.py"
 """The tests under a steady load, which run one after the other: what runs beside them yields to them."""
 MESH = "tests/real/"
-"""The others that share one running mesh."""
+"""All that need a whole mesh."""
 YIELDING = 5
 """The niceness of what runs beside the tests under load."""
 
@@ -34,18 +34,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: (not item.nodeid.startswith(FAULTS), item.nodeid.startswith(MESH)))
+        items.sort(key=lambda item: (not item.nodeid.startswith(FAULTS), not item.nodeid.startswith(MESH)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the tests of a file together, and those that share a running mesh."""
+    """Keep the tests of a file together, and those of a whole mesh: one core runs these, the other all else."""
     from xdist.scheduler import LoadFileScheduling
 
     class ByMesh(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
-            shared = nodeid.startswith(MESH) and not nodeid.startswith(FAULTS)
-            return MESH if shared else str(super()._split_scope(nodeid))
+            return MESH if nodeid.startswith(MESH) else str(super()._split_scope(nodeid))
 
     config.option.loadscopereorder = False
     return ByMesh(config, log)

@@ -7,7 +7,7 @@ import structlog
 
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.source import SourcedMesh
-from legation.runtime.clock import Clock
+from legation.runtime.clock import SteadyClock
 from legation.runtime.control.messages import (
     ApplyResult,
     Instance,
@@ -42,7 +42,7 @@ _PATIENCE = 1.0
 class ControlPlane:
     """One mesh's control plane: applies, publishes and persists. All methods run on one event loop."""
 
-    def __init__(self, store: Store, clock: Clock, metrics: Metrics, prover: Prover | None = None) -> None:
+    def __init__(self, store: Store, clock: SteadyClock, metrics: Metrics, prover: Prover | None = None) -> None:
         """Start with nothing; `restore` takes what the store knows. Without a prover meshes are applied as compiled."""
         self._clock, self.metrics = clock, metrics
         self.registry = Registry()
@@ -67,7 +67,7 @@ class ControlPlane:
 
     def restore(self) -> None:
         """Take the mesh and the instances of our last life."""
-        self._persister.restore(self._clock.now())
+        self._persister.restore(self._clock.elapsed())
         self.publisher.revoked = self._store.revoked()
         self.applier.restore()
         self.publish_instances()
@@ -181,7 +181,7 @@ class ControlPlane:
         if node is not None:
             if self.publisher.compiler is not None and not self.publisher.fleet.of_instance(node.id):
                 self.publisher.compiler.forget(node.id)
-            self._follow(self.registry.disconnected(node.id, key, self._clock.now()))
+            self._follow(self.registry.disconnected(node.id, key, self._clock.elapsed()))
         return node
 
     def health_specifier(self, node: InstanceSpec) -> Latest[bytes]:
@@ -208,7 +208,7 @@ class ControlPlane:
     async def tick(self) -> None:
         """Withdraw the instances whose grace is over."""
         before = set(self.registry.entries)
-        services = self.registry.tick(self._clock.now())
+        services = self.registry.tick(self._clock.elapsed())
         if gone := before - set(self.registry.entries):
             log.info("instances withdrawn, their sidecars are gone", instances=sorted(gone))
             self._forget(gone)
@@ -250,7 +250,7 @@ class ControlPlane:
     def next_tick(self) -> float | None:
         """Return the seconds until `tick` is due; None: not before a change."""
         due = self.registry.next_wake()
-        return None if due is None else max(0.0, due - self._clock.now())
+        return None if due is None else max(0.0, due - self._clock.elapsed())
 
     def _adopt(self, mesh: SourcedMesh, compiler: Compiler) -> None:
         if self.mesh is not None and self.mesh.mesh.trust_domain != mesh.mesh.trust_domain:

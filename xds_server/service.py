@@ -6,7 +6,7 @@ from functools import partial
 
 import structlog
 
-from legation.runtime.clock import Clock, WallClock
+from legation.runtime.clock import SteadyClock, WallClock
 from legation.runtime.control import remote
 from legation.runtime.control import server as wire
 from legation.runtime.identity import Identity, follow
@@ -30,7 +30,7 @@ _AGE_PER_LIFE = 0.5
 """A connection keeps the identity that it began with: it lives half of a certificate's life."""
 
 
-async def run(settings: Settings, clock: Clock | None = None) -> None:
+async def run(settings: Settings, clock: SteadyClock | None = None) -> None:
     """Serve until cancelled. The control API is up at once; ADS as soon as there is an identity."""
     store = SqliteStore(settings.database)
     metrics = Metrics(metrics_registry())

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from legation.cli.find import read_mesh, running
-from legation.cli.output import Format
+from legation.cli.output import Format, seconds
 from legation.mesh.model.mesh import Mesh
 
 File = Annotated[Path | None, typer.Option("-f", "--file", help="the mesh file; without it ./mesh.yaml")]
@@ -132,7 +132,10 @@ def certs_revoke(
     shut_out: Annotated[
         bool, typer.Option("--shut-out", help="issue no new certificate in its place, until certs rotate")
     ] = False,
-    wait: Annotated[float, typer.Option("--wait", help="seconds to wait until this host's proxies know")] = 5,
+    wait: Annotated[
+        float,
+        typer.Option("--wait", parser=seconds, metavar="SECONDS", help="how long to wait for this host's proxies"),
+    ] = 5,
     file: MeshFile = None,
     state: StateOption = None,
     output: Output = Format.TABLE,

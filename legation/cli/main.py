@@ -10,7 +10,7 @@ import typer
 
 from legation.cli.certs_commands import certs
 from legation.cli.find import read_mesh, running, state_of, status_or_leave
-from legation.cli.output import Exit, Format, console, fail, write
+from legation.cli.output import Exit, Format, console, fail, seconds, write
 from legation.mesh import names
 from legation.mesh.types import NAME_PATTERN
 
@@ -37,7 +37,12 @@ def up(
     detach: Annotated[bool, typer.Option("-d", "--detach", help="go on behind, and return")] = False,
     wait: Annotated[
         float | None,
-        typer.Option("--wait", help="with -d: seconds to wait until a request has passed through every service"),
+        typer.Option(
+            "--wait",
+            parser=seconds,
+            metavar="SECONDS",
+            help="with -d: how long to wait until a request has passed through every service",
+        ),
     ] = None,
     gateway_port: Annotated[
         int | None, typer.Option("--gateway-port", min=0, max=65535, help="in place of expose.port; 0: any free one")
@@ -58,7 +63,9 @@ def up(
 def down(
     file: MeshFile = None,
     state: StateOption = None,
-    wait: Annotated[float, typer.Option("--wait", help="seconds to wait for its end")] = 90,
+    wait: Annotated[
+        float, typer.Option("--wait", parser=seconds, metavar="SECONDS", help="how long to wait for its end")
+    ] = 90,
 ) -> None:
     """End a mesh that runs on this host; leaves no process of it."""
     from legation.cli import down as work  # noqa: PLC0415

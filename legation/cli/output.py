@@ -50,3 +50,14 @@ def write(message: Message, form: Format) -> None:
     yaml.default_flow_style = False
     yaml.dump(data, text)
     sys.stdout.write(text.getvalue())
+
+
+def seconds(text: str) -> float:
+    """Return how long to wait, as the command line says it: inf is without a limit, nan is nothing."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:
+        raise typer.BadParameter(f"{text!r}: seconds, a number from 0 on")
+    return value

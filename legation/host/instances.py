@@ -20,6 +20,7 @@ from legation.runtime.state import StateFolder
 from legation.runtime.supervisor import Program, Supervisor
 from legation.runtime.tasks import spawn
 from legation.sidecar import report
+from legation.sidecar.environment import handed_to_app
 from legation.sidecar.run import EXIT_REJECTED
 
 log = structlog.get_logger()
@@ -118,7 +119,7 @@ class Instances:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / "state.json").unlink(missing_ok=True)
         argv = run_command(self._state, host, spec, instance, self._last_slot, self._folder)
-        env = {**self._environ, **dict(spec.env)}
+        env = {**self._environ, **handed_to_app(dict(spec.env))}
         program = Program(instance, lambda: argv, folder / "run.log", env=env, final=frozenset({EXIT_REJECTED}))
         slot = Slot(spec, self._last_slot, Supervisor(program, changed), action.instead_of)
         self.slots[instance] = slot

@@ -1,11 +1,13 @@
 """The mesh as a person sees it: one table, worst news below it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from io import StringIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -13,18 +15,39 @@ from legation.runtime.control.messages import ComponentStatus, HostStatus, Insta
 
 _TITLES = {"openbao": "OpenBao"}
 _STYLES = {True: "green", False: "yellow"}
+_COLUMNS = ("SERVICE", "INSTANCE", "STATE", "CONFIG", "CERTIFICATE", "REQUESTS", "ADDRESS")
+_LEFT_OUT_FIRST = ("ADDRESS", "REQUESTS", "SERVICE", "CERTIFICATE", "CONFIG")
+_UNBOUND = 10_000
 
 
 def picture(status: HostStatus, now: datetime) -> RenderableType:
     """Return a mesh's picture at a time (UTC)."""
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
-    for column in ("SERVICE", "INSTANCE", "STATE", "CONFIG", "CERTIFICATE", "REQUESTS", "ADDRESS"):
-        table.add_column(column, no_wrap=True)
-    for row in _rows(status, now):
-        table.add_row(*row)
+    rows = tuple(_rows(status, now))
     title = Text.assemble((status.mesh, "bold"), "   ", status.gateway or "no service is exposed")
-    shown = (Text(), table) if table.row_count else ()
+    shown = (Text(), _Instances(rows)) if rows else ()
     return Group(title, _components(status), *shown, *_problems(status))
+
+
+@dataclass(frozen=True, slots=True)
+class _Instances:
+    """A row an instance, with as many columns as there is room for: what is left out is whole, not cut."""
+
+    rows: tuple[tuple[str | Text, ...], ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unbound = options.update(max_width=_UNBOUND)
+        tables = [self._table(_LEFT_OUT_FIRST[:left_out]) for left_out in range(len(_LEFT_OUT_FIRST) + 1)]
+        fitting = (t for t in tables if Measurement.get(console, unbound, t).maximum <= options.max_width)
+        yield next(fitting, tables[-1])
+
+    def _table(self, without: Sequence[str]) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
+        shown = [number for number, column in enumerate(_COLUMNS) if column not in without]
+        for number in shown:
+            table.add_column(_COLUMNS[number], no_wrap=True)
+        for row in self.rows:
+            table.add_row(*(row[number] for number in shown))
+        return table
 
 
 def _components(status: HostStatus) -> Text:

@@ -12,9 +12,21 @@ class Clock(Protocol):
         ...
 
 
+class SteadyClock(Clock, Protocol):
+    """A clock that also measures how long something lasts, whatever is done to the machine's time."""
+
+    def elapsed(self) -> float:
+        """Return seconds of a clock that nobody sets, and that stands still while the host is suspended."""
+        ...
+
+
 class WallClock:
     """The machine's clock."""
 
     def now(self) -> float:
         """Return wall-clock seconds since the epoch."""
         return time.time()
+
+    def elapsed(self) -> float:
+        """Return seconds of a clock that nobody sets, and that stands still while the host is suspended."""
+        return time.monotonic()

@@ -5,10 +5,19 @@ from collections.abc import Mapping
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 
+_OF_THE_APP = "LEGATION_APP_ENV_"
+"""Before the name of a variable that is the app's alone: a PYTHONPATH or LD_PRELOAD of its may break others."""
+
+
+def handed_to_app(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return variables as `legation run` is to be given those that it hands to the app, and to nobody else."""
+    return {f"{_OF_THE_APP}{name}": value for name, value in variables.items()}
+
 
 def app_environment(inherited: Mapping[str, str], spec: InstanceSpec) -> dict[str, str]:
     """Return the app's environment: `HOST`, `PORT`, and `X_URL`, `X_HOST`, `X_PORT` for each called service X."""
-    environment = dict(inherited)
+    own = {name.removeprefix(_OF_THE_APP): v for name, v in inherited.items() if name.startswith(_OF_THE_APP)}
+    environment = _without_the_apps(inherited) | own
     environment |= {"HOST": spec.app_address, "PORT": str(spec.app_port)}
     environment |= {"INSTANCE": spec.id, "VERSION": spec.version}
     for service, port in spec.outbound_ports.items():
@@ -23,4 +32,8 @@ def envoy_environment(inherited: Mapping[str, str], spec: InstanceSpec) -> dict[
     """Return Envoy's environment: who it is, for its spans (OpenTelemetry, "Resource semantic conventions")."""
     attributes = {"service.instance.id": spec.id, "service.version": spec.version}
     said = ",".join(f"{name}={value}" for name, value in attributes.items())
-    return {**inherited, "OTEL_RESOURCE_ATTRIBUTES": said}
+    return {**_without_the_apps(inherited), "OTEL_RESOURCE_ATTRIBUTES": said}
+
+
+def _without_the_apps(inherited: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in inherited.items() if not name.startswith(_OF_THE_APP)}

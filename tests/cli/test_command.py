@@ -42,6 +42,8 @@ def test_all_faults_are_said_at_once_and_end_with_3(tmp_path: Path) -> None:
         (("up", "-f", "none.yaml"), 2, "name a mesh file with -f FILE"),
         (("status",), 4, "no mesh runs here: start one with legation up -f mesh.yaml"),
         (("down",), 0, "no mesh runs here"),
+        (("down", "--wait", "nan"), 2, "'nan': seconds, a number from 0 on"),
+        (("up", "--wait", "soon"), 2, "'soon': seconds, a number from 0 on"),
         (("run", "--service", "web", "--", "true"), 4, "no mesh runs here"),
         (("run", "--service", "../web"), 2, "lower-case letters, digits and dashes"),
         (("nonsense",), 2, "No such command"),

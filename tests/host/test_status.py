@@ -34,8 +34,8 @@ def with_web(**changes: object) -> HostStatus:
     return replace(STATUS, services=(ServiceStatus(name="web", instances=(replace(WEB, **changes),)),))
 
 
-def drawn(status: HostStatus) -> str:
-    console = Console(width=160, file=io.StringIO())
+def drawn(status: HostStatus, width: int = 160) -> str:
+    console = Console(width=width, file=io.StringIO())
     console.print(picture(status, NOW))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -239,6 +239,19 @@ def test_the_picture_says_all_states_of_an_instance() -> None:
     bare = drawn(with_web(certificate_expires=None, requests=None, synced=False))
     assert [word for word in bare.splitlines()[-1].split() if word == "-"] == ["-", "-", "-"]
     assert "gateway-0" in drawn(replace(STATUS, gateways=(replace(WEB, id="legation-gateway-0"),)))
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (100, "SERVICE INSTANCE STATE CONFIG CERTIFICATE REQUESTS ADDRESS"),
+        (80, "SERVICE INSTANCE STATE CONFIG CERTIFICATE REQUESTS"),
+        (40, "INSTANCE STATE CONFIG"),
+    ],
+)
+def test_a_narrow_terminal_loses_whole_columns_and_the_state_last(width: int, columns: str) -> None:
+    head = next(line for line in drawn(STATUS, width).splitlines() if "INSTANCE" in line)
+    assert head.split() == columns.split()
 
 
 def test_the_svg_names_no_font_from_elsewhere() -> None:

@@ -1,7 +1,7 @@
 """What a sidecar says of its instance."""
 
 from legation.mesh.instance import InstanceSpec
-from legation.sidecar.environment import app_environment
+from legation.sidecar.environment import app_environment, envoy_environment, handed_to_app
 from legation.sidecar.phase import Phase
 
 
@@ -45,3 +45,11 @@ def test_the_app_learns_where_to_listen_and_whom_to_call() -> None:
         "ORDER_BOOK_HOST": "127.64.1.1",
         "ORDER_BOOK_PORT": "15100",
     }
+
+
+def test_what_the_mesh_file_gives_the_app_reaches_nobody_else() -> None:
+    given = {"PATH": "/bin"} | handed_to_app({"LD_PRELOAD": "own.so", "PATH": "/own"})
+    spec = InstanceSpec("web-v1-0", "web", "v1", "1", "127.64.1.1", app_port=20001)
+    assert {"LD_PRELOAD": "own.so", "PATH": "/own"}.items() <= app_environment(given, spec).items()
+    assert "LD_PRELOAD" not in given
+    assert envoy_environment(given, spec).keys() == {"PATH", "OTEL_RESOURCE_ATTRIBUTES"}

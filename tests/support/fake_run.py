@@ -38,7 +38,7 @@ def say(verb: str) -> int:
 
 
 async def main() -> None:
-    mode = os.environ.get("FAKE", "")
+    mode = os.environ.get("LEGATION_APP_ENV_FAKE", "")  # the app, which we are too, gets it as FAKE
     if mode == "crash":
         sys.exit("Error: no luck")
     stop = asyncio.Event()

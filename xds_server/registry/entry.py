@@ -11,7 +11,7 @@ from xds_server.endpoint import Endpoint
 class Entry:
     """An instance, what its sidecar said of it, and which of its streams are up.
 
-    `lost_at` is when its last stream ended (seconds since the epoch), None while one is up;
+    `lost_at` is when its last stream ended (seconds of a clock that nobody sets), None while one is up;
     `grace` is how long after that it stays; `overdue` says that it is over, and that the instance stays
     only because its version has no other.
     """

@@ -128,7 +128,7 @@ class Registry:
         return changed
 
     def next_wake(self) -> float | None:
-        """Return when to tick next: seconds since the epoch, or None."""
+        """Return when to tick next, on the clock that ends of streams are told by, or None."""
         return min((deadline for _, deadline in self._deadlines()), default=None)
 
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:
