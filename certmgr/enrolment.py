@@ -10,12 +10,14 @@ from certmgr.core.bundle import Damaged
 from certmgr.core.plan import IdentitySpec
 from certmgr.embedded import Embedded
 from certmgr.issue.auth import Intercepted
+from certmgr.issue.edge import EdgeEnroller
 from certmgr.issue.issuer import IssueError
 from certmgr.issue.login import Login
 from certmgr.issue.setup import Authority, CannotSetUp, Enroller, root_of
 from certmgr.issue.vault import Token, Vault, VaultError
 from certmgr.metrics import Metrics
 from certmgr.store import Store
+from legation.mesh.names import EDGE
 from legation.runtime.clock import Clock
 from legation.runtime.tasks import jittered
 
@@ -44,10 +46,11 @@ class Enrolment:
         metrics: Metrics,
         login: Login | None,
         embedded: Embedded | None = None,
+        edge: EdgeEnroller | None = None,
     ) -> None:
         """Prepare; an embedded OpenBao is set up first, once."""
         self._vault, self._store, self._clock, self._metrics = vault, store, clock, metrics
-        self._login, self._embedded = login, embedded
+        self._login, self._embedded, self._edge = login, embedded, edge
         self._asked = asyncio.Event()
         self._refused: set[str] = set()
         self._delivered: dict[str, float] = {}
@@ -134,9 +137,19 @@ class Enrolment:
             return changes
         names = [identity.name for identity in desired]
         missing = [name for name in names if name in self._refused or self._store.credentials(name) is None]
-        left = [name for name in self._store.enrolled() if name not in names]
+        left = [name for name in self._store.enrolled() if name not in (*names, EDGE)]
         if missing or left:
             changes += self._login.call(lambda token: self._change(token, missing, left))
+        return changes + self._for_the_edge(self._login, authority.hosts)
+
+    def _for_the_edge(self, login: Login, hosts: tuple[str, ...]) -> list[str]:
+        """See to who has the gateway's certificates signed: last, as no identity waits for it."""
+        edge, refused = self._edge, EDGE in self._refused
+        if edge is None or not edge.pending(hosts, refused):
+            return []
+        changes = login.call(lambda token: edge.enrol(token, hosts, refused))
+        self._refused.discard(EDGE)
+        self._delivered[EDGE] = self._clock.now()
         return changes
 
     def _change(self, token: Token, missing: Sequence[str], left: Sequence[str]) -> list[str]:

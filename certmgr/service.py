@@ -9,11 +9,14 @@ import structlog
 
 from certmgr.agent import Agent
 from certmgr.control import metrics_route, routes
+from certmgr.core.edge import edge_hosts
 from certmgr.core.plan import AWAY_TTL, IdentitySpec, plan
 from certmgr.desk import Desk
+from certmgr.edge import IssuedSites
 from certmgr.embedded import Embedded
 from certmgr.enrolment import Enrolment
 from certmgr.issue.auth import enter
+from certmgr.issue.edge import EdgeEnroller, EdgeIssuer
 from certmgr.issue.issuer import Issuer
 from certmgr.issue.login import Login
 from certmgr.issue.setup import Authority
@@ -49,11 +52,12 @@ async def run(settings: Settings, clock: Clock) -> None:
         await service.listen(stack)
         async with asyncio.TaskGroup() as group:
             spawn(group, "agent", service.agent.run())
-            spawn(group, "enrolment", service.enrolment.run(service.agent.recovered))
+            spawn(group, "enrolment", service.enrolment.run(service.recovered))
             spawn(group, "vault", service.watch_vault())
             spawn(group, "revocation", service.revocation.run())
             spawn(group, "mesh", service.follow())
             spawn(group, "sites", service.sites.run())
+            spawn(group, "issued sites", service.issued.run(service.sites.tell, service.revocation.revoked))
 
 
 class _Service:
@@ -73,7 +77,9 @@ class _Service:
         login = self._login(clock)
         self.ledger = Ledger(self._folder.certmgr / "ledger.jsonl")
         self._say_broken(self.ledger.open(clock.now()))
-        self.enrolment = Enrolment(self._vault, self._store, clock, self._metrics, login, embedded)
+        free = embedded is not None
+        edge = EdgeEnroller(self._vault, self._store, free=free)
+        self.enrolment = Enrolment(self._vault, self._store, clock, self._metrics, login, embedded, edge)
         self.agent = Agent(
             Issuer(self._vault, self._store, clock, lambda: self.enrolment.problem, self.ledger.add),
             self._store,
@@ -84,7 +90,16 @@ class _Service:
             retry_limit=settings.retry_limit,
             rate=settings.issues_per_second,
         )
-        self.sites = Sites(self._store, self._metrics, self.agent.show_sites)
+        edge_issuer = EdgeIssuer(self._vault, self._store, clock, self.ledger.add, free=free)
+        self.issued = IssuedSites(
+            edge_issuer.issue,
+            self._store,
+            self._metrics,
+            clock,
+            self._not_enrolled,
+            retry_limit=settings.retry_limit,
+        )
+        self.sites = Sites(self._store, self._metrics, self.agent.show_sites, self.issued)
         self.revocation = Revocation(
             self._vault,
             login,
@@ -147,14 +162,21 @@ class _Service:
                 self._state = state
                 if state == "ok":
                     self.enrolment.trigger()
-                    self.agent.recovered()
+                    self.recovered()
             await pause(_LOOK_AGAIN[state] * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+
+    def recovered(self) -> None:
+        """Try again soon what has failed: Vault is back, or now knows us."""
+        self.agent.recovered()
+        self.issued.recovered()
 
     def _take(self, mesh: Mesh, folder: Path) -> None:
         desired = plan(mesh, self._settings.chosen, self._away)
-        if any(identity.name == names.GATEWAY for identity in desired):
+        has_gateway = any(identity.name == names.GATEWAY for identity in desired)
+        hosts = edge_hosts(mesh) if has_gateway else ()
+        self.enrolment.want(Authority(mesh.mesh, mesh.trust_domain, dev=True, hosts=hosts), desired)
+        if has_gateway:
             self.sites.want(mesh, folder)
-        self.enrolment.want(Authority(mesh.mesh, mesh.trust_domain, dev=True), desired)
         self.agent.want(desired)
 
     def _take_own(self) -> None:

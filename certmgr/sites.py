@@ -1,4 +1,4 @@
-"""The certificates that the operator keeps in files for the gateway: read again when they change, and shown.
+"""The certificates that the gateway shows to its clients. Those in the operator's files are read when they change.
 
 Files that cannot be used change nothing: what was read before stays on show, on disk too, and it is said.
 """
@@ -11,10 +11,11 @@ from pathlib import Path
 import structlog
 
 from certmgr.core.bundle import Damaged
+from certmgr.core.edge import edge_plan
+from certmgr.edge import IssuedSites
 from certmgr.metrics import Metrics
 from certmgr.store import Store
-from legation.mesh.edge_files import KeyPair, Unusable, edge_services, key_pair
-from legation.mesh.model.expose import EdgeTls
+from legation.mesh.edge_files import Files, KeyPair, Unusable, edge_services, key_pair
 from legation.mesh.model.mesh import Mesh
 from legation.runtime.edge_files import reader
 from legation.runtime.tasks import pause
@@ -30,7 +31,7 @@ Stamp = tuple[tuple[int, int, int] | None, ...]
 
 @dataclass(slots=True)
 class _Site:
-    tls: EdgeTls
+    tls: Files
     folder: Path
     stamp: Stamp | None = None
     pair: KeyPair | None = None
@@ -44,13 +45,15 @@ class _Site:
 class Sites:
     """The certificates of the services that the gateway offers over TLS."""
 
-    def __init__(self, store: Store, metrics: Metrics, show: Show) -> None:
+    def __init__(self, store: Store, metrics: Metrics, show: Show, issued: IssuedSites | None = None) -> None:
         """Hand what is to be shown to `show`, by service, with what is wrong with the rest."""
-        self._store, self._metrics, self._show = store, metrics, show
+        self._store, self._metrics, self._show, self._issued = store, metrics, show, issued
         self._sites: dict[str, _Site] = {}
 
     def want(self, mesh: Mesh, folder: Path) -> None:
         """Show the certificates of a mesh whose file is in a folder."""
+        if self._issued is not None:
+            self._issued.want(edge_plan(mesh))
         desired = {name: tls for name, _, tls in edge_services(mesh)}
         for name in set(self._sites) - set(desired):
             del self._sites[name]
@@ -61,14 +64,14 @@ class Sites:
             if known is None or (known.tls, known.folder) != (tls, folder):
                 self._sites[name] = _Site(tls, folder, pair=known.pair if known else None)
         self._read_changed()
-        self._tell()
+        self.tell()
 
     async def run(self) -> None:
         """Read what has changed, for ever."""
         while True:
             await pause(LOOK_EVERY)
             if await asyncio.to_thread(self._read_changed):
-                self._tell()
+                self.tell()
 
     def _read_changed(self) -> bool:
         """Read the files of each site that are not as they were; say whether there were any."""
@@ -96,14 +99,18 @@ class Sites:
             log.warning("stored certificate discarded", service=name, reason=str(error))
             return None
 
-    def _tell(self) -> None:
-        for name, site in self._sites.items():
-            self._metrics.site_broken.labels(name).set(site.problem is not None)
-            if site.pair is not None:
-                self._metrics.site_expiry.labels(name).set(site.pair.not_after)
-        problems = [site.problem for site in self._sites.values() if site.problem is not None]
+    def tell(self) -> None:
+        """Show what there is, of the files and of what was issued."""
         pairs = {name: site.pair for name, site in self._sites.items() if site.pair is not None}
-        self._show(pairs, "; ".join(problems) or None)
+        problems = {name: site.problem for name, site in self._sites.items()}
+        if self._issued is not None:
+            pairs |= self._issued.pairs()
+            problems |= self._issued.problems()
+        for name, problem in problems.items():
+            self._metrics.site_broken.labels(name).set(problem is not None)
+        for name, pair in pairs.items():
+            self._metrics.site_expiry.labels(name).set(pair.not_after)
+        self._show(pairs, "; ".join(problem for problem in problems.values() if problem is not None) or None)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from cryptography import x509
 
-from certmgr.core import layout
+from certmgr.core import edge, layout
 from certmgr.core.layout import INT_MOUNT, KINDS, ROOT_MOUNT
 from certmgr.core.policies import POLICIES
 from certmgr.core.setup import Authority, CannotSetUp, Seen, plan
@@ -16,12 +16,13 @@ from certmgr.core.setup import Authority, CannotSetUp, Seen, plan
 SOON_DAYS = 30
 """Days before a CA's end in which somebody should know (consul#10643)."""
 
-_OUR_ROLES = {kind.role for kind in KINDS}
+_OUR_ROLES = {kind.role for kind in (*KINDS, layout.EDGE)}
 _PATH = re.compile(r'path\s+"([^"]+)"\s*\{([^}]*(?:\{[^}]*\}[^}]*)*)\}')
 _DANGERS = (
     f"{INT_MOUNT}/sign-verbatim",
     f"{INT_MOUNT}/issue/service",
     f"{INT_MOUNT}/roles/service",
+    edge.ROLE_PATH,
     f"{INT_MOUNT}/root/sign-intermediate",
     f"{ROOT_MOUNT}/issuer/{layout.ROOT_ISSUER}/sign-intermediate",
     f"{ROOT_MOUNT}/root/sign-intermediate",
@@ -120,7 +121,7 @@ def _policies(seen: Seen, server: Server) -> Iterator[Finding]:
     """Find policies that reach what only an operator may do."""
     for name in seen.keys("sys/policies/acl"):
         text = str(seen.at.get(f"sys/policies/acl/{name}", {}).get("policy") or "")
-        if name in POLICIES or not text:
+        if name in {*POLICIES, *edge.POLICIES} - {edge.HOSTS} or not text:
             continue
         for path in sorted({path for path, body in _PATH.findall(text) if _dangerous(path, body)}):
             yield Finding(

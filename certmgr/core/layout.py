@@ -57,10 +57,14 @@ class Kind:
 SERVICE = Kind("service", "mesh-services", "")
 COMPONENT = Kind("component", "mesh-components", "legation/")
 KINDS = (SERVICE, COMPONENT)
+EDGE = Kind("edge", "mesh-edge", "")
+"""No identity: what is signed for the gateway to show to its clients. See `certmgr.core.edge`."""
 
 
 def kind_of(name: str) -> Kind:
     """Return what an identity is."""
+    if name == names.EDGE:
+        return EDGE
     return COMPONENT if name.startswith(names.COMPONENT_PREFIX) else SERVICE
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from certmgr.core.layout import ENROL, INT_MOUNT, KINDS, REVOKE, ROOT_MOUNT, TOKEN_TTL, Kind
+from certmgr.core.layout import EDGE, ENROL, INT_MOUNT, KINDS, REVOKE, ROOT_MOUNT, TOKEN_TTL, Kind
 
 
 class Rule(NamedTuple):
@@ -51,17 +51,20 @@ def enrol_policy() -> str:
 
 
 def _enrol(kind: Kind) -> Iterable[Rule]:
+    return (Rule(f"auth/{kind.auth}/role", "list"), *enrol_rules(kind, f"auth/{kind.auth}/role/+"))
+
+
+def enrol_rules(kind: Kind, role: str) -> Iterable[Rule]:
+    """Return what makes AppRoles of a kind at a path: each parameter pinned, secret ids wrapped."""
     pinned = (
         f'"token_policies" = ["{kind.policy}"] "token_ttl" = ["{TOKEN_TTL}"] '
         '"token_type" = ["batch"] "token_no_default_policy" = [true]'
     )
     wrapped = 'denied_parameters = { "*" = [] }\n  min_wrapping_ttl = "1s"\n  max_wrapping_ttl = "300s"'
-    roles = f"auth/{kind.auth}/role"
     return (
-        Rule(roles, "list"),
-        Rule(f"{roles}/+", "create update read delete", pinned),
-        Rule(f"{roles}/+/role-id", "read"),
-        Rule(f"{roles}/+/secret-id", "update", more=wrapped),
+        Rule(role, "create update read delete", pinned),
+        Rule(f"{role}/role-id", "read"),
+        Rule(f"{role}/secret-id", "update", more=wrapped),
     )
 
 
@@ -80,8 +83,8 @@ def revoke_policy() -> str:
 def _init() -> Iterable[Rule]:
     """Return what set-up needs, and what it needs to take away what earlier versions have set up."""
     write = "create read update patch delete list"
-    policies = (*POLICIES, "mesh-sign-*", "legation-*")
-    auths = ("approle", *(kind.auth for kind in KINDS))
+    policies = (*POLICIES, "mesh-sign-*", f"{ENROL}-*", "legation-*")
+    auths = ("approle", *(kind.auth for kind in (*KINDS, EDGE)))
     yield from (Rule(path, "read") for path in ("sys/mounts", "sys/auth"))
     for mount in (ROOT_MOUNT, INT_MOUNT):
         yield Rule(f"sys/mounts/{mount}", write)

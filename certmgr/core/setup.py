@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from cryptography import x509
 
-from certmgr.core import layout
+from certmgr.core import edge, layout
 from certmgr.core.layout import INT_MOUNT, ISSUER, KINDS, ROOT_ISSUER, ROOT_MOUNT, Kind
 from certmgr.core.policies import POLICIES
 from certmgr.core.verify import intermediate_faults
@@ -42,6 +42,13 @@ class Authority:
     max_ttl: int = 86400
     root_mount: str = ROOT_MOUNT
     root_issuer: str = ROOT_ISSUER
+    hosts: tuple[str, ...] = ()
+    """The hosts that certmgr issues the gateway's certificates for, sorted."""
+
+    @property
+    def edge(self) -> edge.Grants:
+        """What there is to be for the gateway's certificates."""
+        return edge.Grants(self.hosts, free=self.dev)
 
     @property
     def own_root(self) -> bool:
@@ -110,6 +117,7 @@ def observed(authority: Authority) -> tuple[str, ...]:
         *(f"{INT_MOUNT}/roles/{kind.role}" for kind in KINDS),
         "auth/approle/role/",
         layout.ENROLLER_PATH,
+        *edge.OBSERVED,
     )
 
 
@@ -117,7 +125,7 @@ def plan(seen: Seen, authority: Authority, now: float) -> tuple[Step, ...]:
     """Return what there is to do, in order; CannotSetUp when what is there must be looked at by somebody first."""
     return tuple(
         step
-        for part in (_mounts, _authorities, _lists, _policies, _auths, _roles, _enroller, _earlier)
+        for part in (_mounts, _authorities, _lists, _policies, _auths, _roles, _edge, _enroller, _earlier)
         for step in part(seen, authority, now)
     )
 
@@ -202,14 +210,14 @@ def _lists(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
         yield from _ensure(path, seen.at.get(path, {}), desired)
 
 
-def _policies(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
-    for name, text in POLICIES.items():
+def _policies(seen: Seen, authority: Authority, __: float) -> Iterator[Step]:
+    for name, text in {**POLICIES, **authority.edge.policies}.items():
         path = f"sys/policies/acl/{name}"
         yield from _ensure(path, seen.at.get(path, {}), {"policy": text})
 
 
-def _auths(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
-    for auth in ("approle", *(kind.auth for kind in KINDS)):
+def _auths(seen: Seen, authority: Authority, __: float) -> Iterator[Step]:
+    for auth in ("approle", *(kind.auth for kind in (*KINDS, *authority.edge.kinds))):
         found = seen.at.get("sys/auth", {}).get(f"{auth}/")
         if found is None:
             yield Step("write", f"sys/auth/{auth}", {"type": "approle"})
@@ -228,8 +236,21 @@ def _roles(seen: Seen, authority: Authority, _: float) -> Iterator[Step]:
         yield from _ensure(path, seen.at.get(path, {}), desired, waits=waits)
 
 
-def _enroller(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
-    yield from _ensure(layout.ENROLLER_PATH, seen.at.get(layout.ENROLLER_PATH, {}), layout.ENROLLER)
+def _edge(seen: Seen, authority: Authority, _: float) -> Iterator[Step]:
+    """See to the role that signs for the gateway's hosts; it is taken away where there are none."""
+    found = seen.at.get(edge.ROLE_PATH, {})
+    desired = authority.edge.role(authority.key, authority.max_ttl, found)
+    if desired is None:
+        yield from (Step("delete", path) for path in (edge.ROLE_PATH,) if found)
+        return
+    ready = any(issuer.get("issuer_name") == ISSUER for issuer in seen.issuers(INT_MOUNT))
+    yield from _ensure(edge.ROLE_PATH, found, desired, waits=None if ready else f"issuer {ISSUER}")
+
+
+def _enroller(seen: Seen, authority: Authority, __: float) -> Iterator[Step]:
+    policies = sorted((*layout.ENROLLER["token_policies"], *authority.edge.enroller))
+    desired = {**layout.ENROLLER, "token_policies": policies}
+    yield from _ensure(layout.ENROLLER_PATH, seen.at.get(layout.ENROLLER_PATH, {}), desired)
 
 
 def _earlier(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
@@ -245,7 +266,7 @@ def _earlier(seen: Seen, _: Authority, __: float) -> Iterator[Step]:
 
 def _is_earlier(name: str) -> bool:
     """Say whether a policy or an AppRole is of the earlier layout."""
-    return name == OLD_OPERATOR or (name.startswith(OLD_SIGNER) and name not in {*POLICIES, UPGRADE})
+    return name == OLD_OPERATOR or (name.startswith(OLD_SIGNER) and name not in {*POLICIES, *edge.POLICIES, UPGRADE})
 
 
 def _ensure(

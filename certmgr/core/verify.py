@@ -35,6 +35,11 @@ def misuse(bundle: Bundle, spec: IdentitySpec, pinned: x509.Certificate, now: fl
     )
 
 
+def unsound(bundle: Bundle, pinned: x509.Certificate, now: float) -> tuple[str, ...]:
+    """Return what is wrong with a certificate of any kind, whatever it is for: its key, its times, its path."""
+    return (*_key(bundle), *_times(bundle, now), *_path(bundle, pinned))
+
+
 def _key(bundle: Bundle) -> Iterator[str]:
     if bundle.leaf.public_key() != bundle.key.public_key():
         yield "the certificate is for another key"

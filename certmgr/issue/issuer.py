@@ -87,7 +87,7 @@ class Issuer:
             if self._wishes.pop(kind_of(spec.name).role, None) == self._wish(kind_of(spec.name).role, login):
                 raise
             key, request, answer = self._sign(spec, login)
-        leaf, chain = _certificates(answer.get("data") or {})
+        leaf, chain = certificates(answer.get("data") or {})
         bundle = Bundle(key, leaf, chain, root)
         self._record(self._entry(spec, bundle, request, str(answer.get("request_id") or "")))
         if wrong := faults(bundle, spec, root, self._clock.now()):
@@ -143,7 +143,7 @@ class Issuer:
         return NotEnrolled(f"{what}: waiting for the set-up of the CA" + (f" ({problem})" if problem else ""), problem)
 
 
-def _certificates(answer: Mapping[str, Any]) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
+def certificates(answer: Mapping[str, Any]) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
     """Return the leaf and the intermediates of an answer; a root among them is left out."""
     try:
         leaf = x509.load_pem_x509_certificate(answer["certificate"].encode())

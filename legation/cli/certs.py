@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from rich.table import Table
 
 from certmgr.core.doctor import Finding, Server, findings
+from certmgr.core.edge import edge_hosts
 from certmgr.core.layout import KEYS, ROOT_ISSUER, ROOT_MOUNT
 from certmgr.core.setup import Authority, CannotSetUp, Step
 from certmgr.issue.setup import Setup
@@ -117,6 +118,7 @@ def target(words: Words, mesh: Mesh) -> Target:
         max_ttl=int(words.max_ttl.total_seconds()),
         root_mount=mount,
         root_issuer=issuer,
+        hosts=edge_hosts(mesh),
     )
     return Target(vault, server, Setup(vault, Token(_token(words.token_file), 0)), authority)
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from legation.mesh.errors import Violation
-from legation.mesh.model.expose import EdgeTls, Expose
+from legation.mesh.model.expose import Expose
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.rule_violation import RuleViolation
 from legation.mesh.source import Path, SourcedMesh
@@ -28,12 +28,24 @@ Read = Callable[[str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A certificate with what vouches for it, and its key, both in PEM; `not_after` is in seconds since the epoch."""
+    """A certificate with what vouches for it, and its key, both in PEM; `not_after` is in seconds since the epoch.
+
+    `issued`: certmgr had it issued; else it is out of the operator's files.
+    """
 
     chain: bytes
     key: bytes = field(repr=False)
     hosts: tuple[str, ...]
     not_after: float
+    issued: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The two files of a service, as mesh.yaml names them."""
+
+    cert: str
+    key: str
 
 
 class Unusable(Exception):
@@ -45,7 +57,7 @@ class Unusable(Exception):
         self.field = field
 
 
-def key_pair(tls: EdgeTls, read: Read) -> KeyPair:
+def key_pair(tls: Files, read: Read) -> KeyPair:
     """Return what the two files of a service hold; Unusable where that cannot be shown to anybody."""
     certificates = _certificates(tls.cert, _content("cert", tls.cert, read))
     key = _key(tls.key, _content("key", tls.key, read))
@@ -60,11 +72,11 @@ def key_pair(tls: EdgeTls, read: Read) -> KeyPair:
     )
 
 
-def edge_services(mesh: Mesh) -> Iterator[tuple[str, Expose, EdgeTls]]:
-    """Yield the services that have a certificate of their own at the gateway."""
+def edge_services(mesh: Mesh) -> Iterator[tuple[str, Expose, Files]]:
+    """Yield the services that have a certificate in files at the gateway."""
     for name, service in mesh.services.items():
-        if service.expose is not None and service.expose.tls is not None:
-            yield name, service.expose, service.expose.tls
+        if service.expose is not None and (tls := service.expose.tls) is not None and tls.cert and tls.key:
+            yield name, service.expose, Files(tls.cert, tls.key)
 
 
 def edge_file_violations(sourced: SourcedMesh, read: Read, now: float) -> tuple[Violation, ...]:
@@ -73,7 +85,7 @@ def edge_file_violations(sourced: SourcedMesh, read: Read, now: float) -> tuple[
     return tuple(sorted(broken.violation(sourced) for broken in chain.from_iterable(found)))
 
 
-def _violations(name: str, expose: Expose, tls: EdgeTls, read: Read, now: float) -> Iterator[RuleViolation]:
+def _violations(name: str, expose: Expose, tls: Files, read: Read, now: float) -> Iterator[RuleViolation]:
     here: Path = ("services", name, "expose")
     try:
         pair = key_pair(tls, read)

@@ -34,6 +34,7 @@ class _Claim:
 
 def expose_violations(mesh: Mesh) -> Iterator[RuleViolation]:
     """Yield every broken rule about what the gateway offers."""
+    yield from _certificates(mesh)
     earlier: dict[int, list[_Claim]] = {}
     for claim in _claims(mesh):
         known = earlier.setdefault(claim.port, [])
@@ -44,6 +45,24 @@ def expose_violations(mesh: Mesh) -> Iterator[RuleViolation]:
         known.append(claim)
     for claims in earlier.values():
         yield from _hosts(claims)
+
+
+def _certificates(mesh: Mesh) -> Iterator[RuleViolation]:
+    """Yield what is wrong with where certificates come from: two files, or certmgr, which needs to know the hosts."""
+    for name, service in mesh.services.items():
+        if (expose := service.expose) is None or (tls := expose.tls) is None:
+            continue
+        here: Path = ("services", name, "expose", "tls")
+        given = [field for field in ("cert", "key") if getattr(tls, field) is not None]
+        if tls.issuer is None and len(given) < 2:
+            lacks = "cert and key, or issuer: certmgr" if not given else "cert" if given == ["key"] else "key"
+            yield RuleViolation(here, f"{lacks} is missing: it says where the certificate comes from", ())
+        if tls.issuer is not None and given:
+            message = "certmgr issues the certificate already: leave issuer out, or cert and key"
+            yield RuleViolation((*here, given[0]), message, ((*here, "issuer"),))
+        if tls.issuer is not None and not expose.hosts:
+            message = "certmgr issues certificates for hosts: name them in expose.hosts"
+            yield RuleViolation((*here, "issuer"), message, ())
 
 
 def _claims(mesh: Mesh) -> Iterator[_Claim]:

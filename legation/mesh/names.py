@@ -13,6 +13,8 @@ COMPONENTS = (GATEWAY, XDS_SERVER)
 CERTMGR = f"{COMPONENT_PREFIX}certmgr"
 TELEMETRY = f"{COMPONENT_PREFIX}telemetry"
 HOST = f"{COMPONENT_PREFIX}host"
+EDGE = f"{COMPONENT_PREFIX}edge"
+"""Who has the gateway's certificates signed that its clients see, and in the ledger their owner. No identity."""
 AWAY = (CERTMGR, TELEMETRY, HOST)
 """Those that have one where they are on another host than xds_server."""
 

@@ -84,6 +84,29 @@ def test_plan_is_done_once_and_a_host_enrols_with_what_it_writes(there, operator
     assert [] == left
 
 
+def test_the_gateways_hosts_are_in_the_plan_and_the_role_is_for_them_alone(there, operator):
+    """And a mesh that has none takes the role away again."""
+    site = "{port: 443, hosts: [shop.test], tls: {issuer: certmgr}}"
+    (there.folder / "edge.yaml").write_text(MESH.replace("port: 80}", f"port: 80, expose: {site}}}"))
+    asked = ("init", "-f", "edge.yaml", "-o", "json")
+    plan = {step["path"]: step for step in json.loads(operator(*asked, "--dry-run").stdout)["steps"]}
+    assert plan[f"{INT_MOUNT}/roles/edge"]["changes"]["allowed_domains"] == [None, '["shop.test"]']
+    assert {"sys/auth/mesh-edge", "sys/policies/acl/mesh-sign-edge", "sys/policies/acl/mesh-enrol-edge"} <= set(plan)
+    assert "sys/policies/acl/mesh-enrol-hosts" not in plan, "no host writes a role there"
+    assert operator(*asked, "--yes").returncode == 0
+    assert there.vault.read(ROOT, f"{INT_MOUNT}/roles/edge")["allowed_domains"] == ["shop.test"]
+    assert operator(*asked, "--dry-run").returncode == 0
+    (there.folder / "edge.yaml").write_text((there.folder / "edge.yaml").read_text().replace("shop.test", "b.test"))
+    plan = {step["path"]: step for step in json.loads(operator(*asked, "--dry-run").stdout)["steps"]}
+    assert plan[f"{INT_MOUNT}/roles/edge"]["changes"] == {"allowed_domains": ['["shop.test"]', '["b.test"]']}
+    done = operator("init", "--yes", "-o", "json")
+    assert {step["path"]: step["sign"] for step in json.loads(done.stdout)["steps"]} == {
+        f"{INT_MOUNT}/roles/edge": "-",
+        "auth/approle/role/mesh-enrol": "~",
+    }
+    assert operator("init", "--dry-run").returncode == 0
+
+
 class Kept:
     def __init__(self, credentials, root):
         self.given, self.found = credentials, root

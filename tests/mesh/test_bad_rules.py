@@ -45,6 +45,32 @@ BAD = {
             "mesh.yaml:7:79: services.web.expose.tls.redirect_port: 80 is where TLS is spoken: redirect from another port"
         ],
     ),
+    "a certificate from nowhere": (
+        web("expose: {port: 80, tls: {}}"),
+        [
+            "mesh.yaml:7:24: services.web.expose.tls: cert and key, or issuer: certmgr is missing: it says where the certificate comes from"
+        ],
+    ),
+    "a certificate without its key": (
+        web("expose: {port: 80, tls: {cert: a}}"),
+        ["mesh.yaml:7:24: services.web.expose.tls: key is missing: it says where the certificate comes from"],
+    ),
+    "a key without its certificate": (
+        web("expose: {port: 80, tls: {key: a}}"),
+        ["mesh.yaml:7:24: services.web.expose.tls: cert is missing: it says where the certificate comes from"],
+    ),
+    "a certificate from two places": (
+        web("expose: {port: 80, hosts: [a.test], tls: {cert: a, key: b, issuer: certmgr}}"),
+        [
+            "mesh.yaml:7:53: services.web.expose.tls.cert: certmgr issues the certificate already: leave issuer out, or cert and key"
+        ],
+    ),
+    "an issued certificate for no host": (
+        web("expose: {port: 80, tls: {issuer: certmgr}}"),
+        [
+            "mesh.yaml:7:38: services.web.expose.tls.issuer: certmgr issues certificates for hosts: name them in expose.hosts"
+        ],
+    ),
     "hosts of a tcp service in plain text": (
         web("expose: {port: 80, hosts: [a.test]}")
         + "  b: {protocol: tcp, port: 1, expose: {port: 80, hosts: [b.test]}}\n",

@@ -1,7 +1,7 @@
 """`expose`: a service that the gateway offers to the world outside of the mesh."""
 
 from ipaddress import IPv4Address
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticKnownError
@@ -17,10 +17,16 @@ def _dotted(value: Any) -> Any:
 
 
 class EdgeTls(Model):
-    """TLS at the gateway, with a certificate of the operator's own. Files are named from mesh.yaml's folder."""
+    """TLS at the gateway: with a certificate in files, named from mesh.yaml's folder, or one that certmgr issues."""
 
-    cert: Annotated[Argument, Field(description="a PEM file: the certificate, and what vouches for it")]
-    key: Annotated[Argument, Field(description="a PEM file: the certificate's private key")]
+    cert: Annotated[
+        Argument | None, Field(description="a PEM file: the certificate, and what vouches for it; needs key")
+    ] = None
+    key: Annotated[Argument | None, Field(description="a PEM file: the certificate's private key")] = None
+    issuer: Annotated[
+        Literal["certmgr"] | None,
+        Field(description="in place of files: certmgr has it issued for the hosts, by the mesh's own CA"),
+    ] = None
     redirect_port: Annotated[
         Port | None, Field(description="a port where plain HTTP is answered by a redirect to https")
     ] = None
