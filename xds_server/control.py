@@ -142,7 +142,7 @@ class Control:
         known = mesh.services.get(service)
         if known is None and service != names.GATEWAY:
             raise HTTPException(404, f"no service {service!r} in mesh {mesh.mesh!r}; it has {', '.join(mesh.services)}")
-        called = tuple(call.service for call in known.calls) if known else ()
+        called = mesh.reached(service) if known else ()
         ports = asked.spec.outbound_ports or names.outbound_ports(called, {})
         given = BootstrapInput(
             node=replace(asked.spec, outbound_ports=ports),

@@ -15,6 +15,8 @@ TELEMETRY = f"{COMPONENT_PREFIX}telemetry"
 HOST = f"{COMPONENT_PREFIX}host"
 EDGE = f"{COMPONENT_PREFIX}edge"
 """Who has the gateway's certificates signed that its clients see, and in the ledger their owner. No identity."""
+PASSTHROUGH = f"{COMPONENT_PREFIX}passthrough"
+"""What a service calls that may call servers which mesh.yaml does not name: its listener, routes and cluster."""
 AWAY = (CERTMGR, TELEMETRY, HOST)
 """Those that have one where they are on another host than xds_server."""
 

@@ -47,6 +47,21 @@ def test_the_app_learns_where_to_listen_and_whom_to_call() -> None:
     }
 
 
+def test_the_app_learns_of_the_proxy_to_what_has_no_name_here() -> None:
+    """In place of the machine's own; one that mesh.yaml gives it stays."""
+    spec = InstanceSpec("web-v1-0", "web", "v1", "1", "127.64.1.1", outbound_ports={"legation-passthrough": 15100})
+    env = app_environment({"HTTP_PROXY": "http://machine", **handed_to_app({"https_proxy": "http://own"})}, spec)
+    url = "http://127.64.1.1:15100"
+    assert (env["HTTP_PROXY"], env["http_proxy"], env["HTTPS_PROXY"], env["https_proxy"]) == (
+        url,
+        url,
+        url,
+        "http://own",
+    )
+    assert env["NO_PROXY"] == env["no_proxy"] == "localhost,127.0.0.0/8,127.64.1.1"
+    assert env["LEGATION_PASSTHROUGH_URL"] == url
+
+
 def test_what_the_mesh_file_gives_the_app_reaches_nobody_else() -> None:
     given = {"PATH": "/bin"} | handed_to_app({"LD_PRELOAD": "own.so", "PATH": "/own"})
     spec = InstanceSpec("web-v1-0", "web", "v1", "1", "127.64.1.1", app_port=20001)

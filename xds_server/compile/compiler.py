@@ -207,8 +207,7 @@ class Compiler:
 
     def _reached(self, service: str) -> tuple[str, ...]:
         """Return all that a service's proxies have a listener for, servers outside of the mesh too."""
-        known = self._mesh.services.get(service)
-        return self._called(service) if known is None else tuple(call.service for call in known.calls)
+        return self._mesh.reached(service) if service in self._mesh.services else self._called(service)
 
     def _without_registry(self, node: InstanceSpec) -> Kept:
         """Return what only a new mesh or a new life of the node changes."""

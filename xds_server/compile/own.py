@@ -18,6 +18,7 @@ from xds_server.compile.listener import Chain
 from xds_server.compile.outbound import outbound_chain, outbound_listener
 from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import resource
+from xds_server.compile.passthrough import passthrough_chain, passthrough_cluster, passthrough_routes
 from xds_server.compile.rbac import Callers
 from xds_server.compile.route import inbound_routes
 from xds_server.compile.tcp import inbound_tcp_chain, outbound_tcp_chain
@@ -38,6 +39,7 @@ class Own:
         self._outbound: dict[tuple[str, str], Chain] = {}
         self._edge_routes: dict[str, tuple[tuple[Outage | None, ...], Resource]] = {}
         self._outside = {name: self._to_outside(name, asked) for name, asked in self._mesh.external.items()}
+        self._outside[names.PASSTHROUGH] = self._to_anywhere()
         self._traces = self._to_traces()
         self._fronts = fronts(self._mesh)
         self._drained: Mapping[str, str] = {}
@@ -103,6 +105,12 @@ class Own:
             return cluster, None
         return cluster, resource(kinds.ROUTE, name, external_routes(name, asked), position)
 
+    def _to_anywhere(self) -> tuple[Resource, Resource]:
+        """Return what leads to servers that mesh.yaml does not name, for those who may call them."""
+        position = self._source.position("passthrough")
+        cluster = resource(kinds.CLUSTER, names.PASSTHROUGH, passthrough_cluster(), position)
+        return cluster, resource(kinds.ROUTE, names.PASSTHROUGH, passthrough_routes(), position)
+
     def _to_traces(self) -> list[Resource]:
         """Return where spans go, where the mesh is traced."""
         if self._mesh.tracing is None:
@@ -142,7 +150,7 @@ class Own:
                 kinds.LISTENER,
                 names.outbound_listener(callee),
                 outbound_listener(node, callee, ports[callee], self._chain(node.service, callee)),
-                self._source.position("services", node.service, "calls", index),
+                self._source.position("services", node.service, *_said(callee, index)),
             )
             for index, callee in enumerate(called)
         ]
@@ -152,6 +160,8 @@ class Own:
             self._outbound[service, callee] = external_chain(
                 callee, self._mesh.external[callee], service, self._mesh.tracing
             )
+        if (service, callee) not in self._outbound and callee == names.PASSTHROUGH:
+            self._outbound[service, callee] = passthrough_chain(service, self._mesh.tracing)
         if (service, callee) not in self._outbound:
             called = self._mesh.services[callee]
             self._outbound[service, callee] = (
@@ -167,6 +177,11 @@ class Own:
         body = front_listener(front, port, node, self._drained, self._mesh.tracing)
         position = self._source.position("services", first.name, "expose")
         return Resource.of(kinds.LISTENER, names.gateway_listener(front.address, port), body, position)
+
+
+def _said(callee: str, index: int) -> tuple[str | int, ...]:
+    """Return where a service says what it calls."""
+    return ("passthrough",) if callee == names.PASSTHROUGH else ("calls", index)
 
 
 def _by_name(resources: Iterable[Resource]) -> Resources:

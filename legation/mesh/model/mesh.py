@@ -4,12 +4,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from legation.mesh import names
 from legation.mesh.model.certificates import Certificates
 from legation.mesh.model.external import External
 from legation.mesh.model.service import Mtls, Service
 from legation.mesh.model.tracing import Tracing
 from legation.mesh.model.workload import Workload
-from legation.mesh.types import Model, Name, TrustDomain
+from legation.mesh.types import Boolean, Model, Name, TrustDomain
 
 
 class Mesh(Model):
@@ -20,6 +21,9 @@ class Mesh(Model):
     services: Annotated[dict[Name, Service], Field(min_length=1)]
     external: Annotated[dict[Name, External], Field(description="servers outside of the mesh")] = {}
     mtls: Annotated[Mtls, Field(description="of every service that says nothing else")] = "strict"
+    passthrough: Annotated[
+        Boolean, Field(description="let apps call servers that are not named here, by their proxies; of every service")
+    ] = False
     certificates: Certificates = Certificates()
     tracing: Annotated[Tracing | None, Field(description="traces of requests")] = None
     workloads: tuple[Workload, ...] = ()
@@ -33,6 +37,12 @@ class Mesh(Model):
     def is_permissive(self, service: str) -> bool:
         """Say whether a service takes plain text too."""
         return (self.services[service].mtls or self.mtls) == "permissive"
+
+    def reached(self, service: str) -> tuple[str, ...]:
+        """Return all that a service's app has a listener for: what it calls, and the way to what is not named here."""
+        known = self.services[service]
+        passes = self.passthrough if known.passthrough is None else known.passthrough
+        return (*(call.service for call in known.calls), *((names.PASSTHROUGH,) if passes else ()))
 
     def exposed(self) -> tuple[str, ...]:
         """Return the services that the gateway offers, in the order of the file."""

@@ -16,7 +16,7 @@ from legation.mesh.model.outlier_detection import OutlierDetection
 from legation.mesh.model.rate_limit import RateLimit
 from legation.mesh.model.route import Route
 from legation.mesh.model.slo import Slo
-from legation.mesh.types import Model, Name, Port
+from legation.mesh.types import Boolean, Model, Name, Port
 
 Protocol = Literal["http", "http2", "grpc", "tcp"]
 Mtls = Literal["strict", "permissive"]
@@ -38,6 +38,10 @@ class Service(Model):
     circuit_breaker: CircuitBreaker | None = None
     outlier_detection: OutlierDetection | None = None
     connections: Connections = Connections()
+    passthrough: Annotated[
+        Boolean | None,
+        Field(description="let its app call servers that mesh.yaml does not name, by its proxy; none: as the mesh"),
+    ] = None
     failover: Annotated[Name | None, Field(description="the service that answers while no instance of this can")] = None
     mtls: Annotated[
         Mtls | None, Field(description="permissive: plain text is let in too, whoever sends it; none: as the mesh")

@@ -1,0 +1,131 @@
+"""Servers that mesh.yaml does not name, through a stock Envoy: out of reach, or by a proxy for who may call them."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import httpx
+import pytest
+from psutil import net_if_addrs
+
+from legation.mesh import names
+from legation.sidecar.environment import app_environment
+from tests.xds_server.compile.fleet import App, Fleet, wait_for
+from tests.xds_server.compile.test_external import certificate
+
+MESH = """
+mesh: passing
+trust_domain: passing.local
+passthrough: true
+services:
+  web: {protocol: http, port: 8080, calls: [desk]}
+  desk: {protocol: http, port: 8080, passthrough: false}
+"""
+
+
+class _Server(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        told = sorted(h for h in map(str.lower, self.headers) if h.startswith(("x-", "traceparent")))
+        body = f"{self.headers['host'].partition(':')[0]} {self.path} {','.join(told)}".encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def own_address() -> str:
+    """An address of this machine that is not loopback: what is on loopback is nobody else's."""
+    found = [a.address for of in net_if_addrs().values() for a in of if a.family == socket.AF_INET]
+    return next(a for a in found if not a.startswith(("127.", "169.254.")))
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    fleet = Fleet(MESH, tmp_path_factory.mktemp("fleet"))
+    fleet.add("web")
+    app = App(fleet.add("desk").address, "desk")
+    with fleet.running():
+        yield fleet
+    app.stop()
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ThreadingHTTPServer]]:
+    folder = tmp_path_factory.mktemp("outside")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate(folder), folder / "outside.key")
+    found = {name: ThreadingHTTPServer((own_address(), 0), _Server) for name in ("plain", "secure")}
+    found["inside"] = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
+    found["secure"].socket = context.wrap_socket(found["secure"].socket, server_side=True)
+    for server in found.values():
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield found
+    for server in found.values():
+        server.shutdown()
+        server.server_close()
+
+
+def proxy(fleet: Fleet, node: str = "web-v1") -> str:
+    """What the app of a node is told."""
+    spec = fleet.nodes[node]
+    ports = names.outbound_ports(fleet.mesh.mesh.reached(spec.service), {})
+    return app_environment({}, replace(spec, outbound_ports=ports)).get("HTTP_PROXY", "")
+
+
+def ask(fleet: Fleet, url: str, **headers: str) -> httpx.Response:
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    with httpx.Client(proxy=proxy(fleet), verify=unverified, trust_env=False, timeout=20) as client:
+        return client.get(url, headers=headers)
+
+
+def test_an_app_may_call_any_server_where_that_is_asked_for(fleet: Fleet, servers: dict) -> None:
+    """In plain text and through a tunnel; what the mesh says in headers stays here, and requests are counted."""
+    plain = f"http://{own_address()}:{servers['plain'].server_port}/a?b"
+    wait_for(lambda: ask(fleet, plain).status_code == 200)
+    before = fleet.stat("web-v1", "http.outbound_legation-passthrough.downstream_rq_2xx")
+    answer = ask(fleet, plain, **{"x-legation-retry": "1", "x-envoy-max-retries": "9"})
+    assert answer.text.split(" ")[:2] == [own_address(), "/a?b"]
+    assert "x-legation" not in answer.text
+    assert "x-envoy" not in answer.text
+    secure = ask(fleet, f"https://{own_address()}:{servers['secure'].server_port}/c")
+    assert (secure.status_code, secure.text.split(" ")[1]) == (200, "/c")
+    counted = "http.outbound_legation-passthrough.downstream_rq_2xx"
+    wait_for(lambda: fleet.stat("web-v1", counted) == before + 2)
+    wait_for(lambda: f'"authority":"{own_address()}:{servers["secure"].server_port}"' in fleet.log("web-v1"))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]", "127.1", "2130706433"])
+def test_what_is_on_this_host_is_not_outside(fleet: Fleet, servers: dict, scheme: str, host: str) -> None:
+    """By the address that a name leads to, in whatever spelling; a request that gets through is seen by the server."""
+    try:
+        status = ask(fleet, f"{scheme}://{host}:{servers['inside'].server_port}/").status_code
+    except httpx.ProxyError as refused:
+        status = int(str(refused).split(" ")[0])
+    assert status in {400, 403, 503}, "denied, or no name at all"
+
+
+def test_nobody_calls_as_another_proxy(fleet: Fleet) -> None:
+    for port in (names.INBOUND_PORT, names.METRICS_PORT, names.OUTBOUND_PORT_BASE):
+        assert ask(fleet, f"http://{own_address()}:{port}/").status_code == 403
+
+
+def test_without_it_there_is_no_way_to_a_server_that_is_not_named(fleet: Fleet) -> None:
+    node = fleet.nodes["desk-v1"]
+    snapshot = fleet.compiler.snapshot(node, {})
+    named = {name for by_name in snapshot.by_type.values() for name in by_name}
+    assert not [name for name in named if names.PASSTHROUGH in name]
+    assert proxy(fleet, "desk-v1") == ""
+
+
+def test_what_is_named_is_called_as_before(fleet: Fleet) -> None:
+    wait_for(lambda: httpx.get(f"http://{fleet.outbound('web-v1', 'desk')}/", timeout=20).status_code == 200)

@@ -1,0 +1,131 @@
+"""`passthrough` to an HTTP proxy for a service's own app: it leads to servers that mesh.yaml does not name.
+
+An app asks it as it asks any HTTP proxy: with a whole URL, or with CONNECT for TLS (RFC 9110 §9.3.6), which stays
+the app's own from end to end. The mesh's name and certificates are not shown to anybody there, and what is on this
+host, or belongs to proxies, is not behind it.
+"""
+
+from datetime import timedelta
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import CidrRange
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy, Principal
+from envoy.config.route.v3 import route_components_pb2 as components
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2 import ClusterConfig
+from envoy.extensions.common.dynamic_forward_proxy.v3.dns_cache_pb2 import DnsCacheConfig
+from envoy.extensions.filters.http.dynamic_forward_proxy.v3.dynamic_forward_proxy_pb2 import FilterConfig
+from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC as RbacFilter  # noqa: N811 - Envoy has two RBACs
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+)
+from envoy.extensions.rbac.matchers.upstream_ip_port.v3.upstream_ip_port_matcher_pb2 import UpstreamIpPortMatcher
+from envoy.type.v3.range_pb2 import Int64Range
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from legation.mesh import names
+from legation.mesh.model.tracing import Tracing
+from xds_server.compile.circuit_breaker import thresholds
+from xds_server.compile.cluster import CONNECT_TIMEOUT
+from xds_server.compile.http import connection_manager, network_filter
+from xds_server.compile.listener import Chain, shared
+from xds_server.compile.pack import duration, pack
+from xds_server.compile.strict import refusals
+from xds_server.compile.tracing import TO_REMOVE, hop, operation, trace
+
+_CONNECT = "CONNECT"
+_MOST_HOSTS = 1024
+"""Names that a proxy knows the addresses of at once; whatever an app asks for, memory is bounded."""
+
+_INSIDE = ("127.0.0.0/8", "0.0.0.0/8", "169.254.0.0/16", "::1/128", "::/128", "fe80::/10", "::ffff:0.0.0.0/96")
+"""This host, what a cloud tells its machines about themselves (link-local), and IPv4 in disguise (RFC 4291)."""
+
+_OF_PROXIES = Int64Range(start=names.INBOUND_PORT, end=names.OUTBOUND_PORT_BASE + 1000)
+"""Where sidecars and our own services listen: whose listener an app reached, it would call as."""
+
+_FOR_EVER = timedelta(0)
+
+
+def passthrough_cluster() -> Cluster:
+    """Return the cluster of whatever a request names."""
+    config = ClusterConfig(dns_cache_config=_cache())
+    return Cluster(
+        name=names.PASSTHROUGH,
+        alt_stat_name=names.stat_name(names.PASSTHROUGH),
+        connect_timeout=duration(CONNECT_TIMEOUT),
+        lb_policy=Cluster.LbPolicy.CLUSTER_PROVIDED,
+        cluster_type=Cluster.CustomClusterType(name="envoy.clusters.dynamic_forward_proxy", typed_config=pack(config)),
+        circuit_breakers=thresholds(),
+    )
+
+
+def passthrough_routes() -> RouteConfiguration:
+    """Return its routes: every request as it is, for as long as it takes."""
+    tunnel = components.RouteAction.UpgradeConfig(
+        upgrade_type=_CONNECT, connect_config=components.RouteAction.UpgradeConfig.ConnectConfig()
+    )
+    matches = (
+        (components.RouteMatch(connect_matcher=components.RouteMatch.ConnectMatcher()), (tunnel,)),
+        (components.RouteMatch(prefix="/"), ()),
+    )
+    routes = [
+        components.Route(
+            name=f"{names.PASSTHROUGH}.{index}",
+            match=match,
+            route=components.RouteAction(
+                cluster=names.PASSTHROUGH, timeout=duration(_FOR_EVER), upgrade_configs=upgrades
+            ),
+        )
+        for index, (match, upgrades) in enumerate(matches)
+    ]
+    host = components.VirtualHost(name=names.PASSTHROUGH, domains=["*"], routes=[*refusals(), *routes])
+    return RouteConfiguration(name=names.PASSTHROUGH, virtual_hosts=[host], request_headers_to_remove=TO_REMOVE)
+
+
+def passthrough_chain(service: str, tracing: Tracing | None = None) -> Chain:
+    """Return what a service's listeners for it share."""
+    prefix = names.outbound_stat_prefix(names.PASSTHROUGH)
+    filters = [_resolve(), _not_inside()]
+    manager = connection_manager("outbound", prefix, names.PASSTHROUGH, service, filters, hop(tracing))
+    manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True))
+    manager.upgrade_configs.append(HttpConnectionManager.UpgradeConfig(upgrade_type=_CONNECT))
+    trace(manager, tracing, service, operation("http", "outside"))
+    # without the filter for the lines of HTTP/1: what a tunnel carries is no HTTP to it
+    return shared([FilterChain(filters=[network_filter(manager)])], prefix, "OUTBOUND")
+
+
+def _resolve() -> HttpFilter:
+    config = FilterConfig(dns_cache_config=_cache(), save_upstream_address=True)
+    return HttpFilter(name="envoy.filters.http.dynamic_forward_proxy", typed_config=pack(config))
+
+
+def _not_inside() -> HttpFilter:
+    """Deny by the address that was found: a name says nothing about where it leads."""
+    matchers = [UpstreamIpPortMatcher(upstream_ip=_range(text)) for text in _INSIDE]
+    matchers.append(UpstreamIpPortMatcher(upstream_port_range=_OF_PROXIES))
+    inside = [
+        Permission(matcher=TypedExtensionConfig(name="envoy.rbac.matchers.upstream_ip_port", typed_config=pack(m)))
+        for m in matchers
+    ]
+    policy = Policy(permissions=inside, principals=[Principal(any=True)])
+    rules = RBAC(action=RBAC.Action.DENY, policies={"inside": policy})
+    return HttpFilter(name="envoy.filters.http.rbac", typed_config=pack(RbacFilter(rules=rules)))
+
+
+def _range(text: str) -> CidrRange:
+    address, _, length = text.partition("/")
+    return CidrRange(address_prefix=address, prefix_len=UInt32Value(value=int(length)))
+
+
+def _cache() -> DnsCacheConfig:
+    """Return how names are looked up; the same at both places, which is how Envoy knows that one is meant."""
+    return DnsCacheConfig(
+        name=names.PASSTHROUGH,
+        dns_lookup_family=Cluster.DnsLookupFamily.V4_PREFERRED,
+        host_ttl=duration(timedelta(minutes=5)),
+        max_hosts=UInt32Value(value=_MOST_HOSTS),
+    )
