@@ -122,7 +122,7 @@ def _set_up(vault: Vault, store: Store, bao: Path, socket: Path) -> _World:
             if time.monotonic() > deadline:
                 raise Broken(f"OpenBao is not set up: {error}") from error
             Event().wait(0.1)
-    store.pin(root_of(vault))
+    store.trust([root_of(vault)])
     enroller = Enroller(vault, enter(vault, Method("approle", store.host_file, "approle"), store.host_file)())
     for number in range(PER_ROUND):
         store.save_credentials(f"s{number}", enroller.deliver(f"s{number}"))

@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,8 +19,10 @@ from certmgr.core.bucket import Bucket
 from certmgr.core.bundle import Bundle, Damaged
 from certmgr.core.crl import Crl
 from certmgr.core.plan import IdentitySpec
-from certmgr.core.schedule import Entry, Schedule
+from certmgr.core.schedule import Schedule
+from certmgr.core.trust import Trust
 from certmgr.core.verify import misuse
+from certmgr.held import Held, error_of, taken, waits
 from certmgr.issue.issuer import IssueError, NotEnrolled
 from certmgr.issue.login import LoginRefused
 from certmgr.issue.vault import Denied, Missing, VaultError
@@ -31,7 +33,7 @@ from legation.mesh import names
 from legation.runtime.clock import Clock
 from legation.runtime.control.messages import Identity, ProxyReport
 from legation.runtime.identity import Identity as Presented
-from legation.runtime.tasks import Latest, backoff, pause, spawn, until
+from legation.runtime.tasks import Moves, backoff, pause, spawn
 from xds_server import serve
 
 log = structlog.get_logger(__name__)
@@ -55,18 +57,6 @@ class Issuing(Protocol):
     def forget(self, name: str) -> None:
         """Drop what is cached for an identity."""
         ...
-
-
-@dataclass(slots=True)
-class Held:
-    """One identity as the agent holds it; `attempts` is the number of the last attempt that has ended."""
-
-    spec: IdentitySpec
-    secrets: Secrets
-    bundle: Bundle | None = None
-    started: int = 0
-    attempts: Latest[int] = field(default_factory=lambda: Latest(0))
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Agent:
@@ -93,7 +83,9 @@ class Agent:
         self._kicked = asyncio.Event()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._group: asyncio.TaskGroup | None = None
-        self._crl: Crl | None = None
+        self.moves = Moves()
+        """Wakes whoever waits for what proxies take, or for certificates."""
+        self._trust = Trust(self._pinned())
         self._sites: Sites = {}
         self._sites_problem: str | None = None
 
@@ -135,7 +127,7 @@ class Agent:
 
     def _take(self, spec: IdentitySpec) -> None:
         """Start to hold an identity, with the bundle on disk where that can be served."""
-        secrets = Secrets(spec.name, self._metrics.nacks.labels(spec.name).inc)
+        secrets = Secrets(spec.name, self._metrics.nacks.labels(spec.name).inc, self.moves)
         if spec.name == names.GATEWAY:
             secrets.show_sites(self._sites)
         held = self._held[spec.name] = Held(spec, secrets, self._stored(spec))
@@ -159,19 +151,24 @@ class Agent:
         else:
             if bundle is None:
                 return None
-            wrong = misuse(bundle, spec, self._pinned() or bundle.root, self._clock.now())
+            wrong = misuse(bundle, spec, self._anchor_of(bundle), self._clock.now())
             if not wrong:
                 return bundle
         log.warning("stored certificate discarded", identity=spec.name, reason="; ".join(wrong))
         self._store.discard_bundle(spec.name)
         return None
 
-    def _pinned(self) -> x509.Certificate | None:
-        """Return the root that this host trusts; a damaged file condemns no bundle (the next issue says so)."""
+    def _pinned(self) -> tuple[x509.Certificate, ...]:
+        """Return the roots that this host trusts; a damaged file condemns no bundle (the next issue says so)."""
         try:
-            return self._store.root()
+            return self._store.roots()
         except Damaged:
-            return None
+            return ()
+
+    def _anchor_of(self, bundle: Bundle) -> x509.Certificate:
+        """Return the root by which a stored bundle is judged."""
+        roots = self._trust.roots
+        return bundle.root if not roots or bundle.root in roots else roots[0]
 
     def _change(self, held: Held, spec: IdentitySpec) -> None:
         """Take in another life or name; the certificate on show stays until the new one is there."""
@@ -228,10 +225,11 @@ class Agent:
                 self._store.discard_bundle(name)
         held.attempts.set(number)
         self._kicked.set()
+        self.moves.moved()
 
     def _guard(self, bundle: Bundle) -> None:
         """Refuse to switch to an issuer whose list of revoked certificates is not shown yet: peers would refuse us."""
-        if self._crl is not None and not self._crl.covers(bundle):
+        if not self._trust.covers(bundle):
             raise IssueError(
                 f"{bundle.leaf.issuer.rfc4514_string()} signed it, whose list of revoked certificates is not shown yet"
             )
@@ -261,15 +259,23 @@ class Agent:
 
     def _show(self, held: Held, bundle: Bundle) -> None:
         held.bundle = bundle
-        held.secrets.show(bundle, self._crl)
+        held.secrets.show(bundle, self._trust)
         self._metrics.expiry.labels(held.spec.name).set(bundle.life[1])
 
-    def show_crl(self, crl: Crl | None) -> None:
-        """Show a list of revoked certificates with every identity, or none."""
-        self._crl = crl
+    def show_crls(self, crls: tuple[Crl, ...]) -> None:
+        """Show lists of revoked certificates with every identity, or none."""
+        self._show_trust(replace(self._trust, crls=crls))
+
+    def show_roots(self, roots: tuple[x509.Certificate, ...]) -> None:
+        """Show with every identity by which roots its peers are checked."""
+        self._show_trust(replace(self._trust, roots=roots))
+
+    def _show_trust(self, trust: Trust) -> None:
+        self._trust = trust
         for held in self._held.values():
             if held.bundle is not None:
-                held.secrets.show(held.bundle, crl)
+                held.secrets.show(held.bundle, trust)
+        self.moves.moved()
 
     def show_sites(self, sites: Sites, problem: str | None) -> None:
         """Show the gateway's own certificates for the world outside, and say what is wrong with others."""
@@ -288,11 +294,38 @@ class Agent:
         if held is None or held.bundle is None:
             return None
         bundle = held.bundle
-        return Presented.of(bundle.chain_pem(), bundle.key_pem(), bundle.root_pem())
+        return Presented.of(bundle.chain_pem(), bundle.key_pem(), self._trust.roots_pem(bundle))
 
-    def issuer(self) -> x509.Certificate | None:
-        """Return the intermediate of what is served; None while nothing is."""
-        return next((held.bundle.chain[0] for held in self._held.values() if held.bundle is not None), None)
+    @property
+    def trust(self) -> Trust:
+        """Whom the peers of all identities are checked against."""
+        return self._trust
+
+    def issuers(self) -> tuple[x509.Certificate, ...]:
+        """Return the intermediates of what is served."""
+        served = (held.bundle.chain[0] for held in self._held.values() if held.bundle is not None)
+        return tuple(dict.fromkeys(served))
+
+    def reissue(self, intermediate: str) -> None:
+        """Have each identity that is not of an intermediate (its SHA-256) renewed; who is shut out stays so."""
+        for held in self._serving():
+            entry = self._schedule.get(held.spec.name)
+            if not held.is_from(intermediate) and entry is not None and entry.due is not None and not entry.failures:
+                self._schedule.trigger(held.spec.name, self._clock.now())
+        self._kicked.set()
+
+    def waits(self, intermediate: str | None) -> tuple[str, ...]:
+        """Return who has not taken what is shown, or has no certificate of an intermediate (None: of any), by name."""
+        known = ((name, self._schedule.get(name)) for name in self._held)
+        errors = {name: entry.error for name, entry in known if entry is not None and entry.error is not None}
+        return tuple(waits(self._serving(), intermediate, errors))
+
+    def taken(self) -> tuple[str, ...]:
+        """Return the nodes that have taken what is shown."""
+        return taken(self._held.values())
+
+    def _serving(self) -> tuple[Held, ...]:
+        return tuple(held for name, held in self._held.items() if not self._store.is_shut_out(name))
 
     def shut_out(self, name: str) -> None:
         """Renew an identity no more: what it shows is revoked. `renew` lets it in again."""
@@ -303,11 +336,7 @@ class Agent:
     async def acknowledged(self, of: Collection[str], limit: float) -> tuple[ProxyReport, ...]:
         """Wait until every proxy of some identities has taken what is shown, at most `limit` s; say how each is."""
         held = [self._held[name] for name in of if name in self._held]
-
-        async def all_have() -> bool:
-            return all(one.secrets.acknowledged >= one.secrets.streams for one in held)
-
-        await until(all_have, limit, every=0.02)
+        await self.moves.until(lambda: not any(one.secrets.late() for one in held), limit)
         return tuple(
             ProxyReport(name=one.spec.name, streams=one.secrets.streams, acknowledged=one.secrets.acknowledged)
             for one in held
@@ -358,15 +387,8 @@ class Agent:
             streams=held.secrets.streams,
             error="it is shut out: legation certs rotate lets it in again"
             if self._store.is_shut_out(name)
-            else _error(entry, held.secrets.nacked) or (self._sites_problem if name == names.GATEWAY else None),
+            else error_of(entry, held.secrets.nacked) or (self._sites_problem if name == names.GATEWAY else None),
         )
-
-
-def _error(entry: Entry | None, nacked: str | None) -> str | None:
-    """Return what is wrong with an identity: its last attempt failed, or a proxy does not take it."""
-    if entry is not None and entry.error is not None:
-        return entry.error
-    return None if nacked is None else f"a proxy NACKs it: {nacked}"
 
 
 def _jitter() -> float:

@@ -21,12 +21,13 @@ from legation.runtime.control.messages import CertificateMessage, CertmgrStatus,
 from legation.runtime.control.server import reply
 
 
-def routes(desk: Desk, metrics: Metrics, vault: Callable[[], VaultState]) -> list[BaseRoute]:
+def routes(
+    desk: Desk, metrics: Metrics, vault: Callable[[], VaultState], rollover: Callable[[], str | None]
+) -> list[BaseRoute]:
     """Return the routes of the control API."""
     agent = desk.agent
 
     async def status(_: Request) -> Response:
-        crl = desk.revocation.crl
         return reply(
             CertmgrStatus(
                 pid=os.getpid(),
@@ -34,9 +35,10 @@ def routes(desk: Desk, metrics: Metrics, vault: Callable[[], VaultState]) -> lis
                 vault=vault(),
                 seconds_to_outage=agent.seconds_to_outage(),
                 identities=agent.identities(),
-                crl_ends=None if crl is None else crl.ends,
+                crl_ends=desk.revocation.ends(),
                 revoked=desk.revocation.revoked(),
                 problem=desk.enrolment.problem or desk.revocation.problem,
+                rollover=rollover(),
             )
         )
 

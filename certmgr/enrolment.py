@@ -169,17 +169,17 @@ class Enrolment:
 
     def _trust(self) -> list[str]:
         """Pin the first root that is seen; refuse another one."""
-        root, pinned = root_of(self._vault), self._store.root()
+        root, pinned = root_of(self._vault), self._store.roots()
         called = root.subject.rfc4514_string()
         if self._embedded is None and "DEV" in called:
             raise RootChanged(
                 f"the root of {self._vault.address} is {called}, which is for trying things out: "
                 "set up another with legation certs init"
             )
-        if pinned is None:
-            self._store.pin(root)
+        if not pinned:
+            self._store.trust([root])
             return ["trusted root"]
-        if pinned != root:
+        if root not in pinned:
             raise RootChanged(
                 f"the root of {self._vault.address} is not the one that this host trusts: "
                 f"if that is meant, remove {self._store.root_file}"

@@ -4,6 +4,9 @@ from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from certmgr.core.rollover import PHASES
+from legation.mesh.rollover import Standing
+
 
 class Metrics:
     """What certmgr counts; the registry is the caller's."""
@@ -54,11 +57,28 @@ class Metrics:
         self.alarms = Counter(
             "certmgr_alarms", "Signs of an attack, which somebody should look at", ["kind"], registry=registry
         )
+        self.phase = Gauge(
+            "certmgr_rollover_phase", "1 for the phase that a roll-over of the CA is at", ["phase"], registry=registry
+        )
+        self.waits = Gauge(
+            "certmgr_rollover_waiting",
+            "Whom a roll-over of the CA waits for: proxies, hosts, people",
+            registry=registry,
+        )
         self.seconds_to_outage = Gauge(
             "certmgr_seconds_to_outage",
             "Seconds until the first certificate in use expires; NaN when there is none",
             registry=registry,
         )
+
+        for phase in PHASES:
+            self.phase.labels(phase)
+
+    def roll_over(self, standing: Standing, waits: tuple[str, ...]) -> None:
+        """Take where a roll-over stands, and whom it waits for."""
+        for phase in PHASES:
+            self.phase.labels(phase).set(standing.rollover is not None and standing.rollover.phase == phase)
+        self.waits.set(len(waits))
 
     def expect(self, identity: str) -> None:
         """Count an identity from 0: the first failure of a counter that is not there yet is no increase."""

@@ -1,4 +1,6 @@
-"""Revocation: by us, or seen in Vault. The list of revoked certificates is kept whole and in time, and shown.
+"""Revocation: by us, or seen in Vault. The lists of revoked certificates are kept whole and in time, and shown.
+
+There is a list for each intermediate below a root that this host trusts: one, and two during a roll-over.
 
 Vault rebuilds its list by itself only now and then, so whoever revokes has it made anew; what was
 revoked in Vault by others is looked for every few seconds.
@@ -15,9 +17,10 @@ import structlog
 from cryptography import x509
 
 from certmgr.core.bundle import Damaged
-from certmgr.core.crl import SPARE, BadCrl, Crl, checked, normal
+from certmgr.core.crl import SPARE, BadCrl, Crl, checked, normal, pairs
 from certmgr.core.ledger import Record
-from certmgr.issue.crl import fetch, intermediate, revoke, revoked_in_vault, rotate
+from certmgr.core.trust import anchor, pem
+from certmgr.issue.crl import certificate_of, fetch, issuers, revoke, revoked_in_vault, rotate
 from certmgr.issue.login import Login, LoginRefused
 from certmgr.issue.vault import Denied, Token, Vault, VaultError
 from certmgr.ledger import Ledger
@@ -45,35 +48,36 @@ class Revocation:
         file: Path,
         clock: Clock,
         metrics: Metrics,
-        show: Callable[[Crl | None], None],
+        show: Callable[[tuple[Crl, ...]], None],
         tell: Callable[[Revoked], Awaitable[RevokedResult]],
         in_use: Callable[[], frozenset[str]],
+        roots: Callable[[], tuple[x509.Certificate, ...]],
         poll: float,
     ) -> None:
-        """Prepare; `show` gives proxies a list, or none. `file` keeps it, so that a restart shows it at once.
+        """Prepare; `show` gives proxies lists, or none. `file` keeps them, so that a restart shows them at once.
 
         `tell` has xds_server deny on open connections what is revoked, and says whose proxies do not know yet.
-        `in_use` are the serials that this host shows.
+        `in_use` are the serials that this host shows, `roots` those that it trusts.
         """
-        self._tell, self._in_use = tell, in_use
+        self._tell, self._in_use, self._roots = tell, in_use, roots
         self._vault, self._login, self._ledger, self._file = vault, login, ledger, file
         self._clock, self._metrics, self._show, self._poll = clock, metrics, show, poll
-        self._issuer: x509.Certificate | None = None
+        self._issuers: dict[str, x509.Certificate] = {}
         self._rotated_for: frozenset[str] = frozenset()
         self._order = asyncio.Lock()
         self._nothing_told = False
-        self.crl: Crl | None = None
+        self.crls: tuple[Crl, ...] = ()
         self.problem: str | None = None
 
-    def recall(self, issuer: x509.Certificate | None) -> None:
-        """Show the list on disk, if it is still in time and of who signed what is served."""
+    def recall(self, served: tuple[x509.Certificate, ...]) -> None:
+        """Show the lists on disk, if they are still in time, and all there for the intermediates of what is served."""
         content = read(self._file)
-        if content is None or issuer is None:
+        if content is None or not served:
             return
         try:
-            self._take(checked(content, issuer, self._clock.now(), after=None, holds=()))
+            self._take(_whole(content, served, self._clock.now()))
         except BadCrl as error:
-            log.info("stored list of revoked certificates is not shown", reason=str(error))
+            log.info("stored lists of revoked certificates are not shown", reason=str(error))
 
     async def run(self) -> None:
         """Look for news every few seconds; never show a list that has ended."""
@@ -84,30 +88,36 @@ class Revocation:
                     # who has it elsewhere may have moved on: gently, at the cost of a second
                     await self.deny(gently=not self._in_use() & set(self.revoked()))
             except (VaultError, BadCrl, Damaged, OSError) as error:
-                if self.crl is not None and self.problem != str(error):  # before there was one, Vault just starts
+                if self.crls and self.problem != str(error):  # before there was one, Vault just starts
                     log.warning("no new list of revoked certificates", reason=str(error))
                 self.problem = str(error)
             self._drop_ended()
             await pause(self._poll * random.uniform(0.8, 1.0))  # noqa: S311 - no secret
 
+    async def look_now(self) -> None:
+        """Get the lists now, as there may be another intermediate. Raises when there are none."""
+        async with self._order:
+            await self.refresh()
+
     async def deny(self, wait: float = 0.0, *, gently: bool = False) -> RevokedResult:
         """Have requests on open connections denied; said again at each look, as xds_server may be a new one."""
         serials = self.revoked()
-        if self.crl is None or (not serials and self._nothing_told):
+        if not self.crls or (not serials and self._nothing_told):
             return RevokedResult()
         issued = ((serial, self._ledger.find(serial)) for serial in serials)
         owners = {serial: record.identity for serial, record in issued if record is not None}
-        said = Revoked(serials=serials, owners=owners, number=self.crl.number, wait=wait, gently=gently)
+        said = Revoked(serials=serials, owners=owners, number=self._number(), wait=wait, gently=gently)
         answer = await self._tell(said)
         self._nothing_told = not serials and not answer.unsynced
         return answer
 
     async def refresh(self, holds: Sequence[str] = ()) -> None:
         """Get the list; have it made anew where it lacks what Vault says is revoked. Raises when there is none."""
-        found = await asyncio.to_thread(self._look, tuple(holds))
+        found = await asyncio.to_thread(self._look, frozenset(holds))
         self.problem = None
-        if self.crl is None or found.pem != self.crl.pem:
-            await asyncio.to_thread(write, self._file, found.pem)
+        if [crl.pem for crl in found] != [crl.pem for crl in self.crls]:
+            of = {certificate.subject: certificate for certificate in self._issuers.values()}
+            await asyncio.to_thread(write, self._file, b"".join(pem([of[crl.issuer]]) + crl.pem for crl in found))
             self._take(found)
 
     async def revoke(self, records: Sequence[Record], by: str, wait: float, *, gently: bool) -> RevokedResult:
@@ -130,24 +140,39 @@ class Revocation:
     def _revoke(self, record: Record, token: Token) -> str:
         return revoke(self._vault, token, record.certificate)
 
-    def _look(self, holds: tuple[str, ...]) -> Crl:
-        if self._issuer is None:
-            self._issuer = intermediate(self._vault)
-        found = self._checked(holds)
-        missing = self._revoked_there() - found.serials - self._rotated_for
+    def _look(self, holds: frozenset[str]) -> tuple[Crl, ...]:
+        intermediates = self._intermediates()
+        found = self._checked(intermediates)
+        missing = self._revoked_there() - _serials(found) - self._rotated_for
         if missing and self._login is not None:
             self._login.call(partial(rotate, self._vault))
             self._rotated_for |= missing  # what has ended is on no list: it is not asked for again
-            found = self._checked(holds)
+            found = self._checked(intermediates)
+        if lacks := sorted(holds - _serials(found)):
+            raise BadCrl(f"the list lacks what was revoked: {', '.join(lacks)}")
         return found
 
-    def _checked(self, holds: tuple[str, ...]) -> Crl:
-        content = fetch(self._vault)
-        try:
-            return checked(content, self._issuer, self._clock.now(), after=self.crl, holds=holds)  # type: ignore[arg-type]
-        except BadCrl:
-            self._issuer = None  # it may have a new one
-            raise
+    def _intermediates(self) -> tuple[str, ...]:
+        """Return the ids of the intermediates in Vault that are of a root which we trust."""
+        there, roots = issuers(self._vault), self._roots()
+        for issuer in there:
+            if issuer not in self._issuers:
+                self._issuers[issuer] = certificate_of(self._vault, issuer)
+        self._issuers = {issuer: known for issuer, known in self._issuers.items() if issuer in there}
+        ours = (i for i, known in sorted(self._issuers.items()) if known not in roots and anchor(known, roots))
+        return tuple(ours)
+
+    def _checked(self, intermediates: tuple[str, ...]) -> tuple[Crl, ...]:
+        """Return the list of each intermediate: all of them, as a leaf is refused whose own is not there."""
+        before = {crl.issuer: crl for crl in self.crls}
+        found = []
+        for issuer in intermediates:
+            certificate = self._issuers[issuer]
+            content, after = fetch(self._vault, issuer), before.get(certificate.subject)
+            found.append(checked(content, certificate, self._clock.now(), after=after, holds=()))
+        if not found:
+            raise BadCrl("Vault has no intermediate of a root that this host trusts")
+        return tuple(found)
 
     def _revoked_there(self) -> frozenset[str]:
         """Return what Vault has revoked; nothing where we may not ask."""
@@ -159,21 +184,47 @@ class Revocation:
             return frozenset()
         return frozenset(serial for serial in map(normal, found) if serial is not None)
 
-    def _take(self, crl: Crl) -> None:
-        self.crl = crl
-        self._metrics.crl_ends.set(crl.ends)
-        self._metrics.crl_entries.set(len(crl.serials))
-        self._show(crl)
-        log.info("list of revoked certificates", number=crl.number, entries=len(crl.serials), ends=crl.ends)
+    def _take(self, crls: tuple[Crl, ...]) -> None:
+        self.crls = crls
+        self._metrics.crl_ends.set(min(crl.ends for crl in crls))
+        self._metrics.crl_entries.set(len(_serials(crls)))
+        self._show(crls)
+        for crl in crls:
+            called = crl.issuer.rfc4514_string()
+            log.info(
+                "list of revoked certificates", of=called, number=crl.number, entries=len(crl.serials), ends=crl.ends
+            )
+
+    def _number(self) -> int:
+        """Return what grows whenever one of the lists is made anew."""
+        return sum(crl.number for crl in self.crls)
+
+    def ends(self) -> float | None:
+        """Return when the first list that is shown ends; None while none is shown."""
+        return min((crl.ends for crl in self.crls), default=None)
 
     def revoked(self) -> tuple[str, ...]:
-        """Return the serials on the list that is shown."""
-        return () if self.crl is None else tuple(sorted(self.crl.serials))
+        """Return the serials on the lists that are shown."""
+        return tuple(sorted(_serials(self.crls)))
 
     def _drop_ended(self) -> None:
         """Show none rather than one that makes proxies refuse everybody; somebody should know."""
-        if self.crl is not None and self.crl.ends - SPARE <= self._clock.now():
+        ends = self.ends()
+        if ends is not None and ends - SPARE <= self._clock.now():
             log.error("ALARM: the list of revoked certificates ends, and there is no newer: proxies check none")
             self._metrics.alarms.labels("crl_ended").inc()
-            self.crl = None
-            self._show(None)
+            self.crls = ()
+            self._metrics.crl_ends.set(0)
+            self._show(())
+
+
+def _whole(content: bytes, served: tuple[x509.Certificate, ...], now: float) -> tuple[Crl, ...]:
+    """Return the lists of a file; BadCrl when one is bad, or missing for an intermediate of what is served."""
+    found = tuple(checked(crl, issuer, now, after=None, holds=()) for issuer, crl in pairs(content, served))
+    if not {issuer.subject for issuer in served} <= {crl.issuer for crl in found}:
+        raise BadCrl("one of them is missing")
+    return found
+
+
+def _serials(crls: Sequence[Crl]) -> frozenset[str]:
+    return frozenset(serial for crl in crls for serial in crl.serials)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from certmgr.issue.vault import Vault, VaultState
 from certmgr.ledger import Ledger
 from certmgr.metrics import Metrics
 from certmgr.revocation import Revocation
+from certmgr.rollover import RollingOver
 from certmgr.settings import Settings
 from certmgr.sites import Sites
 from certmgr.source import follow, remembered
@@ -58,6 +60,7 @@ async def run(settings: Settings, clock: Clock) -> None:
             spawn(group, "mesh", service.follow())
             spawn(group, "sites", service.sites.run())
             spawn(group, "issued sites", service.issued.run(service.sites.tell, service.revocation.revoked))
+            spawn(group, "rollover", service.rollover.run())
 
 
 class _Service:
@@ -107,12 +110,24 @@ class _Service:
             self._folder.certmgr / "crl.pem",
             clock,
             self._metrics,
-            self.agent.show_crl,
+            self.agent.show_crls,
             self._deny,
             lambda: frozenset(i.serial for i in self.agent.identities() if i.serial is not None),
+            self._store.roots,
             settings.revocation_poll,
         )
         self._xds = self._client()
+        self.rollover = RollingOver(
+            self._xds,
+            f"{settings.host or socket.gethostname()}-{self._store.host_id}",
+            self._vault,
+            self._store,
+            self.agent,
+            self.revocation,
+            clock,
+            self._metrics,
+            leads=not settings.xds,
+        )
         self._desk = Desk(self.agent, self.revocation, self.ledger, self.enrolment, clock)
 
     def _login(self, clock: Clock) -> Login | None:
@@ -130,12 +145,14 @@ class _Service:
             self._take(mesh, self._store.mesh_folder() or Path())
         elif self._settings.xds:
             self._take_own()
-        self.revocation.recall(self.agent.issuer())
+        self.revocation.recall(self.agent.issuers())
 
     async def listen(self, stack: AsyncExitStack) -> None:
         """Serve the control API while the stack lives."""
         here = server.bind_unix(self._folder.control("certmgr"))
-        await stack.enter_async_context(server.serve([here], routes(self._desk, self._metrics, self._vault_state)))
+        await stack.enter_async_context(
+            server.serve([here], routes(self._desk, self._metrics, self._vault_state, self.rollover.words))
+        )
         if self._settings.metrics_address:
             there = server.bind_tcp(self._settings.metrics_address)
             scrape = [metrics_route(self.agent, self._metrics, self._vault_state)]

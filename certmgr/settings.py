@@ -23,6 +23,9 @@ class Settings:
         default="",
         metadata={"help": "services and components that run on this host (a,b,c); default: all"},
     )
+    host: str = field(
+        default="", metadata={"help": "what this host is called where a roll-over waits for it; default: its host name"}
+    )
     vault_address: str = field(default="", metadata={"help": "https URL of your Vault; default: the embedded OpenBao"})
     vault_ca: str = field(default="", metadata={"help": "file with the CA that Vault's own certificate is checked by"})
     vault_auth: str = field(

@@ -1,7 +1,8 @@
 """certmgr's state on disk: one file a thing, written whole or not at all, readable by this user alone.
 
 lock                     held (flock) while a certmgr runs on the folder
-root.pem                 the root that this host trusts, pinned when it was first seen
+root.pem                 the root that this host trusts, pinned when it was first seen; two during a roll-over
+host-id                  what tells this host from others of the same name
 mesh.yaml                the last mesh, so that certmgr can start alone
 mesh-folder              where its file is, from which other files are named
 sites/<service>.json     the last certificate and key that the operator's files held for the gateway
@@ -17,7 +18,8 @@ import fcntl
 import json
 import os
 import pwd
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -114,21 +116,29 @@ class Store:
 
     @property
     def root_file(self) -> Path:
-        """Where the pinned root is."""
+        """Where the roots are that are trusted."""
         return self.folder / "root.pem"
 
-    def root(self) -> x509.Certificate | None:
-        """Return the pinned root; None when none is pinned yet. Damaged when it is no certificate."""
+    def roots(self) -> tuple[x509.Certificate, ...]:
+        """Return the roots that this host trusts; during a roll-over there are two. Damaged when one is no root."""
         if not self.root_file.exists():
-            return None
+            return ()
         try:
-            return x509.load_pem_x509_certificate(self.root_file.read_bytes())
+            return tuple(x509.load_pem_x509_certificates(self.root_file.read_bytes()))
         except ValueError:
             raise Damaged(f"{self.root_file} is no certificate: put the root that you trust there, in PEM") from None
 
-    def pin(self, root: x509.Certificate) -> None:
-        """Trust a root from now on."""
-        write(self.root_file, root.public_bytes(Encoding.PEM))
+    def trust(self, roots: Sequence[x509.Certificate]) -> None:
+        """Trust these roots from now on, and no other."""
+        write(self.root_file, b"".join(root.public_bytes(Encoding.PEM) for root in roots))
+
+    @property
+    def host_id(self) -> str:
+        """What tells this host from others of the same name: made once."""
+        path = self.folder / "host-id"
+        if not path.exists():
+            write(path, secrets.token_hex(3).encode())
+        return path.read_text()
 
     def mesh(self) -> str | None:
         """Return the text of the last mesh; None when there was none."""

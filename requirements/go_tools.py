@@ -19,7 +19,9 @@ def build(name: str) -> Path:
     """Return the program, built where this version of it has not been; CannotBuild without a fit Go."""
     module = (HERE / name / "go.mod").read_text()
     (tool,) = re.findall(r"^tool (\S+)$", module, re.MULTILINE)
-    (version,) = (v for path, v in re.findall(r"^\s+(\S+) (v\S+)", module, re.MULTILINE) if tool.startswith(f"{path}/"))
+    (version,) = (
+        v for path, v in re.findall(r"^\s+(\S+) (v\S+)", module, re.MULTILINE) if f"{tool}/".startswith(f"{path}/")
+    )
     program = BUILT / f"{name}-{version}"
     if not program.exists():
         fresh = program.with_suffix(".new")

@@ -33,6 +33,7 @@ from xds_server.metrics import Metrics
 from xds_server.registry.registry import UnknownInstance
 from xds_server.registry.store import StoreFailed
 from xds_server.rights import Call
+from xds_server.rollover_control import RolloverControl
 
 log = structlog.get_logger()
 
@@ -48,6 +49,7 @@ class Control:
     def __init__(self, plane: ControlPlane, ads_port: int = names.XDS_PORT) -> None:
         """Speak for a control plane, whose proxies find it at a port."""
         self._plane, self._ads_port = plane, ads_port
+        self._rollover = RolloverControl(plane.rollovers)
 
     def routes(self) -> list[BaseRoute]:
         """Return all routes, each for whoever may ask it (`xds_server.rights`)."""
@@ -62,6 +64,11 @@ class Control:
             rights.UNSYNCED: self.get_unsynced,
             rights.REVOKED: self.put_revoked,
             rights.STATUS: self.get_status,
+            rights.READ_ROLLOVER: self._rollover.get,
+            rights.WATCH_ROLLOVER: self._rollover.watch,
+            rights.MOVE_ROLLOVER: self._rollover.move,
+            rights.REPORT_ROLLOVER: self._rollover.report,
+            rights.FORGET_HOST: self._rollover.forget,
         }
         return [Route(c.path, self._guarded(c, handler), methods=[c.method]) for c, handler in handlers.items()]
 

@@ -28,6 +28,7 @@ from xds_server.publish import Publisher
 from xds_server.registry.entry import Entry
 from xds_server.registry.registry import Registry
 from xds_server.registry.store import Store
+from xds_server.rollovers import Rollovers
 from xds_server.snapshot import Snapshot
 
 log = structlog.get_logger()
@@ -51,6 +52,7 @@ class ControlPlane:
         self.applier = Applier(store, metrics, fleet.nodes, lambda: self.publisher.revoked, self._adopt, prover)
         self._store = store
         self._persister = Persister(self.registry, store, metrics)
+        self.rollovers = Rollovers(store, lambda: self.registry.entries)
         self.instances = Latest(InstanceList(instances=()))
         self.wake = asyncio.Event()
         self.stale = asyncio.Event()
@@ -236,6 +238,7 @@ class ControlPlane:
     def publish_instances(self) -> None:
         """Tell the watchers of the registry what it holds now. For a task that lets changes gather."""
         self.stale.clear()
+        self.rollovers.look()
         now = self.instance_list()
         self.metrics.count_instances(now)
         if now != self.instances.value:

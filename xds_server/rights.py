@@ -27,13 +27,18 @@ PLAN = Call("POST", "/sidecars")
 UNSYNCED = Call("GET", "/services/{service}/unsynced")
 REVOKED = Call("PUT", "/revoked")
 STATUS = Call("GET", "/status")
+READ_ROLLOVER = Call("GET", "/rollover")
+WATCH_ROLLOVER = Call("GET", "/rollover/watch")
+MOVE_ROLLOVER = Call("PUT", "/rollover")
+REPORT_ROLLOVER = Call("PUT", "/rollover/hosts")
+FORGET_HOST = Call("DELETE", "/rollover/hosts/{host}")
 
 SIDECAR = frozenset({PLAN, TRANSITION})
 """What a service's sidecars and the gateways may ask, each for its own."""
 
 RIGHTS: Mapping[str, frozenset[Call]] = {
     names.GATEWAY: SIDECAR,
-    names.CERTMGR: frozenset({READ_MESH, WATCH_MESH, REVOKED}),
+    names.CERTMGR: frozenset({READ_MESH, WATCH_MESH, REVOKED, READ_ROLLOVER, WATCH_ROLLOVER, REPORT_ROLLOVER}),
     names.TELEMETRY: frozenset({READ_MESH, WATCH_MESH, READ_INSTANCES, WATCH_INSTANCES}),
     names.HOST: frozenset({APPLY, READ_MESH, WATCH_MESH, READ_INSTANCES, WATCH_INSTANCES, UNSYNCED, STATUS}),
 }

@@ -4,7 +4,7 @@ A proxy with a list that is stale or of another CA refuses everybody, so a list 
 it is whole, right and in time; without one, proxies check none.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -61,6 +61,26 @@ def checked(content: bytes, issuer: x509.Certificate, now: float, *, after: Crl 
     if missing := sorted(set(holds) - crl.serials):
         raise BadCrl(f"it lacks what was revoked: {', '.join(missing)}")
     return crl
+
+
+_BEGINS = b"-----BEGIN "
+_LIST = b"X509 CRL"
+
+
+def pairs(content: bytes, served: Sequence[x509.Certificate]) -> Iterator[tuple[x509.Certificate, bytes]]:
+    """Yield each list in a file with who has signed it: the certificate before it, or else the only one served.
+
+    BadCrl when something else is in the file.
+    """
+    issuer = served[0] if len(served) == 1 else None
+    for block in content.split(_BEGINS)[1:]:
+        if not block.startswith(_LIST):
+            try:
+                issuer = x509.load_pem_x509_certificate(_BEGINS + block)
+            except ValueError:
+                raise BadCrl("what is on disk are no lists") from None
+        elif issuer is not None:
+            yield issuer, _BEGINS + block
 
 
 def normal(serial: str) -> str | None:

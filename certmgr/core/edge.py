@@ -78,18 +78,19 @@ class Grants:
             return {}
         return {name: POLICIES[name] for name in (EDGE.policy, ENROL_EDGE, *((HOSTS,) if self.free else ()))}
 
-    def role(self, key: str, max_ttl: int, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def role(self, key: str, max_ttl: int, found: Mapping[str, Any], issuer: str) -> Mapping[str, Any] | None:
         """Return the role; None where there is to be none. Hosts that are `found` stay where they may come and go."""
         if not self.wanted:
             return None
-        desired = _role(key, max_ttl, self.hosts, wildcards=self.free or any(h.startswith("*.") for h in self.hosts))
+        wildcards = self.free or any(h.startswith("*.") for h in self.hosts)
+        desired = _role(key, max_ttl, self.hosts, issuer, wildcards=wildcards)
         return {**desired, "allowed_domains": found["allowed_domains"]} if self.free and found else desired
 
 
-def _role(key: str, max_ttl: int, hosts: tuple[str, ...], *, wildcards: bool) -> Mapping[str, Any]:
+def _role(key: str, max_ttl: int, hosts: tuple[str, ...], issuer: str, *, wildcards: bool) -> Mapping[str, Any]:
     """Return a role for these very hosts: not for what is below them, nor for any other kind of name."""
     return {
-        **layout.role(EDGE, "", "", key, max_ttl),
+        **layout.role(EDGE, "", "", key, max_ttl, issuer),
         "allowed_uri_sans": [],
         "allowed_uri_sans_template": False,
         "client_flag": False,

@@ -16,7 +16,7 @@ ROOT_MOUNT = "mesh-root"
 INT_MOUNT = "mesh-int"
 ROOT_ISSUER = "root-1"
 ISSUER = "int-1"
-"""The intermediate that roles sign with; pinned, never `default` (consul#15217)."""
+"""The first intermediate that roles sign with; pinned, never `default` (consul#15217). A roll-over makes `int-2`."""
 
 ENROL = "mesh-enrol"
 """The policy, and the AppRole in `auth/approle`, of what runs all the time on a host."""
@@ -86,7 +86,9 @@ def approle(name: str) -> Mapping[str, Any]:
     }
 
 
-def role(kind: Kind, trust_domain: str, accessor: str, key: str, max_ttl: int) -> Mapping[str, Any]:
+def role(
+    kind: Kind, trust_domain: str, accessor: str, key: str, max_ttl: int, issuer: str = ISSUER
+) -> Mapping[str, Any]:
     """Return a PKI role: whatever the request says, the leaf has the caller's own URI and nothing else.
 
     `no_store`: a mesh signs too often for Vault to keep every leaf (vault#8994).
@@ -94,7 +96,7 @@ def role(kind: Kind, trust_domain: str, accessor: str, key: str, max_ttl: int) -
     key_type, key_bits = KEYS[key]
     name = f"{{{{identity.entity.aliases.{accessor}.metadata.role_name}}}}"
     return {
-        "issuer_ref": ISSUER,
+        "issuer_ref": issuer,
         "ttl": min(3600, max_ttl),
         "max_ttl": max_ttl,
         "key_type": key_type,

@@ -14,6 +14,7 @@ from cryptography import x509
 from certmgr.core import edge, layout
 from certmgr.core.layout import INT_MOUNT, ISSUER, KINDS, ROOT_ISSUER, ROOT_MOUNT, Kind
 from certmgr.core.policies import POLICIES
+from certmgr.core.trust import anchor
 from certmgr.core.verify import intermediate_faults
 
 ROOT_HOURS = 87600
@@ -42,6 +43,7 @@ class Authority:
     max_ttl: int = 86400
     root_mount: str = ROOT_MOUNT
     root_issuer: str = ROOT_ISSUER
+    issuer: str = ISSUER
     hosts: tuple[str, ...] = ()
     """The hosts that certmgr issues the gateway's certificates for, sorted."""
 
@@ -55,9 +57,11 @@ class Authority:
         """Whether the root is ours to make; else it is the team's, in another mount."""
         return self.root_mount == ROOT_MOUNT
 
-    def called(self, what: str) -> str:
-        """Return the common name of one of our CAs."""
-        return f"Legation {'DEV ' if self.dev else ''}{what} of {self.mesh}"
+    def called(self, what: Literal["root", "intermediate"]) -> str:
+        """Return the common name of one of our CAs; later ones are numbered, as a list is found by its CA's name."""
+        number = (self.root_issuer if what == "root" else self.issuer).rpartition("-")[2]
+        later = f" {number}" if number.isdigit() and number != "1" else ""
+        return f"Legation {'DEV ' if self.dev else ''}{what} of {self.mesh}{later}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +79,24 @@ class Seen:
         found = (self.at.get(f"{mount}/issuer/{issuer}") for issuer in self.keys(f"{mount}/issuers"))
         return tuple(issuer for issuer in found if issuer is not None)
 
+    def signer(self) -> Mapping[str, Any] | None:
+        """Return the intermediate that the roles sign with; before there are roles, the first one with a key."""
+        able = [issuer for issuer in self.issuers(INT_MOUNT) if issuer.get("key_id")]
+        pinned = {self.at.get(f"{INT_MOUNT}/roles/{kind.role}", {}).get("issuer_ref") for kind in KINDS}
+        return next((i for i in able if i.get("issuer_name") in pinned), able[0] if able else None)
+
+    def signs(self) -> str | None:
+        """Return what that intermediate is called; None while it has no name."""
+        signer = self.signer()
+        return None if signer is None else signer.get("issuer_name") or None
+
     def root(self, authority: Authority) -> x509.Certificate | None:
-        """Return the root; None when there is none yet."""
-        named = (i for i in self.issuers(authority.root_mount) if i.get("issuer_name") == authority.root_issuer)
+        """Return the root: after a roll-over the one above the intermediate in use. None when there is none yet."""
+        issuers, signer = self.issuers(authority.root_mount), self.signer()
+        roots = [_certificate(issuer) for issuer in issuers if issuer.get("certificate")]
+        if signer is not None and (above := anchor(_certificate(signer), roots)) is not None:
+            return above
+        named = (i for i in issuers if i.get("issuer_name") == authority.root_issuer)
         return next((_certificate(issuer) for issuer in named), None)
 
     def accessor(self, kind: Kind) -> str | None:
@@ -159,12 +178,12 @@ def _authorities(seen: Seen, authority: Authority, now: float) -> Iterator[Step]
                 f"{authority.root_mount} has no issuer called {authority.root_issuer}: "
                 f"give the root that is to sign this name (PATCH {authority.root_mount}/issuer/ID issuer_name=…)"
             )
-        yield Step("write", f"{ROOT_MOUNT}/root/generate/internal", _new_root(authority))
-    signer = next((issuer for issuer in seen.issuers(INT_MOUNT) if issuer.get("key_id")), None)
+        yield Step("write", f"{ROOT_MOUNT}/root/generate/internal", new_root(authority))
+    signer = seen.signer()
     if signer is None:
         called = {"common_name": authority.called("intermediate")}
         yield Step("intermediate", f"{INT_MOUNT}/issuers/import/bundle", called)
-        yield Step("patch", f"{INT_MOUNT}/issuer/…", _LIMITS, waits="the intermediate")
+        yield Step("patch", f"{INT_MOUNT}/issuer/…", limits(authority.issuer), waits="the intermediate")
         return
     if root is None:
         raise CannotSetUp(f"{INT_MOUNT} has an intermediate, but {ROOT_MOUNT} no root: is this the right Vault")
@@ -177,21 +196,25 @@ def _named(seen: Seen, signer: Mapping[str, Any], root: x509.Certificate) -> Ite
     """Name and bound the intermediate; its root is beside it, so that every host can read the whole chain."""
     identity = signer["issuer_id"]
     # PATCH: a POST would wipe what it does not name
-    yield from _ensure(f"{INT_MOUNT}/issuer/{identity}", signer, _LIMITS, act="patch")
+    named = limits(str(signer.get("issuer_name") or ISSUER))
+    yield from _ensure(f"{INT_MOUNT}/issuer/{identity}", signer, named, act="patch")
     desired = {"default": identity, "default_follows_latest_issuer": False}
     yield from _ensure(f"{INT_MOUNT}/config/issuers", seen.at.get(f"{INT_MOUNT}/config/issuers", {}), desired)
     if root not in [_certificate(issuer) for issuer in seen.issuers(INT_MOUNT)]:
         yield Step("root in the chain", f"{INT_MOUNT}/issuers/import/bundle")
 
 
-_LIMITS = {"issuer_name": ISSUER, "leaf_not_after_behavior": "truncate"}
+def limits(issuer: str) -> Mapping[str, Any]:
+    """Return how an intermediate is called and bounded."""
+    return {"issuer_name": issuer, "leaf_not_after_behavior": "truncate"}
 
 
-def _new_root(authority: Authority) -> Mapping[str, Any]:
+def new_root(authority: Authority) -> Mapping[str, Any]:
+    """Return what makes a root."""
     return {
         "common_name": authority.called("root"),
-        "issuer_name": ROOT_ISSUER,
-        "key_name": ROOT_ISSUER,
+        "issuer_name": authority.root_issuer,
+        "key_name": authority.root_issuer,
         "key_type": "ec",
         "key_bits": 256,
         "ttl": f"{ROOT_HOURS - 1}h",
@@ -226,25 +249,27 @@ def _auths(seen: Seen, authority: Authority, __: float) -> Iterator[Step]:
 
 
 def _roles(seen: Seen, authority: Authority, _: float) -> Iterator[Step]:
+    issuer = seen.signs() or ISSUER
     for kind in KINDS:
         accessor = seen.accessor(kind)
         path = f"{INT_MOUNT}/roles/{kind.role}"
         known = accessor or UNKNOWN.format(f"auth/{kind.auth}")
-        desired = layout.role(kind, authority.trust_domain, known, authority.key, authority.max_ttl)
-        ready = accessor is not None and any(issuer.get("issuer_name") == ISSUER for issuer in seen.issuers(INT_MOUNT))
-        waits = None if ready else f"auth/{kind.auth}" if accessor is None else f"issuer {ISSUER}"
+        desired = layout.role(kind, authority.trust_domain, known, authority.key, authority.max_ttl, issuer)
+        ready = accessor is not None and seen.signs() is not None
+        waits = None if ready else f"auth/{kind.auth}" if accessor is None else f"issuer {issuer}"
         yield from _ensure(path, seen.at.get(path, {}), desired, waits=waits)
 
 
 def _edge(seen: Seen, authority: Authority, _: float) -> Iterator[Step]:
     """See to the role that signs for the gateway's hosts; it is taken away where there are none."""
     found = seen.at.get(edge.ROLE_PATH, {})
-    desired = authority.edge.role(authority.key, authority.max_ttl, found)
+    known = seen.signs()
+    issuer = known or ISSUER
+    desired = authority.edge.role(authority.key, authority.max_ttl, found, issuer)
     if desired is None:
         yield from (Step("delete", path) for path in (edge.ROLE_PATH,) if found)
         return
-    ready = any(issuer.get("issuer_name") == ISSUER for issuer in seen.issuers(INT_MOUNT))
-    yield from _ensure(edge.ROLE_PATH, found, desired, waits=None if ready else f"issuer {ISSUER}")
+    yield from _ensure(edge.ROLE_PATH, found, desired, waits=None if known else f"issuer {issuer}")
 
 
 def _enroller(seen: Seen, authority: Authority, __: float) -> Iterator[Step]:

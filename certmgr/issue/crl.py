@@ -2,20 +2,25 @@
 
 from cryptography import x509
 
-from certmgr.core.layout import INT_MOUNT, ISSUER
+from certmgr.core.layout import INT_MOUNT
 from certmgr.issue.vault import Token, Vault, pick
 
 _NOBODY = Token("", 0)
 
 
-def fetch(vault: Vault) -> bytes:
-    """Return the list of the intermediate; nobody needs a token for it."""
-    return str(pick(vault.call(_NOBODY, "get", f"{INT_MOUNT}/issuer/{ISSUER}/crl"), "data", "crl")).encode()
+def fetch(vault: Vault, issuer: str) -> bytes:
+    """Return the list of an issuer (its id or name); nobody needs a token for it."""
+    return str(pick(vault.call(_NOBODY, "get", f"{INT_MOUNT}/issuer/{issuer}/crl"), "data", "crl")).encode()
 
 
-def intermediate(vault: Vault) -> x509.Certificate:
-    """Return the certificate of who signs the list."""
-    found = pick(vault.call(_NOBODY, "get", f"{INT_MOUNT}/issuer/{ISSUER}/json"), "data", "certificate")
+def issuers(vault: Vault) -> tuple[str, ...]:
+    """Return the ids of the mount's issuers, the roots among them."""
+    return vault.keys(_NOBODY, f"{INT_MOUNT}/issuers")
+
+
+def certificate_of(vault: Vault, issuer: str) -> x509.Certificate:
+    """Return the certificate of an issuer."""
+    found = pick(vault.call(_NOBODY, "get", f"{INT_MOUNT}/issuer/{issuer}/json"), "data", "certificate")
     return x509.load_pem_x509_certificate(str(found).encode())
 
 

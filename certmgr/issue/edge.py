@@ -10,6 +10,7 @@ from certmgr.core.bundle import Bundle
 from certmgr.core.edge import EdgeSpec, edge_faults
 from certmgr.core.layout import EDGE, INT_MOUNT
 from certmgr.core.ledger import Record
+from certmgr.core.trust import anchor
 from certmgr.issue.csr import key_of, leaf_request
 from certmgr.issue.issuer import IssueError, Kept, NotEnrolled, WrongAnswer, certificates
 from certmgr.issue.login import Login
@@ -34,8 +35,8 @@ class EdgeIssuer:
 
     def issue(self, spec: EdgeSpec) -> Bundle:
         """Return a new, verified certificate with its key; IssueError or VaultError when there is none."""
-        root = self._kept.root()
-        if root is None:
+        roots = self._kept.roots()
+        if not roots:
             raise NotEnrolled("no root is trusted yet")
         role = self._login.call(lambda token: self._vault.read(token, edge.ROLE_PATH)) or {}
         self._allowed(spec.hosts, role.get("allowed_domains") or ())
@@ -47,7 +48,9 @@ class EdgeIssuer:
         asked = {"csr": request, "common_name": "", "alt_names": ",".join(spec.hosts), "ttl": f"{spec.ttl}s"}
         path, more = f"{INT_MOUNT}/sign/{EDGE.role}", {"format": "pem", "remove_roots_from_chain": True}
         answer = self._login.call(lambda token: self._vault.call(token, "post", path, {**asked, **more}))
-        bundle = Bundle(key, *certificates(answer.get("data") or {}), root)
+        leaf, chain = certificates(answer.get("data") or {})
+        root = (anchor(chain[-1], roots) if chain else None) or roots[0]
+        bundle = Bundle(key, leaf, chain, root)
         self._record(_entry(bundle, request, str(answer.get("request_id") or ""), self._clock.now()))
         if wrong := edge_faults(bundle, spec, root, self._clock.now()):
             raise WrongAnswer(f"the CA's answer is refused: {'; '.join(wrong)}")

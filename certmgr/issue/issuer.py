@@ -16,6 +16,7 @@ from certmgr.core.bundle import Bundle, Key
 from certmgr.core.layout import INT_MOUNT, kind_of
 from certmgr.core.ledger import Record
 from certmgr.core.plan import IdentitySpec
+from certmgr.core.trust import anchor
 from certmgr.core.verify import faults
 from certmgr.issue.csr import key_of, leaf_request
 from certmgr.issue.login import Login, LoginRefused
@@ -50,8 +51,8 @@ class Kept(Protocol):
         """Return what an identity's signer logs in with."""
         ...
 
-    def root(self) -> x509.Certificate | None:
-        """Return the root that this host trusts."""
+    def roots(self) -> tuple[x509.Certificate, ...]:
+        """Return the roots that this host trusts."""
         ...
 
 
@@ -73,8 +74,8 @@ class Issuer:
 
     def issue(self, spec: IdentitySpec) -> Bundle:
         """Return a new, verified identity; IssueError, VaultError or Damaged when there is none."""
-        root = self._kept.root()
-        if root is None:
+        roots = self._kept.roots()
+        if not roots:
             raise self._not_enrolled("no root is trusted yet")
         login = self._logins.setdefault(
             spec.name, Login(lambda: self._vault.login(self._enrolled(spec.name)), self._clock)
@@ -88,6 +89,7 @@ class Issuer:
                 raise
             key, request, answer = self._sign(spec, login)
         leaf, chain = certificates(answer.get("data") or {})
+        root = (anchor(chain[-1], roots) if chain else None) or roots[0]
         bundle = Bundle(key, leaf, chain, root)
         self._record(self._entry(spec, bundle, request, str(answer.get("request_id") or "")))
         if wrong := faults(bundle, spec, root, self._clock.now()):

@@ -12,7 +12,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certmgr.core import layout
 from certmgr.core.layout import INT_MOUNT
-from certmgr.core.setup import INTERMEDIATE_HOURS, Authority, CannotSetUp, Seen, Step, observed, plan
+from certmgr.core.setup import (
+    INTERMEDIATE_HOURS,
+    Authority,
+    CannotSetUp,
+    Seen,
+    Step,
+    limits,
+    new_root,
+    observed,
+    plan,
+)
 from certmgr.core.verify import intermediate_faults
 from certmgr.issue import csr
 from certmgr.issue.vault import AppRole, Broken, Denied, Missing, Token, Vault, VaultError, pick
@@ -92,6 +102,36 @@ class Setup:
                 if path not in at:
                     look(path)
         return Seen(at), tuple(refused)
+
+    def issuers(self, mount: str) -> tuple[Mapping[str, Any], ...]:
+        """Return the issuers of a mount, each as Vault tells of it; none where there is no such mount."""
+        keys = self._vault.keys(self._token, f"{mount}/issuers")
+        return tuple(self._vault.read(self._token, f"{mount}/issuer/{key}") or {} for key in keys)
+
+    def make_root(self, authority: Authority) -> None:
+        """Make another root, under the name that the authority gives it."""
+        self._vault.call(self._token, "post", f"{authority.root_mount}/root/generate/internal", new_root(authority))
+
+    def root_named(self, authority: Authority) -> x509.Certificate:
+        """Return the root that an authority names; Missing where there is none."""
+        return self._root(authority)
+
+    def make_intermediate(self, authority: Authority, root: x509.Certificate, now: float) -> None:
+        """Make another intermediate below a root, or go on with one whose making was cut off before it was named."""
+        made = self._unnamed(authority)
+        if made is None:
+            self._import(self._new_intermediate(authority, root, now) + _pem(root))
+            made = self._unnamed(authority)
+        if made is None:
+            raise CannotSetUp(f"{self._vault.address} takes an intermediate, and does not show it in {INT_MOUNT}")
+        path = f"{INT_MOUNT}/issuer/{made['issuer_id']}"
+        self._vault.call(self._token, "patch", path, limits(authority.issuer))
+
+    def _unnamed(self, authority: Authority) -> Mapping[str, Any] | None:
+        """Return the intermediate that was made for an authority and has no name yet."""
+        called = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, authority.called("intermediate"))])
+        able = (i for i in self.issuers(INT_MOUNT) if i.get("key_id") and not i.get("issuer_name"))
+        return next((i for i in able if _certificate(i).subject == called), None)
 
     def _look(self, path: str) -> Mapping[str, Any] | None:
         """Return what is at a path; None when nothing is, or when not even its mount is there yet."""
@@ -181,7 +221,7 @@ class Enroller:
 
 def root_of(vault: Vault) -> x509.Certificate:
     """Return the root that the intermediate's chain ends with; nobody needs a token for it. Blocks."""
-    answer = vault.call(Token("", 0), "get", f"{INT_MOUNT}/issuer/{layout.ISSUER}/json")
+    answer = vault.call(Token("", 0), "get", f"{INT_MOUNT}/issuer/default/json")
     chain = [x509.load_pem_x509_certificate(pem.encode()) for pem in pick(answer, "data", "ca_chain")]
     root = chain[-1]
     if root.issuer != root.subject:
@@ -194,6 +234,10 @@ def _wrapped(vault: Vault, token: Token, role: str, ttl: int) -> tuple[str, str]
     role_id = pick(vault.call(token, "get", f"{role}/role-id"), "data", "role_id")
     wrapped = vault.call(token, "post", f"{role}/secret-id", {}, wrap_ttl=ttl)
     return role_id, pick(wrapped, "wrap_info", "token")
+
+
+def _certificate(issuer: Mapping[str, Any]) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(str(issuer["certificate"]).encode())
 
 
 def _pem(certificate: x509.Certificate) -> str:

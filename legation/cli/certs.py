@@ -77,6 +77,7 @@ class Target:
     """A Vault that answers, and the operator who works on it. The token is in memory alone."""
 
     vault: Vault
+    token: Token
     server: Server
     setup: Setup
     authority: Authority
@@ -120,7 +121,8 @@ def target(words: Words, mesh: Mesh) -> Target:
         root_issuer=issuer,
         hosts=edge_hosts(mesh),
     )
-    return Target(vault, server, Setup(vault, Token(_token(words.token_file), 0)), authority)
+    token = Token(_token(words.token_file), 0)
+    return Target(vault, token, server, Setup(vault, token), authority)
 
 
 def init(there: Target, form: Format, *, dry_run: bool, yes: bool, host: Path | None, wrap: timedelta) -> Exit:

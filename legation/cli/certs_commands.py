@@ -5,30 +5,25 @@ from typing import Annotated
 
 import typer
 
-from legation.cli.find import read_mesh, running
+from legation.cli.certs_options import (
+    File,
+    Key,
+    MaxTtl,
+    MeshFile,
+    Output,
+    Root,
+    StateOption,
+    TokenFile,
+    VaultCa,
+    VaultUrl,
+    mesh_at,
+)
+from legation.cli.find import running
 from legation.cli.output import Format, seconds
-from legation.mesh.model.mesh import Mesh
-
-File = Annotated[Path | None, typer.Option("-f", "--file", help="the mesh file; without it ./mesh.yaml")]
-MeshFile = Annotated[Path | None, typer.Option("-f", "--file", help="the mesh file; without it the running mesh's")]
-StateOption = Annotated[
-    Path | None, typer.Option("--state", help="folder for this mesh's state and sockets on this host")
-]
-Output = Annotated[Format, typer.Option("-o", "--output", help="table for people, json or yaml for programs")]
+from legation.cli.rollover_commands import rollover
 
 certs = typer.Typer(name="certs", help="The mesh's certificates and their CA.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="a service, or legation-<component>")]
-VaultUrl = Annotated[str, typer.Option("--vault", help="https URL of your Vault or OpenBao")]
-VaultCa = Annotated[Path | None, typer.Option("--vault-ca", help="file with the CA that its certificate is checked by")]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option("--token-file", help="file with an operator's token; without it VAULT_TOKEN, or you are asked"),
-]
-Root = Annotated[
-    str | None, typer.Option("--root", help="MOUNT/ISSUER of a root that you have; without it one is made in mesh-root")
-]
-Key = Annotated[str, typer.Option("--key", help="leaf keys: ec-p256, ec-p384, rsa-2048, rsa-3072 or rsa-4096")]
-MaxTtl = Annotated[str, typer.Option("--max-ttl", help="the longest life of a leaf that anybody may ask for")]
 
 
 @certs.command("init")
@@ -49,7 +44,7 @@ def certs_init(
     """Show what the mesh needs in your Vault, then set it up. Run it again at any time: it changes what differs."""
     from legation.cli import certs as work  # noqa: PLC0415
 
-    there = work.target(work.words(vault, vault_ca, token_file, root, key, max_ttl), _mesh_at(file))
+    there = work.target(work.words(vault, vault_ca, token_file, root, key, max_ttl), mesh_at(file))
     wait = work.duration("--wrap", wrap)
     raise typer.Exit(int(work.init(there, output, dry_run=dry_run, yes=yes, host=host, wrap=wait)))
 
@@ -68,12 +63,8 @@ def certs_doctor(
     """Say what is over-broad, missing or about to end in your Vault, each with its fix (exit code 3)."""
     from legation.cli import certs as work  # noqa: PLC0415
 
-    there = work.target(work.words(vault, vault_ca, token_file, root, key, max_ttl), _mesh_at(file))
+    there = work.target(work.words(vault, vault_ca, token_file, root, key, max_ttl), mesh_at(file))
     raise typer.Exit(int(work.doctor(there, output)))
-
-
-def _mesh_at(file: Path | None) -> Mesh:
-    return read_mesh((file or Path("mesh.yaml")).resolve()).mesh
 
 
 @certs.command("list")
@@ -146,6 +137,7 @@ def certs_revoke(
     raise typer.Exit(int(work.revoke(running(state, file), what, output, shut_out=shut_out, wait=wait)))
 
 
+certs.add_typer(rollover)
 audit = typer.Typer(name="audit", help="The ledger of what was issued and revoked on this host.", no_args_is_help=True)
 certs.add_typer(audit)
 

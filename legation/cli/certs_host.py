@@ -163,6 +163,8 @@ def _table(status: CertmgrStatus) -> None:
     chatter(f"Vault is {status.vault}; without it the first request fails in {_span(left)}")
     if status.crl_ends is not None:
         chatter(f"{len(status.revoked)} revoked; that list ends in {_span(status.crl_ends - now)}")
+    if status.rollover:
+        chatter(status.rollover)
     if status.problem:
         chatter(status.problem)
 

@@ -25,7 +25,7 @@ def picture(status: HostStatus, now: datetime) -> RenderableType:
     rows = tuple(_rows(status, now))
     title = Text.assemble((status.mesh, "bold"), "   ", status.gateway or "no service is exposed")
     shown = (Text(), _Instances(rows)) if rows else ()
-    return Group(title, _components(status), *shown, *_problems(status))
+    return Group(title, _components(status), *shown, *_rollover(status), *_problems(status))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,12 @@ def _certificate(instance: InstanceStatus, now: datetime) -> Text:
     hours, rest = divmod(left, 3600)
     text = f"{hours}h {rest // 60:02}m" if hours else f"{rest // 60}m {rest % 60:02}s"
     return Text(f"{text} left", "green" if left > 60 else "yellow")
+
+
+def _rollover(status: HostStatus) -> Iterator[RenderableType]:
+    if status.rollover is not None:
+        yield Text()
+        yield Text(status.rollover, "cyan")
 
 
 def _problems(status: HostStatus) -> Iterator[RenderableType]:

@@ -57,7 +57,8 @@ class _Known:
 
 async def collect(host: Host) -> HostStatus:
     """Return the state of the whole mesh on this host."""
-    # before the first await: an instance may end while its Envoy is asked
+    certificates = await _certificates(host)
+    # before the next await: an instance may end while its Envoy is asked
     known = tuple(_known(host))
     described = dict(
         zip((k.id for k in known), await asyncio.gather(*(_instance(host, k) for k in known)), strict=True)
@@ -77,7 +78,8 @@ async def collect(host: Host) -> HostStatus:
             ServiceStatus(name=service, instances=tuple(described[k.id] for k in known if k.service == service))
             for service in desired.services
         ),
-        problems=tuple(await _problems(host, described.values())),
+        problems=tuple(await _problems(host, described.values(), certificates)),
+        rollover=None if certificates is None else certificates.rollover,
     )
 
 
@@ -159,13 +161,13 @@ def _inbound(host: Host, known: _Known) -> str:
     return f"{known.said.spec.address}:{known.said.spec.port}" if known.said else "-"
 
 
-async def _problems(host: Host, instances: Iterable[InstanceStatus]) -> list[str]:
+async def _problems(host: Host, instances: Iterable[InstanceStatus], certificates: CertmgrStatus | None) -> list[str]:
     """Return all that somebody should know, worst first."""
     problems = [*host.file_problems, *(_named(i) for i in instances if i.problem)]
     for name, component in host.components.items():
         if component.pid is None and component.state != "starting":
             problems.append(f"{name} is not running; its last words: {component.last_words() or '-'}")
-    return [*problems, *_silence(host), *await _certificate_problems(host)]
+    return [*problems, *_silence(host), *_certificate_problems(certificates)]
 
 
 def _silence(host: Host) -> list[str]:
@@ -183,10 +185,15 @@ def _named(instance: InstanceStatus) -> str:
     return problem if problem.startswith(instance.id) else f"{instance.id}: {problem}"
 
 
-async def _certificate_problems(host: Host) -> list[str]:
+async def _certificates(host: Host) -> CertmgrStatus | None:
     try:
-        status = await ControlClient(host.state.control("certmgr"), limit=1.0).get("/status", CertmgrStatus)
+        return await ControlClient(host.state.control("certmgr"), limit=1.0).get("/status", CertmgrStatus)
     except ControlError:
+        return None
+
+
+def _certificate_problems(status: CertmgrStatus | None) -> list[str]:
+    if status is None:
         return []
     failing = [f"{i.spiffe_id}: {i.error}" for i in status.identities if i.error]
     late = any(i.error and i.not_after is not None for i in status.identities)

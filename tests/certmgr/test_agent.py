@@ -83,7 +83,7 @@ def test_bundle_of_another_root_than_the_pinned_one_is_discarded(tmp_path):
     async def main():
         async with world(tmp_path) as first:
             await first.ready()
-            first.store.pin(Authority(NOW).root)
+            first.store.trust([Authority(NOW).root])
         async with world(tmp_path) as second:
             await second.ready()
             assert second.issuer.issued == ["orders"]

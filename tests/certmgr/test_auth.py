@@ -308,7 +308,7 @@ def test_host_comes_up_with_the_file_that_init_wrote(there, tmp_path):
         try:
             status = await certmgr.ready()
             assert status.vault == "ok"
-            assert root_of(there.vault) == Store(certmgr.folder.certmgr).root()
+            assert Store(certmgr.folder.certmgr).roots() == (root_of(there.vault),)
             assert 'certmgr_vault_logins_total{outcome="ok"} 1.0' in await certmgr.metrics()
             before = {i.name: i.serial for i in status.identities}
             assert await certmgr.stop() == 0
@@ -356,7 +356,7 @@ def test_attack_35_root_for_trying_things_out_is_refused_in_a_vault_of_a_team(tm
                     )
 
                 assert await until(said, 20), certmgr.log.read_text()
-                assert Store(certmgr.folder.certmgr).root() is None
+                assert Store(certmgr.folder.certmgr).roots() == ()
             finally:
                 certmgr.kill()
 

@@ -52,15 +52,20 @@ def test_the_plan_is_for_who_says_so() -> None:
 
 def test_a_mesh_without_such_hosts_has_nothing_in_the_vault_of_a_team() -> None:
     grants = Grants((), free=False)
-    assert (grants.kinds, dict(grants.policies), grants.enroller, grants.role("ec-p256", 1, {})) == ((), {}, (), None)
+    assert (grants.kinds, dict(grants.policies), grants.enroller, grants.role("ec-p256", 1, {}, "int-1")) == (
+        (),
+        {},
+        (),
+        None,
+    )
 
 
 def test_hosts_are_an_operators_to_write_but_in_an_embedded_openbao() -> None:
     assert Grants(("a.test",), free=False).enroller == (edge.ENROL_EDGE,)
     assert Grants((), free=True).enroller == (edge.ENROL_EDGE, edge.HOSTS)
-    role = Grants(("a.test",), free=False).role("ec-p256", 3600, {"allowed_domains": ["b.test"]}) or {}
+    role = Grants(("a.test",), free=False).role("ec-p256", 3600, {"allowed_domains": ["b.test"]}, "int-1") or {}
     assert (role["allowed_domains"], role["allow_wildcard_certificates"]) == (["a.test"], False)
-    free = Grants((), free=True).role("ec-p256", 3600, {"allowed_domains": ["b.test"]}) or {}
+    free = Grants((), free=True).role("ec-p256", 3600, {"allowed_domains": ["b.test"]}, "int-1") or {}
     assert free["allowed_domains"] == ["b.test"]
 
 
@@ -68,7 +73,7 @@ def test_hosts_are_an_operators_to_write_but_in_an_embedded_openbao() -> None:
 def here(ca, tmp_path) -> Iterator["Here"]:
     here = Here(ca, tmp_path)
     with here.store.lock():
-        here.store.pin(ca.root)
+        here.store.trust([ca.root])
         yield here
         here.enrol()
 

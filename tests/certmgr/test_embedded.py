@@ -149,14 +149,14 @@ def test_state_folder_of_the_earlier_layout_comes_up(tmp_path_factory):
             operator = earlier(here.bao, "orders")
             root = root_of(here.bao.vault)
             with Store(here.folder.certmgr).lock():
-                Store(here.folder.certmgr).pin(root)
+                Store(here.folder.certmgr).trust([root])
                 Store(here.folder.certmgr).save_credentials("orders", AppRole("mesh-sign-orders", "x"))
             here.bao.kill()
             here.bao.start()
             async with xds_server(here.folder, mesh()):
                 here.certmgr.start()
                 await here.certmgr.ready()
-            assert root == Store(here.folder.certmgr).root()
+            assert Store(here.folder.certmgr).roots() == (root,)
             with pytest.raises(Rejected):
                 here.bao.vault.login(operator)
             assert [] == [*here.folder.openbao.glob("init.*"), *here.folder.openbao.glob("operator.*")]

@@ -114,8 +114,8 @@ class Kept:
     def credentials(self, name):
         return self.given
 
-    def root(self):
-        return self.found
+    def roots(self):
+        return (self.found,)
 
 
 def test_what_was_opened_by_hand_is_found_and_closed(there, operator):

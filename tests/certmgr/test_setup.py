@@ -27,8 +27,8 @@ class Kept:
     def credentials(self, name):
         return self._ca.given[name]
 
-    def root(self):
-        return self._ca.root
+    def roots(self):
+        return (self._ca.root,)
 
 
 def issuer(ca):

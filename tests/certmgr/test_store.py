@@ -100,12 +100,12 @@ def test_credentials_come_back_and_are_not_shown(store):
 
 
 def test_root_is_pinned(store):
-    assert store.root() is None
-    store.pin(CA.root)
-    assert store.root() == CA.root
+    assert store.roots() == ()
+    store.trust([CA.root])
+    assert store.roots() == (CA.root,)
     store.root_file.write_text("no")
     with pytest.raises(Damaged, match="put the root that you trust there"):
-        store.root()
+        store.roots()
 
 
 def test_second_holder_is_told_and_a_dead_one_lets_go(tmp_path):

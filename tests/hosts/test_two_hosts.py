@@ -3,14 +3,19 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import ssl
+import subprocess
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from certmgr.core.rollover import waits_for
 from legation.runtime import http
 from legation.runtime.control import guard
 from legation.runtime.control.client import ControlClient, ControlError
@@ -20,11 +25,14 @@ from legation.runtime.control.messages import (
     MeshDocument,
     RevokeReport,
     RevokeRequest,
+    RolloverView,
 )
 from legation.runtime.control.mtls import Peer, to_xds_server
 from tests.certmgr.host import presented
 from tests.hosts.two import MESH, Host, Two, apply, two
-from tests.support.mesh import PLAIN, wait_for
+from tests.support.load import Mixed, Request
+from tests.support.mesh import LEGATION, PLAIN, ROOT, wait_for
+from tests.support.steady import Steady
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -179,6 +187,62 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     from legation.runtime.tasks import until
 
     assert await until(condition, 20)
+
+
+def test_attack_33_root_rolls_over_under_load_and_waits_for_a_host_that_is_away(mesh: Two, tmp_path: Path) -> None:
+    """It is named, nothing is issued by the new root before it is back, and no request fails from first to last."""
+    away = next(process for process in mesh.second.running if "certmgr" in process.args)  # type: ignore[operator]
+    steady = Steady(mesh.url(), Mixed((Request(),)))
+    steady.start()
+    before = roots(mesh)
+    try:
+        with steady.window("root roll-over over two hosts") as window:
+            away.kill()
+            away.wait()
+            order = roll_over(mesh, tmp_path, "start", "--settle", "1s", "--wait")
+            wait_for("the host that is away is named", lambda: only_the_second(waits(mesh, "trust")), 30)
+            steady.load_for(1)
+            assert only_the_second(waits(mesh, "trust")), "it still waits"
+            mesh.join()
+            assert order.wait(60) == 0, (tmp_path / "rollover.log").read_text()
+            window.fault(lambda: None)
+    finally:
+        rest = steady.stop()
+    assert window.failures == (), window.summary()
+    assert window.kept_its_rate, window.summary()
+    assert rest.failures == (), rest.summary()
+    after = roots(mesh)
+    assert len(before) == len(after) == 1
+    assert before != after
+    assert instances(mesh) == {"web": "ready", "orders": "ready"}
+
+
+def roots(mesh: Two) -> set[bytes]:
+    """What the proxies of both hosts check their peers by."""
+    where = (mesh.first.state.sds("web"), mesh.second.state.sds("orders"))
+    return {asyncio.run(presented(socket)).trust_bundle for socket in where}
+
+
+def roll_over(mesh: Two, folder: Path, *words: str) -> "subprocess.Popen[bytes]":
+    """Give the order on the first host, as an operator does."""
+    there = ("--vault", mesh.vault.url, "--vault-ca", str(mesh.vault.ca), "-f", str(mesh.vault.folder / "mesh.yaml"))
+    argv = [*LEGATION, "certs", "rollover", *words, *there, "--state", str(mesh.first.state.root)]
+    with (folder / "rollover.log").open("wb") as log:
+        env = {**os.environ, "VAULT_TOKEN": mesh.vault.operator()}
+        return subprocess.Popen(argv, stdout=log, stderr=log, cwd=ROOT, env=env)
+
+
+def waits(mesh: Two, phase: str) -> tuple[str, ...]:
+    """Whom a roll-over waits for, while it is at a phase."""
+    client = ControlClient(mesh.first.state.control("xds_server"))
+    standing = asyncio.run(client.get("/rollover", RolloverView)).standing
+    here = standing.rollover is not None and standing.rollover.phase == phase
+    return waits_for(standing, time.time()) if here else ()
+
+
+def only_the_second(waiting: tuple[str, ...]) -> bool:
+    named = [who for who in waiting if who.startswith("host second-")]
+    return bool(named) and all(who in named or who.startswith("orders: ") for who in waiting)
 
 
 def test_what_another_host_revokes_is_cut_off_here(mesh: Two) -> None:

@@ -51,6 +51,7 @@ ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serv
 class Host:
     """One host: where others reach it, its state folder, and how a program is started there."""
 
+    name: str
     address: str
     state: StateFolder
     prefix: tuple[str, ...]
@@ -86,6 +87,11 @@ class Two:
     first: Host
     second: Host
     vault: Team
+
+    def join(self) -> "subprocess.Popen[bytes]":
+        """Start certmgr on the second host."""
+        joined = ("--xds", self.xds, "--trust-domain", "shop.local", "--identities", "orders")
+        return certmgr(self.second, self.vault, self.vault.folder / "second.json", *joined)
 
     @property
     def xds(self) -> str:
@@ -136,9 +142,10 @@ def init(vault: Team, folder: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def certmgr(host: Host, vault: Team, credentials: Path, *more: str) -> None:
+def certmgr(host: Host, vault: Team, credentials: Path, *more: str) -> "subprocess.Popen[bytes]":
     there = ("--vault-address", vault.url, "--vault-ca", str(vault.ca), "--vault-credentials", str(credentials))
-    host.start("certmgr", sys.executable, "-m", "certmgr", "--state", str(host.state.root), *there, *more)
+    words = ("-m", "certmgr", "--state", str(host.state.root), "--host", host.name)
+    return host.start("certmgr", sys.executable, *words, *there, *more)
 
 
 def xds_server(host: Host) -> None:
@@ -166,7 +173,10 @@ def apply(host: Host, text: str) -> None:
 def two(folder: Path) -> Iterator[Two]:
     """Start it all, and wait for nothing."""
     with addresses() as (one, other, inside):
-        hosts = [Host(one, StateFolder(folder / "a"), ()), Host(other, StateFolder(folder / "b"), inside)]
+        hosts = [
+            Host("first", one, StateFolder(folder / "a"), ()),
+            Host("second", other, StateFolder(folder / "b"), inside),
+        ]
         with team(folder, one) as vault:
             init(vault, folder)
             made = Two(hosts[0], hosts[1], vault)
@@ -174,8 +184,7 @@ def two(folder: Path) -> Iterator[Two]:
                 for host in hosts:
                     host.state.make()
                 certmgr(made.first, vault, folder / "first.json")
-                joined = ("--xds", made.xds, "--trust-domain", "shop.local", "--identities", "orders")
-                certmgr(made.second, vault, folder / "second.json", *joined)
+                made.join()
                 xds_server(made.first)
                 apply(made.first, MESH)
                 made.first.run("web", made.xds)

@@ -7,6 +7,13 @@ from xds_server import rights
 from xds_server.rights import may
 
 SERVICES = {"web": None, "orders": None}
+ROLLOVER = {
+    rights.READ_ROLLOVER,
+    rights.WATCH_ROLLOVER,
+    rights.MOVE_ROLLOVER,
+    rights.REPORT_ROLLOVER,
+    rights.FORGET_HOST,
+}
 CALLS = frozenset(call for call in vars(rights).values() if isinstance(call, rights.Call))
 
 
@@ -15,12 +22,16 @@ CALLS = frozenset(call for call in vars(rights).values() if isinstance(call, rig
     [
         ("web", {rights.PLAN, rights.TRANSITION}),
         (names.GATEWAY, {rights.PLAN, rights.TRANSITION}),
-        (names.CERTMGR, {rights.READ_MESH, rights.WATCH_MESH, rights.REVOKED}),
+        (
+            names.CERTMGR,
+            {rights.READ_MESH, rights.WATCH_MESH, rights.REVOKED, rights.READ_ROLLOVER, rights.WATCH_ROLLOVER}
+            | {rights.REPORT_ROLLOVER},
+        ),
         (
             names.TELEMETRY,
             {rights.READ_MESH, rights.WATCH_MESH, rights.READ_INSTANCES, rights.WATCH_INSTANCES},
         ),
-        (names.HOST, CALLS - {rights.PLAN, rights.TRANSITION, rights.REVOKED}),
+        (names.HOST, CALLS - ROLLOVER - {rights.PLAN, rights.TRANSITION, rights.REVOKED}),
         (names.XDS_SERVER, set()),
         ("nobody", set()),
         (None, set()),
@@ -28,7 +39,7 @@ CALLS = frozenset(call for call in vars(rights).values() if isinstance(call, rig
 )
 def test_each_has_its_own_rights_and_no_other(name: str | None, allowed: set[rights.Call]) -> None:
     assert {call for call in CALLS if may(name, call, SERVICES)} == allowed
-    assert len(CALLS) == 10
+    assert len(CALLS) == 15
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from legation.mesh.instance import InstanceSpec
+from legation.mesh.rollover import Standing
 from legation.runtime.control.messages import MeshDocument
 from xds_server.registry.entry import Entry
 from xds_server.revocations import Revocations
@@ -19,6 +20,7 @@ create table if not exists instance (id text primary key, boot text, node text, 
                                      healthy integer) strict;
 create table if not exists mesh (one integer primary key check (one = 1), file text, text text, version text) strict;
 create table if not exists revoked (serial text primary key) strict;
+create table if not exists rollover (one integer primary key check (one = 1), standing text) strict;
 create table if not exists drained (service text primary key, mark text) strict;
 """
 
@@ -52,6 +54,14 @@ class Store(Protocol):
 
     def save_revoked(self, revoked: Revocations) -> None:
         """Keep them, in place of those before."""
+        ...
+
+    def rollover(self) -> Standing:
+        """Return where the roll-over of the CA stands, and what each host has said."""
+        ...
+
+    def save_rollover(self, standing: Standing) -> None:
+        """Keep it, in place of what was before; durable when it returns."""
         ...
 
 
@@ -103,6 +113,17 @@ class SqliteStore:
             self._db.execute("delete from revoked")
             self._db.executemany("insert into revoked values (?)", [(s,) for s in sorted(revoked.serials)])
             self._db.executemany("insert or replace into drained values (?, ?)", sorted(revoked.drained.items()))
+
+    def rollover(self) -> Standing:
+        """Return where the roll-over of the CA stands, and what each host has said."""
+        row = self._db.execute("select standing from rollover").fetchone()
+        return msgspec.json.decode(row[0], type=Standing) if row else Standing()
+
+    def save_rollover(self, standing: Standing) -> None:
+        """Keep it, in place of what was before."""
+        with self._writing():
+            text = msgspec.json.encode(standing).decode()
+            self._db.execute("insert or replace into rollover values (1, ?)", (text,))
 
     def close(self) -> None:
         """Close the file."""

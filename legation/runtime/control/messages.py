@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 from legation.mesh.desired import DesiredMesh
 from legation.mesh.errors import Position, Violation
 from legation.mesh.instance import InstanceSpec
+from legation.mesh.rollover import HostProgress, Rollover, Standing
 
 SCHEMA = 1
 
@@ -159,6 +160,26 @@ class Identity(Message, frozen=True, kw_only=True):
     error: Annotated[str | None, Meta(description="why the last attempt failed; None: it did not")] = None
 
 
+class RolloverView(Message, frozen=True, kw_only=True):
+    """xds_server's `GET /rollover`, and the events of `GET /rollover/watch`: the CA's roll-over and how far it is."""
+
+    standing: Standing
+    schema: int = 1
+
+
+class RolloverMove(Message, frozen=True, kw_only=True):
+    """`PUT /rollover`: what it is to be from now on; 409 when it is not what it was at `version` any more."""
+
+    version: int
+    rollover: Rollover
+
+
+class RolloverReport(Message, frozen=True, kw_only=True):
+    """`PUT /rollover/hosts`: what a host's certmgr says of itself."""
+
+    progress: HostProgress
+
+
 class CertmgrStatus(Message, frozen=True, kw_only=True):
     """certmgr's `GET /status`."""
 
@@ -170,6 +191,7 @@ class CertmgrStatus(Message, frozen=True, kw_only=True):
     crl_ends: Annotated[float | None, Meta(description="when the list of revoked certificates on show ends")] = None
     revoked: Annotated[tuple[str, ...], Meta(description="serials on that list")] = ()
     problem: Annotated[str | None, Meta(description="what keeps enrolment or revocation from working")] = None
+    rollover: Annotated[str | None, Meta(description="where a roll-over of the CA stands, in words")] = None
 
 
 class ProxyReport(Message, frozen=True, kw_only=True):
@@ -308,6 +330,7 @@ class HostStatus(Message, frozen=True, kw_only=True):
     gateways: tuple[InstanceStatus, ...] = ()
     services: tuple[ServiceStatus, ...]
     problems: tuple[str, ...] = ()
+    rollover: Annotated[str | None, Meta(description="where a roll-over of the CA stands, in words")] = None
 
     @property
     def components(self) -> dict[str, ComponentStatus]:

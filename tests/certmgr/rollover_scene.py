@@ -1,0 +1,130 @@
+"""A CA of a team that is rolled over: their OpenBao, a certmgr, two proxies that hold streams, and the command."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from cryptography import x509
+
+from certmgr.core.trust import anchor
+from legation.runtime.identity import Identity as Presented
+from legation.runtime.identity import follow
+from legation.runtime.state import StateFolder
+from legation.runtime.tasks import Latest, until
+from tests.certmgr.coordinator import Coordinator, coordinator
+from tests.certmgr.host import NAMES, Certmgr, mesh
+from tests.certmgr.team import Team, team
+from tests.support.command import legation
+from tests.support.mesh import LEGATION, ROOT
+
+
+class Scene:
+    """A team's OpenBao that is set up, a certmgr, and two proxies that hold streams."""
+
+    def __init__(self, vault: Team, folder: Path) -> None:
+        self.vault, self.folder = vault, folder
+        self.state = StateFolder(folder / "state")
+        self.state.make()
+        self.certmgr = Certmgr(self.state)
+        self.commands: list[subprocess.Popen[str]] = []
+        self.shown: dict[str, Latest[Presented | None]] = {name: Latest(None) for name in ("orders", "web")}
+        self.refused: list[str] = []
+        (folder / "mesh.yaml").write_text(mesh())
+
+    def there(self) -> tuple[str, ...]:
+        return ("--vault", self.vault.url, "--vault-ca", str(self.vault.ca))
+
+    def init(self) -> None:
+        words = (*self.there(), "--yes", "--host", str(self.folder / "host.json"))
+        done = legation("certs", "init", *words, folder=self.folder, env=self.env())
+        assert done.returncode == 0, done.stderr
+
+    def env(self) -> dict[str, str]:
+        return {"HOME": str(self.folder), "VAULT_TOKEN": self.vault.operator()}
+
+    def start(self) -> None:
+        vault = ("--vault-address", self.vault.url, "--vault-ca", str(self.vault.ca))
+        self.certmgr.start(*vault, "--vault-credentials", str(self.folder / "host.json"), "--host", "here")
+
+    def command(self, *words: str) -> "subprocess.Popen[str]":
+        """`legation certs rollover …` as a process of its own, that can be killed."""
+        argv = [*LEGATION, "certs", "rollover", *words, "--state", str(self.state.root)]
+        argv += ["-f", str(self.folder / "mesh.yaml")]
+        with (self.folder / "command.log").open("a") as log:
+            process = subprocess.Popen(
+                argv, stdout=log, stderr=log, text=True, cwd=ROOT, env={**os.environ, **self.env()}
+            )
+        self.commands.append(process)
+        return process
+
+    def said(self) -> str:
+        return (self.folder / "command.log").read_text()
+
+    async def watch(self) -> None:
+        """Be a proxy of each service, for ever: whoever is shown something must be taken by the other one."""
+        async with asyncio.TaskGroup() as group:
+            for name, latest in self.shown.items():
+                group.create_task(follow(self.state.sds(name), f"{name}-1", latest))
+                group.create_task(self._compare(latest))
+
+    async def _compare(self, latest: Latest[Presented | None]) -> None:
+        async for _ in latest.watch():
+            now = [one.value for one in self.shown.values()]
+            if None not in now:
+                self.refused += [f"{a.serial} by {b.serial}" for a in now for b in now if a and b and not takes(b, a)]
+
+    def roots(self) -> set[bytes]:
+        return {one.value.trust_bundle for one in self.shown.values() if one.value is not None}
+
+    def end(self) -> None:
+        for process in self.commands:
+            process.kill()
+            process.wait()
+        self.certmgr.kill()
+
+
+def takes(one: Presented, other: Presented) -> bool:
+    """Whether the chain that another shows ends at a root that one trusts."""
+    chain = x509.load_pem_x509_certificates(other.certificate_chain)
+    return anchor(chain[-1], x509.load_pem_x509_certificates(one.trust_bundle)) is not None
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[Scene]:
+    with team(folder) as vault:
+        this = Scene(vault, folder)
+        this.init()
+        try:
+            yield this
+        finally:
+            this.end()
+
+
+@asynccontextmanager
+async def running(scene: Scene, cut=lambda *_: None):
+    async with coordinator(scene.state, mesh(), cut) as there:
+        scene.start()
+        await scene.certmgr.ready(names=NAMES)
+        watching = asyncio.ensure_future(scene.watch())
+        try:
+            yield there
+        finally:
+            watching.cancel()
+
+
+async def reached(there: Coordinator, phase: str, scene: Scene, limit: float = 60) -> None:
+    async def is_there() -> bool:
+        return there.phase == phase
+
+    said = f"{there.standing}\n{scene.said()}\n{scene.certmgr.log.read_text()[-3000:]}"
+    assert await until(is_there, limit), f"{there.standing}\n{said}"
+
+
+async def ended(process: "subprocess.Popen[str]", scene: Scene) -> int:
+    try:
+        return await asyncio.to_thread(process.wait, 60)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(scene.said()) from None
