@@ -20,8 +20,12 @@ from certmgr.core.trust import anchor
 from certmgr.core.verify import faults
 from certmgr.issue.csr import key_of, leaf_request
 from certmgr.issue.login import Login, LoginRefused
-from certmgr.issue.vault import AppRole, Rejected, Vault
+from certmgr.issue.vault import AppRole, Rejected, Token, Vault
 from legation.runtime.clock import Clock
+
+
+_REFUSED_FOR = 10.0
+"""Seconds in which credentials that were refused are not tried again."""
 
 
 class IssueError(Exception):
@@ -71,15 +75,14 @@ class Issuer:
         self._vault, self._kept, self._clock, self._problem, self._record = vault, kept, clock, problem, record
         self._logins: dict[str, Login] = {}
         self._wishes: dict[str, tuple[str, int]] = {}
+        self._refused: dict[str, tuple[AppRole, float]] = {}
 
     def issue(self, spec: IdentitySpec) -> Bundle:
         """Return a new, verified identity; IssueError, VaultError or Damaged when there is none."""
         roots = self._kept.roots()
         if not roots:
             raise self._not_enrolled("no root is trusted yet")
-        login = self._logins.setdefault(
-            spec.name, Login(lambda: self._vault.login(self._enrolled(spec.name)), self._clock)
-        )
+        login = self._logins.setdefault(spec.name, Login(lambda: self._enter(spec.name), self._clock))
         try:
             key, request, answer = self._sign(spec, login)
         except LoginRefused:
@@ -133,6 +136,18 @@ class Issuer:
     def forget(self, name: str) -> None:
         """Drop the token of an identity, so that its next issue logs in anew."""
         self._logins.pop(name, None)
+
+    def _enter(self, name: str) -> Token:
+        """Log in; credentials that were refused are not shown again at once, as Vault locks out who does that."""
+        credentials = self._enrolled(name)
+        refused, until = self._refused.get(name, (None, 0.0))
+        if credentials == refused and self._clock.now() < until:
+            raise LoginRefused("its credentials were refused just now: waiting for others")
+        try:
+            return self._vault.login(credentials)
+        except Rejected:
+            self._refused[name] = credentials, self._clock.now() + _REFUSED_FOR
+            raise
 
     def _enrolled(self, name: str) -> AppRole:
         credentials = self._kept.credentials(name)
