@@ -23,7 +23,6 @@ from certmgr.issue.login import Login, LoginRefused
 from certmgr.issue.vault import AppRole, Rejected, Token, Vault
 from legation.runtime.clock import Clock
 
-
 _REFUSED_FOR = 10.0
 """Seconds in which credentials that were refused are not tried again."""
 
