@@ -88,7 +88,7 @@ class _Service:
             self._store,
             clock,
             self._metrics,
-            socket=self._folder.sds,
+            socket=settings.sds_socket,
             not_enrolled=self._not_enrolled,
             retry_limit=settings.retry_limit,
             rate=settings.issues_per_second,

@@ -8,6 +8,16 @@ from certmgr.issue.vault import Address
 from certmgr.store import Store
 from legation.runtime.state import StateFolder
 
+UNIX = "unix:"
+"""How the address of a Vault begins that listens on a unix socket."""
+
+
+def vault_at(address: str, ca: str) -> Address:
+    """Return where a Vault is: `https://…`, or `unix:PATH`."""
+    if address.startswith(UNIX):
+        return Address(socket=address.removeprefix(UNIX))
+    return Address(url=address, ca=ca)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -26,7 +36,9 @@ class Settings:
     host: str = field(
         default="", metadata={"help": "what this host is called where a roll-over waits for it; default: its host name"}
     )
-    vault_address: str = field(default="", metadata={"help": "https URL of your Vault; default: the embedded OpenBao"})
+    vault_address: str = field(
+        default="", metadata={"help": "https URL of your Vault, or unix:PATH; default: the embedded OpenBao"}
+    )
     vault_ca: str = field(default="", metadata={"help": "file with the CA that Vault's own certificate is checked by"})
     vault_auth: str = field(
         default="approle", metadata={"help": "how this host logs in: approle, token, jwt, kubernetes or cert"}
@@ -40,6 +52,10 @@ class Settings:
     )
     vault_auth_mount: str = field(default="", metadata={"help": "mount of that method; default: its name"})
     vault_auth_role: str = field(default="", metadata={"help": "role that this host logs in as; default: mesh-enrol"})
+    sds: str = field(
+        default="",
+        metadata={"help": "folder with a folder an identity, each for a container: DIR/NAME/sds.sock; default: run/"},
+    )
     revocation_poll: float = field(
         default=5.0, metadata={"help": "longest time in seconds until what was revoked in Vault is seen here"}
     )
@@ -54,6 +70,10 @@ class Settings:
         """Every path below the state folder."""
         return StateFolder(self.state)
 
+    def sds_socket(self, name: str) -> Path:
+        """Return where an identity is served."""
+        return Path(self.sds) / name / "sds.sock" if self.sds else self.folder.sds(name)
+
     @property
     def xds_socket(self) -> Path:
         """xds_server's control socket."""
@@ -63,7 +83,7 @@ class Settings:
     def vault(self) -> Address:
         """Where Vault is."""
         if self.vault_address:
-            return Address(url=self.vault_address, ca=self.vault_ca)
+            return vault_at(self.vault_address, self.vault_ca)
         return Address(socket=str(self.folder.bao_socket))
 
     @property

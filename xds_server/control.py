@@ -1,7 +1,7 @@
 """xds_server's control API: the routes, thin."""
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 import msgspec
@@ -28,6 +28,7 @@ from legation.runtime.control.remote import peer_of
 from legation.runtime.control.server import events, reply
 from xds_server import rights
 from xds_server.compile import BootstrapInput, bootstrap
+from xds_server.compile.by_name import indistinct
 from xds_server.control_plane import ControlPlane
 from xds_server.metrics import Metrics
 from xds_server.registry.registry import UnknownInstance
@@ -150,7 +151,9 @@ class Control:
         if known is None and service != names.GATEWAY:
             raise HTTPException(404, f"no service {service!r} in mesh {mesh.mesh!r}; it has {', '.join(mesh.services)}")
         called = mesh.reached(service) if known else ()
-        ports = asked.spec.outbound_ports or names.outbound_ports(called, {})
+        if asked.spec.by_name and (lost := tuple(indistinct(mesh, called))):
+            raise HTTPException(409, _indistinct(service, lost))
+        ports = asked.spec.outbound_ports or ({} if asked.spec.by_name else names.outbound_ports(called, {}))
         given = BootstrapInput(
             node=replace(asked.spec, outbound_ports=ports),
             trust_domain=mesh.trust_domain,
@@ -192,6 +195,14 @@ class Control:
             violations=plane.applier.violations,
         )
         return reply(status)
+
+
+def _indistinct(service: str, lost: Iterable[tuple[str, int]]) -> str:
+    what = ", ".join(f"{name} (port {port})" for name, port in lost)
+    return (
+        f"{service} cannot call {what} by name: a TCP service that it calls has the same port, "
+        "and connections do not say whom they are for: give one of them another port"
+    )
 
 
 def metrics_routes(metrics: Metrics) -> list[BaseRoute]:

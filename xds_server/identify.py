@@ -8,6 +8,7 @@ import msgspec
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
+from legation.mesh.types import HOST_PATTERN
 
 LONGEST = 253
 """Characters of an instance's id and of what else it says of itself in words."""
@@ -16,6 +17,7 @@ SHOWN = 100
 """Characters of what a node says that a message shows."""
 
 _PLAIN = re.compile(rf"[!-~]{{0,{LONGEST}}}")
+_NAME = re.compile(HOST_PATTERN.removesuffix("$"))
 _LAST_PORT = 65535
 
 
@@ -43,7 +45,8 @@ def _bad(spec: InstanceSpec) -> Iterator[str]:
         if not _PLAIN.fullmatch(value := getattr(spec, name)):
             yield f"{name} {value[:SHOWN]!r} is not up to {LONGEST} printable characters without blanks"
     for name in ("address", "app_address"):
-        if not _is_address(value := getattr(spec, name)):
+        named = name == "app_address" and spec.by_name
+        if not (_is_address(value := getattr(spec, name)) or (named and _NAME.fullmatch(value))):
             yield f"{name} {value[:SHOWN]!r} is no address that can be connected to"
     ports = {"port": spec.port, "app_port": spec.app_port or 1, "metrics_port": spec.metrics_port or 1}
     ports |= {f"outbound_ports {service[:SHOWN]!r}": port for service, port in spec.outbound_ports.items()}

@@ -51,7 +51,7 @@ class Publisher:
 
     def checks(self, node: InstanceSpec) -> bool:
         """Say whether a node is asked to check its app."""
-        return self.compiler is not None and self.compiler.is_checked(node.service)
+        return not node.by_name and self.compiler is not None and self.compiler.is_checked(node.service)
 
     async def publish(self, services: Iterable[str]) -> None:
         """Tell the callers of these services of their endpoints."""

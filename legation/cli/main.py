@@ -107,6 +107,23 @@ def run(
     advertise: Annotated[
         str | None, typer.Option("--advertise", help="ADDRESS or ADDRESS:PORT where other hosts reach this instance")
     ] = None,
+    app_at: Annotated[
+        str | None,
+        typer.Option("--app", help="HOST:PORT of the app, in containers of its own: this one is its sidecar alone"),
+    ] = None,
+    private: Annotated[
+        str | None, typer.Option("--private", help="with --app: our name (or address) on the network of that app")
+    ] = None,
+    plain: Annotated[
+        list[str] | None,
+        typer.Option("--plain", help="our name where callers without a sidecar reach us, while mtls is permissive"),
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", help="our name where Prometheus reaches us; without it, nobody does")
+    ] = None,
+    sds: Annotated[
+        Path | None, typer.Option("--sds", help="certmgr's socket for this service, where it is alone")
+    ] = None,
     state: StateOption = None,
     folder: Annotated[Path | None, typer.Option("--folder", help="where the app runs; without it, here")] = None,
     zone: Annotated[str, typer.Option("--zone", help="where this host is, for locality")] = "",
@@ -127,6 +144,10 @@ def run(
         address=address,
         xds=xds or "",
         advertise=advertise or "",
+        container=work.Container(
+            app=app_at or "", private=private or "", plain=tuple(plain or ()), metrics=metrics or ""
+        ),
+        sds=str(sds or ""),
         folder=folder or Path.cwd(),
         zone=zone,
         concurrency=concurrency,
@@ -194,6 +215,20 @@ def render_ratelimit(
     from legation.cli import render as work  # noqa: PLC0415
 
     work.ratelimit(folder, work.mesh_for(file, state)[0])
+
+
+@render.command("compose")
+def render_compose(
+    files: Annotated[list[Path], typer.Argument(help="your compose files, in compose's own order")],
+    file: File = None,
+    output: Annotated[
+        Path | None, typer.Option("--to", help="the override to write; without it docker-compose.legation.yaml")
+    ] = None,
+) -> None:
+    """Write an override that puts sidecars around the services of your compose files; undo is leaving it out."""
+    from legation.cli import render_compose as work  # noqa: PLC0415
+
+    raise typer.Exit(int(work.render_files(tuple(files), (file or Path("mesh.yaml")), output)))
 
 
 app.add_typer(certs)

@@ -1,10 +1,11 @@
 """`legation run`: what its words mean on this host."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from shutil import which
+from socket import gethostname
 
 from legation.cli.find import running
 from legation.cli.output import Exit, chatter, fail
@@ -22,6 +23,16 @@ _LAST_BLOCK = 190
 
 
 @dataclass(frozen=True, slots=True)
+class Container:
+    """What a container beside others is told: where its app is, and who it is on each of its networks."""
+
+    app: str = ""
+    private: str = ""
+    plain: tuple[str, ...] = ()
+    metrics: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     """What the command line said."""
 
@@ -36,6 +47,13 @@ class Words:
     concurrency: int
     gateway_ports: tuple[str, ...]
     command: tuple[str, ...]
+    container: Container = Container()
+    sds: str = ""
+
+    @property
+    def beside(self) -> bool:
+        """Whether this is a container of its own: a sidecar of apps in others, or a gateway."""
+        return self.container != Container()
 
 
 def run(words: Words, state: StateFolder) -> int:
@@ -54,7 +72,8 @@ def run(words: Words, state: StateFolder) -> int:
 
 def state_of(words: Words, state: Path | None) -> StateFolder:
     """Return the state folder, once the words make sense together: leaves with what would be accepted if not."""
-    if words.advertise and not _is_place(words.advertise):
+    _check_container(words)
+    if words.advertise and not words.beside and not _is_place(words.advertise):
         raise fail(
             Exit.USAGE, f"--advertise {words.advertise!r}: an IPv4 address of this host, as 10.0.0.2 or 10.0.0.2:15006"
         )
@@ -72,6 +91,20 @@ def state_of(words: Words, state: Path | None) -> StateFolder:
     return StateFolder(state)
 
 
+def _check_container(words: Words) -> None:
+    """Leave with what would be accepted where a container's words make no sense together."""
+    given = words.container
+    host, _, port = given.app.rpartition(":")
+    if given.app and not (host and port.isdigit()):
+        raise fail(Exit.USAGE, f"--app {given.app!r}: HOST:PORT, as orders:8080")
+    if bool(given.app) == (words.service == names.GATEWAY) and words.beside:
+        raise fail(Exit.USAGE, "--private, --plain and --metrics are for containers: a sidecar's, with --app HOST:PORT")
+    if words.beside and (words.command or not words.xds or (given.app and not given.private)):
+        raise fail(
+            Exit.USAGE, "--app goes with --xds HOST:PORT, --advertise NAME and --private NAME, and without a command"
+        )
+
+
 def _is_place(text: str) -> bool:
     address, _, port = text.partition(":")
     try:
@@ -85,11 +118,15 @@ def _away(words: Words, state: StateFolder) -> RunSettings:
     """Return the settings of an instance whose xds_server is on another host: on a block that `up` takes last."""
     host, _, _ = words.xds.rpartition(":")
     here = HostFile(mesh="", file="", pid=0, block=_LAST_BLOCK)
-    return replace(_settings(words, state, here), xds_host=host, xds_port=0, control=words.xds)
+    settings = replace(_settings(words, state, here), xds_host=host, xds_port=0, control=words.xds, sds=words.sds)
+    given = words.container
+    return replace(settings, beside=words.beside, **asdict(given))
 
 
 def _settings(words: Words, state: StateFolder, host: HostFile) -> RunSettings:
-    instance = words.instance or f"{words.service}-{words.version}-{os.getpid()}"
+    # containers of one service have the same process ids, and names of their own
+    own = gethostname() if words.beside else os.getpid()
+    instance = words.instance or f"{words.service}-{words.version}-{own}"
     free = tuple(names.loopback_address(host.block, slot) for slot in _FREE_SLOTS)
     ports = _ports(words.gateway_ports)
     return RunSettings(

@@ -15,6 +15,10 @@ class InstanceSpec:
     is where its app listens; `outbound_ports` are the ports that its app was told at its start.
     A gateway (`service` is `names.GATEWAY`) has no app: app_port 0; its `outbound_ports` are where it
     listens for its services in place of their `expose.port`. `boot` is the nonce of this life: the newest wins.
+
+    `by_name`: it is a container beside others. Its app is wherever the name `app_address` leads, and reaches whom it
+    calls by their names, at their own ports of `loopback`; a gateway listens on all of its addresses. `plain_addresses`
+    are where callers that are not in the mesh reach it while it is permissive, `metrics_address` where Prometheus does.
     """
 
     id: str
@@ -29,8 +33,16 @@ class InstanceSpec:
     zone: str = ""
     outbound_ports: Mapping[str, int] = field(default_factory=dict)
     loopback: str = ""
+    by_name: bool = False
+    plain_addresses: tuple[str, ...] = ()
+    metrics_address: str = ""
 
     @property
     def own_address(self) -> str:
         """Where its outbound listeners and its metrics are, which are for this host alone."""
         return self.loopback or self.address
+
+    @property
+    def scraped_address(self) -> str:
+        """Where its metrics are."""
+        return self.metrics_address or ("127.0.0.1" if self.by_name else self.own_address)

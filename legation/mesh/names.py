@@ -113,6 +113,16 @@ def outbound_listener(service: str) -> str:
     return f"outbound/{service}"
 
 
+def shared_listener(port: int) -> str:
+    """Return the name of the listener through which an app reaches all that it calls at one port, by their names."""
+    return f"outbound/:{port}"
+
+
+def shared_outbound_prefix(port: int) -> str:
+    """Return what requests through that listener are counted under."""
+    return f"outbound_port-{port}"
+
+
 def shared_stat_prefix(port: int) -> str:
     """Return what requests from outside are counted under on a port where the Host alone tells services apart."""
     return f"gateway_port-{port}"

@@ -80,6 +80,11 @@ class StateFolder:
         """What `legation run` and the command need to know of the running mesh (`HostFile`)."""
         return self.root / "host.json"
 
+    @property
+    def ready(self) -> Path:
+        """There while callers have the address of the one instance of this container."""
+        return self.root / "ready"
+
     def instance(self, instance: str) -> Path:
         """Return the folder of an instance: bootstrap, logs, `state.json`."""
         return self.instances / instance

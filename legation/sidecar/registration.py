@@ -22,9 +22,15 @@ _VERBS: dict[InstanceState, str] = {"ready": "ready", "restarting": "restarting"
 class Registration:
     """Reports one instance's state to the registry."""
 
-    def __init__(self, client: ControlClient, spec: InstanceSpec, state: Callable[[], InstanceState]) -> None:
-        """Prepare to say what `state()` returns."""
-        self._client, self._spec, self._state = client, spec, state
+    def __init__(
+        self,
+        client: ControlClient,
+        spec: InstanceSpec,
+        state: Callable[[], InstanceState],
+        told: Callable[[InstanceState], None] = lambda _: None,
+    ) -> None:
+        """Prepare to say what `state()` returns; `told` hears what the registry has taken."""
+        self._client, self._spec, self._state, self._told = client, spec, state, told
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
@@ -62,19 +68,20 @@ class Registration:
         except ControlError as error:
             log.debug("registry does not take our state yet", state=state, error=str(error))
             return False
+        self._told(state)
         return True
 
 
 async def plan(client: ControlClient, request: SidecarRequest) -> SidecarPlan:
     """Return what xds_server plans for an instance; waits until it answers.
 
-    ControlError 404: no such service; 403: our certificate is not for it.
+    ControlError 404: no such service; 403: our certificate is not for it; 409: two that it calls cannot be told apart.
     """
     async for attempt in backoff(0.1, 2.0):
         try:
             return await client.send("POST", "/sidecars", request, SidecarPlan)
         except ControlError as error:
-            if error.status in {403, 404}:
+            if error.status in {403, 404, 409}:
                 raise
             if attempt % 10 == 3:
                 log.warning("waiting for xds_server", error=str(error))

@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import secrets
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,9 +9,9 @@ from dataclasses import replace
 import structlog
 
 from legation.mesh import names
-from legation.runtime import locks, process
+from legation.runtime import process
 from legation.runtime.control.client import ControlClient
-from legation.runtime.control.messages import Pids, SidecarPlan, SidecarRequest
+from legation.runtime.control.messages import InstanceState, Pids, SidecarPlan, SidecarRequest
 from legation.runtime.supervisor import Program
 from legation.runtime.tasks import pause, spawn
 from legation.sidecar import report
@@ -24,6 +22,7 @@ from legation.sidecar.ending import Drainer, Termination
 from legation.sidecar.environment import app_environment
 from legation.sidecar.envoy import EnvoyProcess
 from legation.sidecar.phase import Phase
+from legation.sidecar.place import completed
 from legation.sidecar.registration import Registration, plan
 from legation.sidecar.settings import RunSettings
 
@@ -47,7 +46,7 @@ class Sidecar:
         self._is_gateway = given.spec.service == names.GATEWAY
         self._listener = names.GATEWAY_LISTENERS if self._is_gateway else names.INBOUND
         self._phase = Phase(has_app=bool(settings.command))
-        self._registration = Registration(client, given.spec, state=lambda: self._phase.state)
+        self._registration = Registration(client, given.spec, lambda: self._phase.state, self._mark)
         self._envoy = EnvoyProcess(self._settings, self._listener, self._envoy_changed)
         self._envoy_ready = asyncio.Event()
         self._app = self._make_app(inherited) if settings.command else None
@@ -97,6 +96,13 @@ class Sidecar:
         self._registration.changed()
         self._report()
 
+    def _mark(self, known: InstanceState) -> None:
+        """Say to the health check of a container whether callers have our address."""
+        if self._settings.beside and known == "ready":
+            self._settings.state.ready.touch()
+        else:
+            self._settings.state.ready.unlink(missing_ok=True)
+
     async def _drain(self) -> None:
         log.info("draining")
         self._phase = self._phase.drained()
@@ -137,40 +143,6 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-def _completed(settings: RunSettings, held: ExitStack) -> RunSettings:
-    """Return the settings with what this life has made and taken; OSError where nothing is free."""
-    address = next((a for a in settings.addresses if _take(f"address/{a}", held)), None)
-    if address is None:
-        raise OSError(f"{', '.join(settings.addresses[:3])} is taken by another instance on this host")
-    port = 0
-    if settings.command:
-        port, lock = locks.app_port()
-        held.enter_context(lock)
-    boot = f"{time.time_ns():016x}-{secrets.token_hex(4)}"
-    spec = replace(settings.spec, address=address, app_port=port, boot=boot, metrics_port=names.METRICS_PORT)
-    if settings.advertise:
-        host, inbound = _advertised(settings.advertise, held)
-        spec = replace(spec, address=host, port=inbound, loopback=address)
-    return replace(settings, spec=spec)
-
-
-def _advertised(wish: str, held: ExitStack) -> tuple[str, int]:
-    """Return where other hosts are to reach this instance: the port that is asked for, else the first free one."""
-    host, _, asked = wish.partition(":")
-    ports = (int(asked),) if asked else (names.INBOUND_PORT, *names.SHARED_INBOUND_PORTS)
-    for port in ports:
-        if locks.is_free(host, port) and _take(f"inbound/{host}:{port}", held):
-            return host, port
-    raise OSError(f"no free port for other hosts on {host}: {ports[0]} to {ports[-1]} are taken, or it is not ours")
-
-
-def _take(name: str, held: ExitStack) -> bool:
-    lock = locks.acquire(name)
-    if lock is not None:
-        held.enter_context(lock)
-    return lock is not None
-
-
 async def run(settings: RunSettings, inherited: Mapping[str, str]) -> int:
     """Live as one instance until SIGTERM or SIGINT; return the exit code.
 
@@ -179,7 +151,7 @@ async def run(settings: RunSettings, inherited: Mapping[str, str]) -> int:
     termination = Termination.on_signals()
     settings.files.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as held:
-        settings = _completed(settings, held)
+        settings = await completed(settings, held)
         async with xds_server(settings) as client:
             given = await _plan_unless_ended(client, settings, termination)
             if given is None:
@@ -195,7 +167,7 @@ async def _plan_unless_ended(
         spec=settings.spec,
         xds_host=settings.xds_host,
         xds_port=settings.xds_port,
-        sds_socket=str(settings.state.sds(settings.spec.service)),
+        sds_socket=str(settings.sds_socket),
         admin_socket=str(settings.state.admin(settings.spec.id)),
     )
     known = asyncio.ensure_future(plan(client, request))

@@ -18,6 +18,11 @@ class RunSettings:
     `control` is host:port of the control API of an xds_server on another host, whose Envoys find it at `xds_host`;
     `advertise` is where other hosts reach this instance: an IP address, or that and a port.
     `supervised` says that the host that started us replaces this instance before it ends.
+
+    In a container beside others there is no command: `app` is host:port of what it stands before, and `advertise`,
+    `private`, `plain` and `metrics` are names that lead to us on one network each, or addresses of ours: towards the
+    mesh, the app, callers outside of the mesh, and Prometheus. `sds` is certmgr's socket where that is not the state
+    folder's.
     """
 
     spec: InstanceSpec
@@ -32,6 +37,17 @@ class RunSettings:
     supervised: bool = False
     control: str = ""
     advertise: str = ""
+    beside: bool = False
+    app: str = ""
+    private: str = ""
+    plain: tuple[str, ...] = ()
+    metrics: str = ""
+    sds: str = ""
+
+    @property
+    def sds_socket(self) -> Path:
+        """Where certmgr serves the service's identity."""
+        return Path(self.sds) if self.sds else self.state.sds(self.spec.service)
 
     @property
     def state(self) -> StateFolder:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from socket import gethostname
 
 import pytest
 from msgspec.structs import replace
@@ -266,9 +267,37 @@ def test_run_joins_a_mesh_whose_xds_server_is_on_another_host(home: Home, execut
     assert given["addresses"][0] == names.loopback_address(190, 254)  # type: ignore[index]
 
 
+def test_run_in_a_container_is_told_where_its_app_is(home: Home, executed: Executed) -> None:
+    there = ("--xds", "xds:15014", "--advertise", "web-mesh", "--state", str(home.folder / "there"), "--sds", "/sds/s")
+    words = (
+        *there,
+        "--app",
+        "web:80",
+        "--private",
+        "web-private",
+        "--plain",
+        "a",
+        "--plain",
+        "b",
+        "--metrics",
+        "web-mesh",
+    )
+    done = home.legation("run", "--service", "web", *words)
+    assert done.exit_code == 0, done.output
+    _, given = executed()
+    assert (given["beside"], given["app"], given["private"]) == (True, "web:80", "web-private")
+    assert (given["plain"], given["metrics"], given["sds"]) == (["a", "b"], "web-mesh", "/sds/s")
+    assert given["spec"]["id"] == f"web-v1-{gethostname()}"  # type: ignore[index]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("--app", "web"), "--app 'web': HOST:PORT"),
+        (("--private", "a", "--xds", "x:1"), "with --app HOST:PORT"),
+        (("--app", "web:80", "--xds", "x:1"), "--private NAME"),
+        (("--app", "web:80", "--private", "a"), "--xds HOST:PORT"),
+        (("--app", "web:80", "--private", "a", "--xds", "x:1", "--", "node"), "without a command"),
         (("--xds", "10.0.0.1", "--advertise", "10.0.0.2", "--state", "x"), "--xds '10.0.0.1': HOST:PORT"),
         (("--xds", "a:1", "--advertise", "10.0.0.2"), "--state DIR"),
         (("--xds", "a:1", "--state", "x"), "needs --advertise ADDRESS"),

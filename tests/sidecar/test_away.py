@@ -24,7 +24,7 @@ from legation.runtime.control.server import bind_tcp, reply
 from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest, until
 from legation.sidecar.control import xds_server
-from legation.sidecar.run import _completed
+from legation.sidecar.place import on_host
 from legation.sidecar.settings import RunSettings
 from tests.certmgr.authority import Authority
 from tests.certmgr.world import ORDERS
@@ -75,12 +75,12 @@ def test_it_asks_over_mtls_with_its_services_identity(tmp_path: Path) -> None:
 
 def test_others_reach_it_at_a_port_that_is_free_and_its_app_on_loopback(tmp_path: Path) -> None:
     with ExitStack() as held:
-        first = _completed(replace(settings(tmp_path), advertise=ADDRESS), held).spec
+        first = on_host(replace(settings(tmp_path), advertise=ADDRESS), held).spec
         assert (first.address, first.port) == (ADDRESS, names.INBOUND_PORT)
         assert (first.loopback, first.own_address) == (settings(tmp_path).addresses * 2)
         second = replace(settings(tmp_path), advertise=ADDRESS, addresses=(f"127.215.{os.getpid() % 250}.2",))
-        assert _completed(second, held).spec.port == names.SHARED_INBOUND_PORTS[0]
+        assert on_host(second, held).spec.port == names.SHARED_INBOUND_PORTS[0]
         third = replace(second, advertise=f"{ADDRESS}:15006", addresses=(f"127.215.{os.getpid() % 250}.3",))
         with pytest.raises(OSError, match="15006 to 15006 are taken, or it is not ours"):
-            _completed(third, held)
+            on_host(third, held)
     assert locks.is_free(ADDRESS, names.INBOUND_PORT)

@@ -1,5 +1,7 @@
 """Who may open a stream."""
 
+from dataclasses import replace
+
 import pytest
 
 from legation.mesh.instance import InstanceSpec
@@ -17,6 +19,14 @@ def metadata() -> dict[str, object]:
 
 def test_a_node_says_of_itself_what_its_bootstrap_was_made_from() -> None:
     assert instance_of(NODE.id, metadata()) == NODE
+
+
+def test_the_app_of_a_container_may_be_a_name_and_no_other_is() -> None:
+    named = replace(NODE, by_name=True, app_address="orders", plain_addresses=("10.0.0.1",), metrics_address="10.0.0.2")
+    assert instance_of(NODE.id, dict(of(named))) == named
+    for bad in ({"by_name": False}, {"app_address": "or ders"}, {"address": "orders"}):
+        with pytest.raises(BadNode, match="is no address that can be connected to"):
+            instance_of(NODE.id, {**dict(of(named)), **bad})
 
 
 @pytest.mark.parametrize("key", ["service", "version", "boot", "address"])

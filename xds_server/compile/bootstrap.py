@@ -41,6 +41,9 @@ A gateway passes its clients' resets on to the connection that all of them share
 
 _OWNER_ONLY = 0o600
 
+_ELSEWHERE = {"loopback", "by_name", "plain_addresses", "metrics_address"}
+"""What an instance on its xds_server's own host has nothing to say of."""
+
 
 @dataclass(frozen=True, slots=True)
 class BootstrapInput:
@@ -65,7 +68,7 @@ def bootstrap(given: BootstrapInput) -> str:
         admin=Admin(address=pipe(given.admin_socket, _OWNER_ONLY)),
         static_resources=Bootstrap.StaticResources(
             clusters=[_xds(given), _sds(given), _admin(given)],
-            listeners=[metrics_listener(node.own_address, node.metrics_port)],
+            listeners=[metrics_listener(node.scraped_address, node.metrics_port)],
         ),
         dynamic_resources=_dynamic_resources(),
         hds_config=_api(ApiConfigSource.ApiType.GRPC),
@@ -82,9 +85,7 @@ def metadata(node: InstanceSpec) -> dict[str, Any]:
     """Return what an instance says of itself: its spec whole, but its id, which is the node's."""
     fields = asdict(node)
     del fields["id"]
-    if not node.loopback:
-        del fields["loopback"]
-    return fields
+    return {name: value for name, value in fields.items() if value or name not in _ELSEWHERE}
 
 
 def _node(node: InstanceSpec) -> NodeProto:

@@ -11,6 +11,8 @@ from envoy.config.core.v3.protocol_pb2 import (
     KeepaliveSettings,
 )
 from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions as CommonOptions
+from envoy.extensions.clusters.common.dns.v3.dns_pb2 import DnsLookupFamily
+from envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.wrappers_pb2 import UInt32Value
 
@@ -19,7 +21,7 @@ from legation.mesh.model.connections import Connections
 from legation.mesh.model.service import Protocol, Service
 from xds_server.compile import tls
 from xds_server.compile.active_health_check import asking
-from xds_server.compile.address import one_host, tcp
+from xds_server.compile.address import is_ip, one_host, tcp
 from xds_server.compile.circuit_breaker import thresholds
 from xds_server.compile.load_balancing import balance
 from xds_server.compile.outlier_detection import detection
@@ -29,6 +31,9 @@ HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 CONNECT_TIMEOUT = timedelta(seconds=2)
 BUFFER_LIMIT = 1 << 20
 """Bytes. A request that is larger cannot be repeated, as Envoy no longer holds all of it."""
+
+APP_LOOK = timedelta(milliseconds=500)
+"""Between looks for the apps behind a name."""
 
 APP_IDLE_TIMEOUT = timedelta(seconds=4)
 """Below the 5 s after which Node.js closes an idle connection: a request must never meet that close."""
@@ -64,7 +69,10 @@ def service_cluster(name: str, to: str, service: Service, identities: Iterable[s
 
 
 def app_cluster(address: str, port: int, protocol: Protocol) -> Cluster:
-    """Return the cluster of the proxy's own app: plain HTTP/1.1, or HTTP/2 with prior knowledge for gRPC."""
+    """Return the cluster of the proxy's own app: plain HTTP/1.1, or HTTP/2 with prior knowledge for gRPC.
+
+    `address` may be a name, for what are any number of apps: they come and go as it is resolved.
+    """
     cluster = Cluster(
         name=names.LOCAL_APP,
         alt_stat_name=names.own_stat_name(names.LOCAL_APP),
@@ -74,9 +82,22 @@ def app_cluster(address: str, port: int, protocol: Protocol) -> Cluster:
         load_assignment=one_host(names.LOCAL_APP, tcp(address, port)),
         circuit_breakers=thresholds(),
     )
+    if not is_ip(address):
+        _resolve(cluster)
     if protocol != "tcp":
         cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(pack(_app_options(protocol)))
     return cluster
+
+
+def _resolve(cluster: Cluster) -> None:
+    """Have the apps behind a name looked for often, whatever its answers' life: docker says ten minutes.
+
+    Where none is well all are asked, as one that is ill may still answer.
+    """
+    looked_for = DnsCluster(dns_refresh_rate=duration(APP_LOOK), dns_lookup_family=DnsLookupFamily.V4_ONLY)
+    cluster.cluster_type.CopyFrom(Cluster.CustomClusterType(name="envoy.clusters.dns", typed_config=pack(looked_for)))
+    cluster.ignore_health_on_host_removal = True
+    cluster.common_lb_config.healthy_panic_threshold.value = 1
 
 
 def keepalive() -> Http2ProtocolOptions:

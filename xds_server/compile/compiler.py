@@ -34,13 +34,14 @@ class Group:
     """What changes with the registry, the same for all nodes of a service: endpoints and routes, by name.
 
     `located` are the endpoints of the services whose assignments depend on a node's place; `callers` counts
-    the service's own instances by zone, for those.
+    the service's own instances by zone, for those. `outages` are those of the called services.
     """
 
     endpoints: Resources
     routes: Resources
     located: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     callers: Mapping[str, int] = field(default_factory=dict)
+    outages: Mapping[str, Outage] = field(default_factory=dict)
 
 
 _NO_GROUP = Group(NO_RESOURCES, NO_RESOURCES)
@@ -63,6 +64,7 @@ class Compiler:
         self._groups: dict[str, Group] = {}
         self._clusters: dict[str, Resources] = {}
         self._placed: dict[tuple[str, str], tuple[Group, Resources]] = {}
+        self._named: dict[str, tuple[Resources, Resources]] = {}
         self._kept: dict[str, tuple[InstanceSpec, Kept]] = {}
         self._renewed: frozenset[str] = frozenset()
         self.revoke(revoked)
@@ -106,7 +108,8 @@ class Compiler:
             if callee not in located:
                 assigned |= self._callees.assignments(callee, endpoints)
         kept = self._groups.get(service, _NO_GROUP)
-        fresh = Group(_same(kept.endpoints, assigned), _same(kept.routes, self._routes(service, outages)))
+        down = {callee: outages[callee] for callee in called if callee in outages}
+        fresh = Group(_same(kept.endpoints, assigned), _same(kept.routes, self._routes(service, outages)), outages=down)
         if located:
             theirs = {name: found for name, found in endpoints.items() if self._callees.concern(located, name)}
             fresh = replace(fresh, located=theirs, callers=count_zones(endpoints.get(service, ())))
@@ -133,13 +136,24 @@ class Compiler:
         yield from self._own.clusters(node).values()
         yield from self._own.listeners(node, fresh).values()
         yield from self._routes(node.service, {}).values()
+        if node.by_name:
+            yield from self._own.named_routes(self._reached(node.service), {}).values()
 
     def join(self, node: InstanceSpec, group: Group) -> Snapshot:
         """Return a node's snapshot of its service's group and its own resources."""
         clusters, later = self._without_registry(node)
         endpoints = self._located(node, group) if group.located else group.endpoints
-        by_type = {kinds.CLUSTER: clusters, kinds.ENDPOINT: endpoints, kinds.ROUTE: group.routes}
+        routes = self._by_name(node.service, group) if node.by_name else group.routes
+        by_type = {kinds.CLUSTER: clusters, kinds.ENDPOINT: endpoints, kinds.ROUTE: routes}
         return Snapshot(by_type, later)
+
+    def _by_name(self, service: str, group: Group) -> Resources:
+        """Return the routes of a service's containers, which have some of their own; the same while the group's are."""
+        kept = self._named.get(service)
+        if kept is None or kept[0] is not group.routes:
+            own = self._own.named_routes(self._reached(service), group.outages)
+            kept = self._named[service] = group.routes, Resources({**group.routes, **own})
+        return kept[1]
 
     def _located(self, node: InstanceSpec, group: Group) -> Resources:
         """Return all assignments of a node, some of them as its zone sees them; the same for its zone's nodes."""

@@ -105,7 +105,8 @@ def front_listener(
     )
     prefix = _stat_prefix(front)
     made = shared(chains, prefix, "INBOUND", reuse_port=True, inspect=HELLO_LIMIT if front.is_tls else None)
-    return listener(names.gateway_listener(front.address, port), (front.address, port), made, writer(node))
+    address = "0.0.0.0" if node.by_name else front.address  # noqa: S104 - a container, whose ports docker publishes
+    return listener(names.gateway_listener(front.address, port), (address, port), made, writer(node))
 
 
 def front_routes(front: Front, outages: Outages) -> Iterable[tuple[str, Callable[[], RouteConfiguration]]]:

@@ -1,5 +1,6 @@
 """`health_check` to what a sidecar's Envoy is asked to check over HDS: its own app."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from envoy.config.core.v3.health_check_pb2 import HealthCheck
@@ -20,9 +21,12 @@ REPORT_INTERVAL = timedelta(seconds=1)
 
 
 def specifier(node: InstanceSpec, service: Service | None) -> HealthCheckSpecifier:
-    """Return what the node shall check; nothing for a service without a check."""
+    """Return what the node shall check; nothing for a service without a check.
+
+    Nor for apps behind a name, which HDS does not resolve: those its cluster checks, each by itself.
+    """
     reports = duration(REPORT_INTERVAL)
-    if service is None or service.health_check is None:
+    if service is None or service.health_check is None or node.by_name:
         return HealthCheckSpecifier(interval=reports)
     app = Endpoint(address=tcp(node.app_address, node.app_port))
     checks = ClusterHealthCheck(
@@ -31,6 +35,11 @@ def specifier(node: InstanceSpec, service: Service | None) -> HealthCheckSpecifi
         locality_endpoints=[LocalityEndpoints(endpoints=[app])],
     )
     return HealthCheckSpecifier(cluster_health_checks=[checks], interval=reports)
+
+
+def named_checks(name: str, service: Service) -> Sequence[HealthCheck]:
+    """Return how a node's own cluster checks the apps behind a name."""
+    return () if service.health_check is None else (_check(name, service, service.health_check),)
 
 
 def paced(check: Check | ActiveHealthCheck) -> HealthCheck:

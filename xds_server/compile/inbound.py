@@ -75,9 +75,13 @@ def _manager(
     return manager
 
 
-def inbound_listener(node: InstanceSpec, chain: Chain) -> tuple[bytes, bytes]:
-    """Return the one listener, serialised, through which peers reach this instance."""
-    return listener(names.INBOUND, (node.address, node.port), chain, writer(node))
+def inbound_listener(node: InstanceSpec, chain: Chain, plain_port: int | None = None) -> tuple[bytes, bytes]:
+    """Return the one listener, serialised, through which peers reach this instance.
+
+    `plain_port` is the service's own, where callers that know of no mesh reach it while it is permissive.
+    """
+    more = [(address, plain_port) for address in node.plain_addresses] if plain_port else []
+    return listener(names.INBOUND, (node.address, node.port), chain, writer(node), more)
 
 
 def _peer_options(connection_life: timedelta) -> HttpConnectionManager:
@@ -93,7 +97,7 @@ def _peer_options(connection_life: timedelta) -> HttpConnectionManager:
 
 
 def _app_unreachable() -> ResponseMapper:
-    """Mark the answer to a request that the app refused to connect for (flag UF): it never got it.
+    """Mark the answer to a request that no app got: it refused to connect (flag UF), or none is there (UH).
 
     Callers try again, POSTs too, as `RETRY_HEADER` is in their retriable headers.
     """
@@ -102,5 +106,5 @@ def _app_unreachable() -> ResponseMapper:
         append_action=HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
     return ResponseMapper(
-        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["UF"])), headers_to_add=[header]
+        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["UF", "UH"])), headers_to_add=[header]
     )

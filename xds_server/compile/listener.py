@@ -1,6 +1,6 @@
 """What every listener of ours has: one address, its direction said, and a chain that nodes of one service share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -91,10 +91,21 @@ def shared(
 _TLS_INSPECTOR = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=pack(TlsInspector()))
 
 
-def listener(name: str, at: tuple[str, int], given: Chain, metadata: Metadata | None = None) -> tuple[bytes, bytes]:
+def listener(
+    name: str,
+    at: tuple[str, int],
+    given: Chain,
+    metadata: Metadata | None = None,
+    more: Iterable[tuple[str, int]] = (),
+) -> tuple[bytes, bytes]:
     """Return a serialised listener at (address, port), in two parts; `metadata` are what its log knows of the node.
+
+    `more` are further addresses and ports of it.
 
     Two serialised messages in a row are both, merged (Protocol Buffers, "Encoding": last one wins), so what
     nodes share is serialised once, and there once.
     """
-    return serialize(Listener(name=name, address=tcp(*at), metadata=metadata)), given.body
+    proto = Listener(name=name, address=tcp(*at), metadata=metadata)
+    for other in more:
+        proto.additional_addresses.add(address=tcp(*other))
+    return serialize(proto), given.body

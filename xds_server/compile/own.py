@@ -9,12 +9,15 @@ from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.external import External
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
+from xds_server.compile.access_log import writer
+from xds_server.compile.by_name import by_host_chain, by_host_routes, by_port
 from xds_server.compile.caller import caller_filters
 from xds_server.compile.cluster import app_cluster
 from xds_server.compile.external import external_chain, external_cluster, external_routes
 from xds_server.compile.front import Front, Outages, front_listener, front_routes, fronts
+from xds_server.compile.health_check import named_checks
 from xds_server.compile.inbound import inbound_chain, inbound_listener
-from xds_server.compile.listener import Chain
+from xds_server.compile.listener import Chain, listener
 from xds_server.compile.outbound import outbound_chain, outbound_listener
 from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import resource
@@ -73,7 +76,10 @@ class Own:
         return _by_name([self._in(node), *self._out(node, called)])
 
     def _app(self, node: InstanceSpec) -> Resource:
-        proto = app_cluster(node.app_address, node.app_port, self._mesh.services[node.service].protocol)
+        service = self._mesh.services[node.service]
+        proto = app_cluster(node.app_address, node.app_port, service.protocol)
+        if node.by_name:
+            proto.health_checks.extend(named_checks(node.service, service))
         return resource(kinds.CLUSTER, names.LOCAL_APP, proto, self._source.position("services", node.service))
 
     def outside_clusters(self, reached: Iterable[str]) -> list[Resource]:
@@ -96,6 +102,15 @@ class Own:
                     position = self._source.position("services", (*front.sites, *front.redirects)[0].name, "expose")
                     kept = self._edge_routes[name] = known, resource(kinds.ROUTE, name, make(), position)
                 found[name] = kept[1]
+        return found
+
+    def named_routes(self, called: Iterable[str], outages: Mapping[str, Outage]) -> dict[str, Resource]:
+        """Return the routes of containers that call several at one port."""
+        found = {}
+        for port, callees in by_port(self._mesh, called).items():
+            if len(callees) > 1:
+                proto, name = by_host_routes(self._mesh, port, callees, outages), names.shared_listener(port)
+                found[name] = resource(kinds.ROUTE, name, proto, self._source.position("services", callees[0]))
         return found
 
     def _to_outside(self, name: str, asked: External) -> tuple[Resource, Resource | None]:
@@ -139,11 +154,14 @@ class Own:
                 if called.protocol == "tcp"
                 else inbound_chain(self._mesh, service, allowed, self._life)
             )
-        body = inbound_listener(node, self._inbound[service])
+        plain = self._mesh.services[service].port if self._mesh.is_permissive(service) else None
+        body = inbound_listener(node, self._inbound[service], plain)
         return Resource.of(kinds.LISTENER, names.INBOUND, body, self._source.position("services", service))
 
     def _out(self, node: InstanceSpec, called: Sequence[str]) -> list[Resource]:
         """Return the listeners through which the node's app calls others."""
+        if node.by_name:
+            return [self._at_port(node, port, found) for port, found in by_port(self._mesh, called).items()]
         ports = names.outbound_ports(called, node.outbound_ports)
         return [
             Resource.of(
@@ -154,6 +172,21 @@ class Own:
             )
             for index, callee in enumerate(called)
         ]
+
+    def _at_port(self, node: InstanceSpec, port: int, found: Sequence[str]) -> Resource:
+        """Return the listener on a port that the services called there have as their own."""
+        position = self._source.position("services", node.service, "calls")
+        name = names.shared_listener(port)  # the same for one and for several, as they would not fit beside each other
+        one = len(found) == 1
+        made = self._chain(node.service, found[0]) if one else self._by_host(node.service, port, found)
+        body = listener(name, (node.own_address, port), made, writer(node))
+        return Resource.of(kinds.LISTENER, name, body, position)
+
+    def _by_host(self, service: str, port: int, found: Sequence[str]) -> Chain:
+        key = service, " ".join(found)
+        if key not in self._outbound:
+            self._outbound[key] = by_host_chain(self._mesh, service, port, found)
+        return self._outbound[key]
 
     def _chain(self, service: str, callee: str) -> Chain:
         if (service, callee) not in self._outbound and callee in self._mesh.external:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from base64 import b64encode
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -32,6 +33,7 @@ RECORDED = {
     "plain": ("hello",),
     "traced": ("web", "payments", names.GATEWAY),
     "edge": ("shop", "banner", names.GATEWAY),
+    "named": ("web", "orders", names.GATEWAY),
 }
 KINDS = {"clusters": kinds.CLUSTER, "endpoints": kinds.ENDPOINT, "listeners": kinds.LISTENER, "routes": kinds.ROUTE}
 
@@ -48,10 +50,19 @@ def compiled(case: str):
             address=f"127.64.{n}.1", port=names.INBOUND_PORT, app_port=20000 + n if n < len(services) else 0,
             metrics_port=names.METRICS_PORT, zone="here",
         )  # fmt: skip
+        if case == "named":
+            node = _container(node)
         given = BootstrapInput(
             node, mesh.mesh.trust_domain, "127.64.255.1", names.XDS_PORT, "/run/mesh/sds.sock", "/run/mesh/admin.sock"
         )
         yield node, bootstrap(given), compiler, compiler.snapshot(node, endpoints)
+
+
+def _container(node: InstanceSpec) -> InstanceSpec:
+    """The same node as a container beside its app's."""
+    node = replace(node, by_name=True, loopback="127.67.0.1", plain_addresses=("127.65.0.1", "127.66.0.1"))
+    node = replace(node, metrics_address=node.address)
+    return node if node.service == names.GATEWAY else replace(node, app_address=node.service, app_port=8080)
 
 
 def _endpoints(service: str, slot: int) -> tuple[Endpoint, ...]:

@@ -1,0 +1,11 @@
+"""What an override says with a tag: in the place of what the files before it say (compose-spec: 13-merge.md)."""
+
+from typing import Any
+
+
+class Override(dict[str, Any]):
+    """A mapping that takes the place of the one before it (`!override`)."""
+
+
+class Reset(list[Any]):
+    """A list that is emptied (`!reset`)."""
