@@ -1,5 +1,6 @@
 """certmgr's control API: what it holds, renewal and revocation on request, metrics."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
@@ -17,13 +18,20 @@ from certmgr.issue.issuer import IssueError
 from certmgr.issue.vault import VaultError, VaultState
 from certmgr.metrics import Metrics
 from certmgr.revocation import CannotRevoke
-from legation.runtime.control.messages import CertificateMessage, CertmgrStatus, RevokeReport, RevokeRequest
+from certmgr.rollover import RollingOver
+from certmgr.vaults import UnknownVault
+from legation.runtime.control.messages import (
+    CertificateMessage,
+    CertmgrStatus,
+    PresentCa,
+    RevokeReport,
+    RevokeRequest,
+    VaultCredentials,
+)
 from legation.runtime.control.server import reply
 
 
-def routes(
-    desk: Desk, metrics: Metrics, vault: Callable[[], VaultState], rollover: Callable[[], str | None]
-) -> list[BaseRoute]:
+def routes(desk: Desk, metrics: Metrics, vault: Callable[[], VaultState], rollover: RollingOver) -> list[BaseRoute]:
     """Return the routes of the control API."""
     agent = desk.agent
 
@@ -38,7 +46,7 @@ def routes(
                 crl_ends=desk.revocation.ends(),
                 revoked=desk.revocation.revoked(),
                 problem=desk.enrolment.problem or desk.revocation.problem,
-                rollover=rollover(),
+                rollover=rollover.words(),
             )
         )
 
@@ -71,7 +79,28 @@ def routes(
         Route("/identities/{name}/chain", chain),
         Route("/revoke", revoke, methods=["POST"]),
         metrics_route(agent, metrics, vault),
+        *rollover_routes(rollover),
     ]
+
+
+def rollover_routes(rollover: RollingOver) -> list[BaseRoute]:
+    """Return the routes of this host's part in a roll-over."""
+
+    async def learn(request: Request) -> Response:
+        said = msgspec.json.decode(await request.body(), type=VaultCredentials)
+        try:
+            await asyncio.to_thread(rollover.vaults.learn, said.url, said.ca, said.role_id, said.wrapped_secret_id)
+        except (VaultError, Damaged, OSError) as error:
+            return PlainTextResponse(f"{said.url} is not taken: {error}", 409)
+        return Response(status_code=204)
+
+    async def present(_: Request) -> Response:
+        try:
+            return reply(PresentCa(ca=await asyncio.to_thread(rollover.present)))
+        except (VaultError, UnknownVault, KeyError) as error:
+            return PlainTextResponse(f"the CA of this host is not known: {error}", 503)
+
+    return [Route("/vaults", learn, methods=["PUT"]), Route("/ca", present)]
 
 
 async def _answered(work: Awaitable[RevokeReport]) -> Response:

@@ -8,7 +8,7 @@ revoked in Vault by others is looked for every few seconds.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,10 @@ class Revocation:
         self._tell, self._in_use, self._roots = tell, in_use, roots
         self._vault, self._login, self._ledger, self._file = vault, login, ledger, file
         self._clock, self._metrics, self._show, self._poll = clock, metrics, show, poll
-        self._issuers: dict[str, x509.Certificate] = {}
+        self._issuers: Mapping[str, x509.Certificate] = {}
+        self._others: Mapping[str, x509.Certificate] = {}
+        self._certificates: dict[str, x509.Certificate] = {}
+        self._other: Vault | None = None
         self._rotated_for: frozenset[str] = frozenset()
         self._order = asyncio.Lock()
         self._nothing_told = False
@@ -94,6 +97,11 @@ class Revocation:
             self._drop_ended()
             await pause(self._poll * random.uniform(0.8, 1.0))  # noqa: S311 - no secret
 
+    def look_too(self, other: Vault | None) -> None:
+        """Show the lists of another Vault too, while a roll-over leads from one to the other."""
+        if (other is None) != (self._other is None):
+            self._other, self._others = other, {}
+
     async def look_now(self) -> None:
         """Get the lists now, as there may be another intermediate. Raises when there are none."""
         async with self._order:
@@ -116,7 +124,7 @@ class Revocation:
         found = await asyncio.to_thread(self._look, frozenset(holds))
         self.problem = None
         if [crl.pem for crl in found] != [crl.pem for crl in self.crls]:
-            of = {certificate.subject: certificate for certificate in self._issuers.values()}
+            of = {known.subject: known for known in (*self._others.values(), *self._issuers.values())}
             await asyncio.to_thread(write, self._file, b"".join(pem([of[crl.issuer]]) + crl.pem for crl in found))
             self._take(found)
 
@@ -141,38 +149,47 @@ class Revocation:
         return revoke(self._vault, token, record.certificate)
 
     def _look(self, holds: frozenset[str]) -> tuple[Crl, ...]:
-        intermediates = self._intermediates()
-        found = self._checked(intermediates)
+        self._issuers = self._intermediates(self._vault)
+        found = self._checked(self._vault, self._issuers)
         missing = self._revoked_there() - _serials(found) - self._rotated_for
         if missing and self._login is not None:
             self._login.call(partial(rotate, self._vault))
             self._rotated_for |= missing  # what has ended is on no list: it is not asked for again
-            found = self._checked(intermediates)
+            found = self._checked(self._vault, self._issuers)
+        found += self._elsewhere()
+        if not found:
+            raise BadCrl("Vault has no intermediate of a root that this host trusts")
         if lacks := sorted(holds - _serials(found)):
             raise BadCrl(f"the list lacks what was revoked: {', '.join(lacks)}")
         return found
 
-    def _intermediates(self) -> tuple[str, ...]:
-        """Return the ids of the intermediates in Vault that are of a root which we trust."""
-        there, roots = issuers(self._vault), self._roots()
-        for issuer in there:
-            if issuer not in self._issuers:
-                self._issuers[issuer] = certificate_of(self._vault, issuer)
-        self._issuers = {issuer: known for issuer, known in self._issuers.items() if issuer in there}
-        ours = (i for i, known in sorted(self._issuers.items()) if known not in roots and anchor(known, roots))
-        return tuple(ours)
+    def _elsewhere(self) -> tuple[Crl, ...]:
+        """Return the lists of the other Vault; those from before while it is away, as it may be gone for good."""
+        if self._other is None:
+            return ()
+        try:
+            self._others = self._intermediates(self._other)
+            return self._checked(self._other, self._others)
+        except VaultError:
+            names = {known.subject for known in self._others.values()}
+            return tuple(crl for crl in self.crls if crl.issuer in names)
 
-    def _checked(self, intermediates: tuple[str, ...]) -> tuple[Crl, ...]:
+    def _intermediates(self, vault: Vault) -> Mapping[str, x509.Certificate]:
+        """Return the issuers of a Vault that are intermediates of a root which we trust, by their ids."""
+        roots, there = self._roots(), issuers(vault)
+        for issuer in there:
+            if issuer not in self._certificates:
+                self._certificates[issuer] = certificate_of(vault, issuer)
+        found = {issuer: self._certificates[issuer] for issuer in there}
+        return {issuer: one for issuer, one in found.items() if one not in roots and anchor(one, roots)}
+
+    def _checked(self, vault: Vault, intermediates: Mapping[str, x509.Certificate]) -> tuple[Crl, ...]:
         """Return the list of each intermediate: all of them, as a leaf is refused whose own is not there."""
         before = {crl.issuer: crl for crl in self.crls}
-        found = []
-        for issuer in intermediates:
-            certificate = self._issuers[issuer]
-            content, after = fetch(self._vault, issuer), before.get(certificate.subject)
-            found.append(checked(content, certificate, self._clock.now(), after=after, holds=()))
-        if not found:
-            raise BadCrl("Vault has no intermediate of a root that this host trusts")
-        return tuple(found)
+        return tuple(
+            checked(fetch(vault, issuer), one, self._clock.now(), after=before.get(one.subject), holds=())
+            for issuer, one in intermediates.items()
+        )
 
     def _revoked_there(self) -> frozenset[str]:
         """Return what Vault has revoked; nothing where we may not ask."""

@@ -17,11 +17,12 @@ from certmgr.core.bundle import Damaged
 from certmgr.core.crl import BadCrl
 from certmgr.core.rollover import settles_at, step, waits_for, wanted
 from certmgr.core.trust import fingerprint
-from certmgr.issue.rollover import WrongCa, ca_of
-from certmgr.issue.vault import Vault, VaultError
+from certmgr.issue.rollover import WrongCa, ca_of, present_ca
+from certmgr.issue.vault import VaultError
 from certmgr.metrics import Metrics
 from certmgr.revocation import Revocation
 from certmgr.store import Store
+from certmgr.vaults import UnknownVault, Vaults
 from legation.mesh.rollover import CaRef, HostProgress, Rollover, Standing
 from legation.runtime.clock import Clock
 from legation.runtime.control.client import ControlClient, ControlError
@@ -41,7 +42,7 @@ class RollingOver:
         self,
         xds: ControlClient,
         host: str,
-        vault: Vault,
+        vaults: Vaults,
         store: Store,
         agent: Agent,
         revocation: Revocation,
@@ -51,7 +52,7 @@ class RollingOver:
         leads: bool,
     ) -> None:
         """Prepare; `leads` where xds_server is on this host: then it is we who move the roll-over on."""
-        self._xds, self._host, self._vault, self._store = xds, host, vault, store
+        self._xds, self._host, self.vaults, self._store = xds, host, vaults, store
         self._agent, self._revocation, self._clock, self._metrics = agent, revocation, clock, metrics
         self._leads = leads
         self._seen: Latest[Standing] = Latest(Standing())
@@ -66,6 +67,10 @@ class RollingOver:
     def words(self) -> str | None:
         """Return where a roll-over stands, for people; None while there is none."""
         return described(self._seen.value, self._clock.now())
+
+    def present(self) -> CaRef:
+        """Return the CA that signs for this host now, by its Vault. Blocks."""
+        return present_ca(self.vaults.at(self.vaults.url), self.vaults.url)
 
     async def _watch(self) -> None:
         def lost(error: Exception, attempt: int) -> None:
@@ -107,7 +112,7 @@ class RollingOver:
         try:
             if rollover is not None:
                 await self._have(rollover)
-        except (VaultError, WrongCa, Damaged, BadCrl, OSError) as error:
+        except (VaultError, WrongCa, UnknownVault, Damaged, BadCrl, OSError) as error:
             return replace(self._far(rollover), waits=(str(error),))
         return self._far(rollover)
 
@@ -123,6 +128,8 @@ class RollingOver:
     async def _have(self, rollover: Rollover) -> None:
         """Trust whom the phase wants trusted, with their lists, and have certificates of whom it wants."""
         wants = wanted(rollover)
+        if rollover.kind == "vault":
+            self._turn(rollover)
         if rollover.phase == "prepare" or (_is_over(rollover) and self._trusts(wants.trusted)):
             return
         await self._trust([await self._root_of(ca) for ca in wants.trusted])
@@ -132,6 +139,18 @@ class RollingOver:
                 await self._revocation.look_now()
         if wants.issuer is not None:
             self._agent.reissue(wants.issuer.intermediate)
+
+    def _turn(self, rollover: Rollover) -> None:
+        """Look at the lists of both Vaults; use the one whose certificates are wanted, which is to begin again."""
+        wants = wanted(rollover)
+        if len(wants.trusted) > 1:
+            self.vaults.at(rollover.new.vault)  # UnknownVault, while we could not turn
+        if wants.issuer is not None and wants.issuer.vault != self.vaults.url:
+            self.vaults.turn(wants.issuer.vault)
+        others = [ca.vault for ca in wants.trusted if ca.vault != self.vaults.url]
+        self._revocation.look_too(self.vaults.at(others[0]) if others else None)
+        if rollover.phase == "done":
+            self.vaults.forget_others()
 
     async def _trust(self, roots: list[x509.Certificate]) -> None:
         """Trust these roots and no others, on disk first."""
@@ -153,7 +172,7 @@ class RollingOver:
     async def _ca(self, ca: CaRef) -> tuple[x509.Certificate, x509.Certificate]:
         """Return the intermediate and the root of a CA."""
         if ca.intermediate not in self._known:
-            self._known[ca.intermediate] = await asyncio.to_thread(ca_of, self._vault, ca)
+            self._known[ca.intermediate] = await asyncio.to_thread(ca_of, self.vaults.at(ca.vault), ca)
         return self._known[ca.intermediate]
 
     def _waits(self, rollover: Rollover) -> tuple[str, ...]:

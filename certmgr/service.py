@@ -30,6 +30,7 @@ from certmgr.settings import Settings
 from certmgr.sites import Sites
 from certmgr.source import follow, remembered
 from certmgr.store import Store
+from certmgr.vaults import Turned, Vaults
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from legation.runtime.clock import Clock
@@ -48,6 +49,15 @@ _LOOK_AGAIN: dict[VaultState, float] = {"ok": 3.0, "sealed": 0.5, "unreachable":
 
 async def run(settings: Settings, clock: Clock) -> None:
     """Be certmgr until cancelled. The caller holds the lock of the state folder (`Store.lock`)."""
+    while True:
+        try:
+            await _run(settings, clock)
+        except* Turned as turned:
+            log.info("turned to another Vault", vault=str(turned.exceptions[0]))
+
+
+async def _run(settings: Settings, clock: Clock) -> None:
+    """Be certmgr until cancelled, or until this host turns to another Vault."""
     service = _Service(settings, clock)
     service.recall()
     async with AsyncExitStack() as stack:
@@ -71,11 +81,12 @@ class _Service:
         self._settings = settings
         self._folder = settings.folder
         self._store = Store(self._folder.certmgr)
-        self._vault = Vault(settings.vault)
+        self._vaults = Vaults(settings, self._store)
+        self._vault = Vault(self._vaults.address)
         self._state: VaultState = "starting"
         self._metrics = Metrics(metrics_registry())
         embedded = None
-        if not settings.vault_address:
+        if not settings.vault_address and self._vaults.is_own:
             embedded = Embedded(self._vault, self._folder.openbao, self._store.host_file)
         login = self._login(clock)
         self.ledger = Ledger(self._folder.certmgr / "ledger.jsonl")
@@ -120,7 +131,7 @@ class _Service:
         self.rollover = RollingOver(
             self._xds,
             f"{settings.host or socket.gethostname()}-{self._store.host_id}",
-            self._vault,
+            self._vaults,
             self._store,
             self.agent,
             self.revocation,
@@ -132,10 +143,10 @@ class _Service:
 
     def _login(self, clock: Clock) -> Login | None:
         """Return the host's way in; None where others put the credentials of each identity in place."""
-        method = self._settings.method(self._store)
+        method = self._vaults.method
         if method is None:
             return None
-        entering = enter(self._vault, method, self._store.host_file)
+        entering = enter(self._vault, method, self._vaults.kept)
         return Login(entering, clock, lambda outcome: self._metrics.logins.labels(outcome).inc())
 
     def recall(self) -> None:
@@ -151,7 +162,7 @@ class _Service:
         """Serve the control API while the stack lives."""
         here = server.bind_unix(self._folder.control("certmgr"))
         await stack.enter_async_context(
-            server.serve([here], routes(self._desk, self._metrics, self._vault_state, self.rollover.words))
+            server.serve([here], routes(self._desk, self._metrics, self._vault_state, self.rollover))
         )
         if self._settings.metrics_address:
             there = server.bind_tcp(self._settings.metrics_address)

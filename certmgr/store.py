@@ -93,6 +93,10 @@ class Store:
         for path in (self._bundle(name), self._credentials(name)):
             path.unlink(missing_ok=True)
 
+    def forget_credentials(self, name: str) -> None:
+        """Remove what an identity's signer logs in with."""
+        self._credentials(name).unlink(missing_ok=True)
+
     def shut_out(self, name: str) -> None:
         """Remember that an identity is not to be renewed."""
         write(self.folder / "shut-out" / name, b"")

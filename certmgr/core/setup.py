@@ -189,14 +189,14 @@ def _authorities(seen: Seen, authority: Authority, now: float) -> Iterator[Step]
         raise CannotSetUp(f"{INT_MOUNT} has an intermediate, but {ROOT_MOUNT} no root: is this the right Vault")
     if faults := intermediate_faults(_certificate(signer), root, authority.trust_domain, now):
         raise CannotSetUp(f"issuer {signer['issuer_id']} of {INT_MOUNT}: {'; '.join(faults)}")
-    yield from _named(seen, signer, root)
+    yield from _named(seen, signer, root, authority)
 
 
-def _named(seen: Seen, signer: Mapping[str, Any], root: x509.Certificate) -> Iterator[Step]:
+def _named(seen: Seen, signer: Mapping[str, Any], root: x509.Certificate, authority: Authority) -> Iterator[Step]:
     """Name and bound the intermediate; its root is beside it, so that every host can read the whole chain."""
     identity = signer["issuer_id"]
     # PATCH: a POST would wipe what it does not name
-    named = limits(str(signer.get("issuer_name") or ISSUER))
+    named = limits(str(signer.get("issuer_name") or authority.issuer))
     yield from _ensure(f"{INT_MOUNT}/issuer/{identity}", signer, named, act="patch")
     desired = {"default": identity, "default_follows_latest_issuer": False}
     yield from _ensure(f"{INT_MOUNT}/config/issuers", seen.at.get(f"{INT_MOUNT}/config/issuers", {}), desired)
@@ -249,7 +249,7 @@ def _auths(seen: Seen, authority: Authority, __: float) -> Iterator[Step]:
 
 
 def _roles(seen: Seen, authority: Authority, _: float) -> Iterator[Step]:
-    issuer = seen.signs() or ISSUER
+    issuer = seen.signs() or authority.issuer
     for kind in KINDS:
         accessor = seen.accessor(kind)
         path = f"{INT_MOUNT}/roles/{kind.role}"
@@ -264,7 +264,7 @@ def _edge(seen: Seen, authority: Authority, _: float) -> Iterator[Step]:
     """See to the role that signs for the gateway's hosts; it is taken away where there are none."""
     found = seen.at.get(edge.ROLE_PATH, {})
     known = seen.signs()
-    issuer = known or ISSUER
+    issuer = known or authority.issuer
     desired = authority.edge.role(authority.key, authority.max_ttl, found, issuer)
     if desired is None:
         yield from (Step("delete", path) for path in (edge.ROLE_PATH,) if found)

@@ -6,10 +6,11 @@ from typing import Any
 
 from cryptography import x509
 
-from certmgr.core.layout import EDGE, INT_MOUNT, KINDS, ROOT_MOUNT
+from certmgr.core.layout import EDGE, INT_MOUNT, KINDS, ROOT_ISSUER, ROOT_MOUNT
 from certmgr.core.rollover import kept, left
 from certmgr.core.setup import Authority, CannotSetUp
 from certmgr.core.trust import fingerprint, signed_by
+from certmgr.issue.crl import certificate_of
 from certmgr.issue.setup import Setup
 from certmgr.issue.vault import Token, Vault, pick
 from legation.mesh.rollover import CaRef, Rollover
@@ -34,6 +35,18 @@ def ca_of(vault: Vault, ca: CaRef) -> tuple[x509.Certificate, x509.Certificate]:
             f"{fingerprint(chain[0])[:16]}… and not {ca.intermediate[:16]}…"
         )
     return chain[0], chain[-1]
+
+
+def present_ca(vault: Vault, url: str) -> CaRef:
+    """Return the CA whose certificates a Vault signs now, as it tells anybody."""
+    answer = pick(vault.call(_NOBODY, "get", f"{INT_MOUNT}/issuer/default/json"), "data", "ca_chain")
+    chain = [x509.load_pem_x509_certificate(str(pem).encode()) for pem in answer]
+    listed = pick(vault.call(_NOBODY, "list", f"{INT_MOUNT}/issuers"), "data", "key_info")
+    names = {fingerprint(certificate_of(vault, key)): str(info["issuer_name"]) for key, info in listed.items()}
+    found = fingerprint(chain[0])
+    return CaRef(
+        issuer=names[found], root_issuer=ROOT_ISSUER, intermediate=found, root=fingerprint(chain[-1]), vault=url
+    )
 
 
 class Operator:
@@ -64,6 +77,8 @@ class Operator:
     def prepare(self, rollover: Rollover, now: float) -> CaRef:
         """Make the new CA, or take what an earlier try has made of it; return it with its fingerprints."""
         new = rollover.new
+        if rollover.kind == "vault":
+            return self._set_up(new, now)
         authority = replace(self._authority, root_mount=new.root_mount, root_issuer=new.root_issuer, issuer=new.issuer)
         if rollover.kind == "root" and new.root_mount == ROOT_MOUNT and not self._has(ROOT_MOUNT, new.root_issuer):
             self._setup.make_root(authority)
@@ -75,6 +90,12 @@ class Operator:
         if not signed_by(intermediate, root):
             raise CannotSetUp(f"{INT_MOUNT}/issuer/{new.issuer} is not signed by {new.root_mount}/{new.root_issuer}")
         return replace(new, intermediate=fingerprint(intermediate), root=fingerprint(root))
+
+    def _set_up(self, new: CaRef, now: float) -> CaRef:
+        """Make another Vault into the mesh's CA; one that is one already stays as it is."""
+        authority = replace(self._authority, root_issuer=new.root_issuer, issuer=new.issuer)
+        self._setup.run(authority, now)
+        return replace(self.present(), vault=new.vault)
 
     def switch(self, rollover: Rollover) -> None:
         """Have the roles sign with the CA that stays."""

@@ -9,8 +9,10 @@ import getpass
 import secrets
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.table import Table
@@ -23,6 +25,7 @@ from certmgr.core.rollover import (
     begin,
     called_off,
     following,
+    kept,
     prepared,
     steps,
     waits_for,
@@ -35,7 +38,13 @@ from legation.cli.output import Exit, Format, chatter, console, fail, write
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.rollover import CaRef, Kind, Rollover, Standing
 from legation.runtime.control.client import ControlClient, ControlError
-from legation.runtime.control.messages import Message, RolloverMove, RolloverView
+from legation.runtime.control.messages import (
+    Message,
+    PresentCa,
+    RolloverMove,
+    RolloverView,
+    VaultCredentials,
+)
 from legation.runtime.state import StateFolder
 
 T = TypeVar("T")
@@ -52,11 +61,11 @@ class Wish:
 
 def wish(what: str, root: str | None, settle: str | None, mesh: Mesh) -> Wish:
     """Return what was asked for; leaves with what would be accepted. Without a word it settles for a leaf's life."""
-    kinds: dict[str, Kind] = {"root": "root", "intermediate": "intermediate"}
+    kinds: dict[str, Kind] = {"root": "root", "intermediate": "intermediate", "vault": "vault"}
     if what not in kinds:
         raise fail(Exit.USAGE, f"--what {what!r}: one of {', '.join(kinds)} is taken")
-    if what == "intermediate" and root is not None:
-        raise fail(Exit.USAGE, "--new-root goes with --what root: the intermediate stays below its root")
+    if what != "root" and root is not None:
+        raise fail(Exit.USAGE, "--new-root goes with --what root alone")
     life = mesh.certificates.ttl if settle is None else duration("--settle", settle)
     return Wish(kinds[what], root, life.total_seconds())
 
@@ -87,9 +96,9 @@ class RolloverStatus(Message, frozen=True, kw_only=True):
     schema: int = 1
 
 
-def plan(there: Target, wish: Wish, form: Format) -> Exit:
+def plan(state: StateFolder, there: Target, wish: Wish, form: Format) -> Exit:
     """Show what a roll-over would do, and change nothing."""
-    old, new = _pair(there, wish)
+    old, new = _pair(state, there, wish)
     rows = tuple(StepRow(phase=phase, by=actor, what=what) for phase, actor, what in steps(wish.kind))
     if form is not Format.TABLE:
         write(RolloverPlan(kind=wish.kind, old=old, new=new, steps=rows), form)
@@ -106,7 +115,7 @@ def plan(there: Target, wish: Wish, form: Format) -> Exit:
 def start(state: StateFolder, there: Target, wish: Wish, *, wait: bool) -> Exit:
     """Begin a roll-over, and go with it as far as the operator is needed."""
     known = _ask(_view(state))
-    old, new = _pair(there, wish)
+    old, new = _pair(state, there, wish)
     now = time.time()
     fresh = Rollover(
         secrets.token_hex(4), wish.kind, old, new, "prepare", now, now, settle=wish.settle, by=getpass.getuser()
@@ -190,10 +199,12 @@ def _way(rollover: Rollover) -> str:
     return (", being rolled back" if rollover.back else "") + (", paused" if rollover.paused else "")
 
 
-def _pair(there: Target, wish: Wish) -> tuple[CaRef, CaRef]:
+def _pair(state: StateFolder, there: Target, wish: Wish) -> tuple[CaRef, CaRef]:
     """Return the CA that signs now, and the names of the one that is to come; leaves with what is in the way."""
+    if wish.kind == "vault":
+        return _to_vault(state, there)
     try:
-        old = _operator(there).present()
+        old = replace(_operator(there).present(), vault=_vault_in_use(state))
         if wish.kind == "intermediate":
             root_mount, root_issuer = old.root_mount, old.root_issuer
         elif wish.root is not None:
@@ -202,9 +213,50 @@ def _pair(there: Target, wish: Wish) -> tuple[CaRef, CaRef]:
                 raise fail(Exit.USAGE, f"--new-root {wish.root!r}: MOUNT/ISSUER is taken, such as pki/root-2026")
         else:
             root_mount, root_issuer = ROOT_MOUNT, _next(there, ROOT_MOUNT, ROOT_ISSUER)
-        return old, CaRef(_next(there, INT_MOUNT, ISSUER), root_issuer, root_mount)
+        return old, CaRef(_next(there, INT_MOUNT, ISSUER), root_issuer, root_mount, vault=old.vault)
     except (VaultError, CannotSetUp) as error:
         raise _failed(error) from error
+
+
+def _to_vault(state: StateFolder, there: Target) -> tuple[CaRef, CaRef]:
+    """Return the CA of this host, and what is to be made in the other Vault: by other names, as lists go by them."""
+    old = _ask(_certmgr(state).get("/ca", PresentCa)).ca
+    if old.vault == there.server.address:
+        raise fail(Exit.USAGE, f"{there.server.address} is the Vault that this mesh uses: --what root, or intermediate")
+    number = int(old.issuer.rpartition("-")[2]) + 1
+    return old, CaRef(f"int-{number}", f"root-{number}", vault=there.server.address)
+
+
+def _vault_in_use(state: StateFolder) -> str:
+    """Return the URL of the Vault that an earlier roll-over has led to; empty for that of certmgr's settings."""
+    with suppress(ControlError):
+        last = asyncio.run(_view(state)).rollover
+        return kept(last).vault if last is not None else ""
+    return ""
+
+
+def join(state: StateFolder, there: Target) -> Exit:
+    """Give the host of a state folder what it logs in to another Vault with, for a roll-over that leads there."""
+    try:
+        asyncio.run(_give(state, there))
+    except VaultError as error:
+        raise _failed(error) from error
+    except ControlError as error:
+        raise fail(Exit.UNREACHABLE, error.text) from error
+    chatter(f"this host can log in to {there.server.address}")
+    return Exit.OK
+
+
+async def _give(state: StateFolder, there: Target) -> None:
+    """Give this host's certmgr a credential of its own for a Vault, wrapped: what it uses is made there anew."""
+    role_id, wrapped = await asyncio.to_thread(there.setup.host_credentials)
+    ca = await asyncio.to_thread(_ca_of, there)
+    said = VaultCredentials(url=there.server.address, ca=ca, role_id=role_id, wrapped_secret_id=wrapped)
+    await _certmgr(state).tell("PUT", "/vaults", said)
+
+
+def _ca_of(there: Target) -> str:
+    return Path(there.vault.address.ca).read_text() if there.vault.address.ca else ""
 
 
 def _next(there: Target, mount: str, first: str) -> str:
@@ -256,6 +308,8 @@ async def _act(state: StateFolder, there: Target, standing: Standing, rollover: 
     match rollover.phase:
         case "prepare":
             new = await asyncio.to_thread(partial(operator.prepare, rollover, now))
+            if rollover.kind == "vault":
+                await _give(state, there)
             after = prepared(rollover, new, now)
         case "switch":
             await asyncio.to_thread(operator.switch, rollover)
@@ -299,6 +353,10 @@ def _failed(error: Exception) -> Exception:
     if isinstance(error, Denied):
         return fail(Exit.FINDINGS, f"{error}: the token may not do this; docs/vault.md has the policy that can")
     return fail(Exit.UNREACHABLE if isinstance(error, Unreachable) else Exit.FINDINGS, str(error))
+
+
+def _certmgr(state: StateFolder) -> ControlClient:
+    return ControlClient(state.control("certmgr"))
 
 
 def _client(state: StateFolder) -> ControlClient:

@@ -16,7 +16,7 @@ from legation.cli.certs_options import (
     VaultUrl,
     mesh_at,
 )
-from legation.cli.find import running
+from legation.cli.find import running, state_of
 from legation.cli.output import Format
 from legation.mesh.model.mesh import Mesh
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 rollover = typer.Typer(
     name="rollover", help="Another intermediate or root for the mesh, with nobody cut off.", no_args_is_help=True
 )
-What = Annotated[str, typer.Option("--what", help="root: another root and intermediate; intermediate: that alone")]
+What = Annotated[
+    str, typer.Option("--what", help="root (and intermediate), intermediate (alone), or vault: all to --vault")
+]
 NewRoot = Annotated[
     str | None, typer.Option("--new-root", help="MOUNT/ISSUER of a root of yours; without it one is made in mesh-root")
 ]
@@ -43,6 +45,7 @@ Stay = Annotated[bool, typer.Option("--wait", help="stay until it is over, also 
 def rollover_plan(
     vault: VaultUrl,
     file: File = None,
+    state: StateOption = None,
     vault_ca: VaultCa = None,
     token_file: TokenFile = None,
     root: Root = None,
@@ -55,7 +58,7 @@ def rollover_plan(
 
     mesh = mesh_at(file)
     there = _target(vault, mesh, vault_ca, token_file, root)
-    raise typer.Exit(int(work.plan(there, work.wish(what, new_root, None, mesh), output)))
+    raise typer.Exit(int(work.plan(state_of(mesh.mesh, state), there, work.wish(what, new_root, None, mesh), output)))
 
 
 @rollover.command("start")
@@ -130,6 +133,21 @@ def rollover_rollback(
 
     there = _target(vault, mesh_at(file), vault_ca, token_file, root)
     raise typer.Exit(int(work.roll_back(running(state, file), there, settle, wait=wait)))
+
+
+@rollover.command("join")
+def rollover_join(
+    vault: VaultUrl,
+    file: File = None,
+    state: StateOption = None,
+    vault_ca: VaultCa = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Give this host a credential for the Vault that a roll-over leads to; start gives xds_server's own host its."""
+    from legation.cli import certs_rollover as work  # noqa: PLC0415
+
+    there = _target(vault, mesh_at(file), vault_ca, token_file, None)
+    raise typer.Exit(int(work.join(running(state, file), there)))
 
 
 @rollover.command("forget")

@@ -19,6 +19,7 @@ import httpx
 import pytest
 from cryptography import x509
 
+from tests.certmgr.team import team
 from tests.support.echo import answers, echo_in
 from tests.support.load import Mixed, Request
 from tests.support.mesh import PLAIN, Mesh, legation, running, wait_for
@@ -287,6 +288,31 @@ def test_a_certificate_rotates(shop: Mesh, steady: Steady, no_retries: None) -> 
     nothing_lost(window)
     for status in shop.instances("orders").values():
         assert serial_on_the_wire(status.inbound) == int(status.certificate_serial, 16)
+
+
+def test_the_ca_rolls_over_from_the_embedded_openbao_to_a_vault_of_the_team(
+    shop: Mesh, steady: Steady, no_retries: None, tmp_path: Path
+) -> None:
+    """Another root, intermediate and server, and certmgr turns to it. The last one: that Vault ends with the test."""
+    with team(tmp_path) as vault:
+        (tmp_path / "token").write_text(vault.operator())
+        there = ("--vault", vault.url, "--vault-ca", str(vault.ca), "--token-file", str(tmp_path / "token"))
+        before = roots(shop)
+        with steady.window("roll-over to another Vault") as window:
+            words = ("--what", "vault", "--settle", "1s", "--wait", "-f", str(shop.file), "--state", str(shop.state))
+            window.fault(lambda: legation("certs", "rollover", "start", *words, *there))
+        nothing_lost(window)
+        shop.settle()
+        assert roots(shop) != before
+        assert "Legation root of shop 2" in roots(shop)
+        for status in shop.instances("orders").values():
+            assert serial_on_the_wire(status.inbound) == int(status.certificate_serial, 16)
+
+
+def roots(shop: Mesh) -> str:
+    """The roots that this host trusts."""
+    found = x509.load_pem_x509_certificates((shop.state / "certmgr" / "root.pem").read_bytes())
+    return ", ".join(root.subject.rfc4514_string() for root in found)
 
 
 def serial(shop: Mesh, instance: str) -> str | None:

@@ -43,6 +43,10 @@ class ControlClient:
         content = msgspec.json.encode(body) if body is not None else b""
         return _decode(await self._ask(method, path, content, limit), answer)
 
+    async def tell(self, method: str, path: str, body: Message) -> None:
+        """Send a message that is answered by its status alone; ControlError when it is rejected."""
+        await self._ask(method, path, msgspec.json.encode(body), None)
+
     async def post(self, path: str, limit: float | None = None) -> None:
         """Ask for something that is answered by its status alone."""
         await self._ask("POST", path, b"", limit)

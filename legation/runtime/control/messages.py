@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 from legation.mesh.desired import DesiredMesh
 from legation.mesh.errors import Position, Violation
 from legation.mesh.instance import InstanceSpec
-from legation.mesh.rollover import HostProgress, Rollover, Standing
+from legation.mesh.rollover import CaRef, HostProgress, Rollover, Standing
 
 SCHEMA = 1
 
@@ -239,6 +239,21 @@ class RevokeReport(Message, frozen=True, kw_only=True):
     withdrawn: Annotated[tuple[str, ...], Meta(description="instances with these certificates: nobody calls them")] = ()
     seconds: Annotated[float, Meta(description="from the request until all of these proxies had it")] = 0.0
     schema: int = 1
+
+
+class VaultCredentials(Message, frozen=True, kw_only=True):
+    """certmgr's `PUT /vaults`: another Vault, and what this host logs in there with, wrapped for its one use."""
+
+    url: str
+    ca: Annotated[str, Meta(description="PEM of the CA that its certificate is checked by; empty: the system's")]
+    role_id: str
+    wrapped_secret_id: str
+
+
+class PresentCa(Message, frozen=True, kw_only=True):
+    """certmgr's `GET /ca`: the CA that signs for this host now."""
+
+    ca: CaRef
 
 
 class CertificateMessage(Message, frozen=True, kw_only=True):

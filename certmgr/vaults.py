@@ -1,0 +1,121 @@
+"""The Vaults that this host knows: the one of its settings, and those that a roll-over has led or may lead it to.
+
+vaults/<id>/there.json   the URL of another Vault
+vaults/<id>/ca.pem       the CA that its own certificate is checked by
+vaults/<id>/given.json   what the operator gave this host to log in with
+vaults/<id>/enrol.json   that, once it was unwrapped
+vaults/in-use            the id of the one in use; not there: the one of the settings
+"""
+
+import json
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
+from certmgr.core.bundle import Damaged
+from certmgr.issue.auth import Method, enter
+from certmgr.issue.vault import Address, Vault
+from certmgr.settings import Settings
+from certmgr.store import Store, read, write
+
+
+class Turned(Exception):
+    """Says that this host has turned to another Vault."""
+
+
+class UnknownVault(Exception):
+    """A Vault that this host was given nothing to log in with; says what to do."""
+
+
+class Vaults:
+    """Which Vault this host uses, and with what it logs in there."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        """Read which one is in use."""
+        self._settings, self._store = settings, store
+        self._folder = store.folder / "vaults"
+        content = read(self._folder / "in-use")
+        self._in_use = "" if content is None else content.decode()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the one of the settings."""
+        return not self._in_use
+
+    @property
+    def url(self) -> str:
+        """The URL of the one in use; empty for that of the settings."""
+        return "" if self.is_own else self._url(self._in_use)
+
+    @property
+    def address(self) -> Address:
+        """Where the one in use is."""
+        return self._settings.vault if self.is_own else self._address(self._in_use)
+
+    @property
+    def method(self) -> Method | None:
+        """How this host logs in there; None where others enrol its identities."""
+        return self._settings.method(self._store) if self.is_own else self._method(self._in_use)
+
+    @property
+    def kept(self) -> Path:
+        """Where an unwrapped secret id of the one in use stays."""
+        return self._store.host_file if self.is_own else self._folder / self._in_use / "enrol.json"
+
+    def at(self, url: str) -> Vault:
+        """Return a Vault by its URL (empty: that of the settings); UnknownVault when it is another one."""
+        return Vault(self._settings.vault if not url else self._address(self._known(url)))
+
+    def learn(self, url: str, ca: str, role_id: str, wrapped: str) -> None:
+        """Take what this host logs in to a Vault with, and do so once. VaultError or Damaged: it does not work."""
+        called = _id(url)
+        folder = self._folder / called
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write(folder / "ca.pem", ca.encode())
+        write(folder / "given.json", json.dumps({"role_id": role_id, "wrapped_secret_id": wrapped}).encode())
+        write(folder / "there.json", json.dumps({"url": url}).encode())
+        enter(Vault(self._address(called)), self._method(called), folder / "enrol.json")()
+
+    def turn(self, url: str) -> None:
+        """Use another Vault from now on, and forget what signers log in to this one with. Raises Turned."""
+        called = self._known(url) if url else ""
+        for name in self._store.enrolled():
+            self._store.forget_credentials(name)
+        if called:
+            write(self._folder / "in-use", called.encode())
+        else:
+            (self._folder / "in-use").unlink(missing_ok=True)
+        raise Turned(url or "that of the settings")
+
+    def forget_others(self) -> None:
+        """Forget every Vault that is not in use, with what this host logs in there with."""
+        for folder in self._folder.glob("*/"):
+            if folder.name != self._in_use:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _known(self, url: str) -> str:
+        called = _id(url)
+        if not (self._folder / called / "enrol.json").exists():
+            raise UnknownVault(
+                f"this host has nothing to log in to {url} with: legation certs rollover join --vault {url}, on it"
+            )
+        return called
+
+    def _address(self, called: str) -> Address:
+        ca = self._folder / called / "ca.pem"
+        return Address(url=self._url(called), ca=str(ca) if ca.stat().st_size else "")
+
+    def _method(self, called: str) -> Method:
+        return Method("approle", self._folder / called / "given.json", "approle")
+
+    def _url(self, called: str) -> str:
+        content = read(self._folder / called / "there.json")
+        if content is None:
+            raise Damaged(
+                f"{self._folder / called} does not say which Vault it is of: remove {self._folder / 'in-use'}"
+            )
+        return str(json.loads(content)["url"])
+
+
+def _id(url: str) -> str:
+    return sha256(url.encode()).hexdigest()[:16]
