@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help python sync runtime up test ratelimit jaeger conformance conformance-peers cover check bench fuzz mutate golden picture lock clean
+.PHONY: vault test-vault help python sync runtime up test ratelimit jaeger conformance conformance-peers cover check bench fuzz mutate golden picture lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,11 @@ up: runtime ## run the shop's mesh on this host, until Ctrl-C (ARGS="--gateway-p
 test: sync ## run all tests, on the real components (some of them: make test ARGS="-k retry"; one by one, with all that they print: ARGS="-n 0 -s")
 	$(BIN)/pytest -n 2 $(ARGS)
 
-ratelimit jaeger: python ## build envoyproxy/ratelimit, or Jaeger, for the tests of limits and traces (Go 1.26; once a version)
+test-vault: sync ## run certmgr's tests on a real Vault 1.21 in place of OpenBao, where a team's is played (Go 1.26 builds it, once, in about 10 min)
+	@$(PYTHON) requirements/go_tools.py vault
+	LEGATION_TEAM_SERVER="$$($(PYTHON) requirements/go_tools.py vault)" $(BIN)/pytest -n 2 tests/certmgr tests/hosts $(ARGS)
+
+ratelimit jaeger vault: python ## build envoyproxy/ratelimit, Jaeger or Vault for the tests (Go 1.26; once a version)
 	@$(PYTHON) requirements/go_tools.py $@
 
 conformance: sync ## put our xDS server to the 53 cases of tests/conformance (RECORD=1 writes docs/conformance.md)

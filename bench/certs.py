@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, local
@@ -78,7 +79,7 @@ class _World:
         """Issue as certmgr does."""
         name = f"s{number}"
         spec = IdentitySpec(name, f"spiffe://bench.local/{name}", 3600)
-        self.store.save_bundle(name, self.issuer.issue(spec))
+        self.issuer.issue(spec, partial(self.store.save_bundle, name))
 
     def bare(self, _: int) -> None:
         """Make a key and have it signed, as a script with hvac would."""

@@ -6,9 +6,10 @@ newer one that was verified and is safely on disk.
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from certmgr.core.bucket import Bucket
 from certmgr.core.bundle import Bundle, Damaged
 from certmgr.core.crl import Crl
 from certmgr.core.plan import IdentitySpec
-from certmgr.core.schedule import Schedule
+from certmgr.core.schedule import Schedule, jitter
 from certmgr.core.trust import Trust
 from certmgr.core.verify import misuse
 from certmgr.held import Held, error_of, taken, waits
@@ -50,8 +51,8 @@ _SDS_GRACE = 0.5
 class Issuing(Protocol):
     """Where certificates come from. Blocks."""
 
-    def issue(self, spec: IdentitySpec) -> Bundle:
-        """Return a new, verified identity; IssueError or VaultError when there is none."""
+    def issue(self, spec: IdentitySpec, keep: Callable[[Bundle], None]) -> Bundle:
+        """Return a new, verified identity, which `keep` has kept; IssueError or VaultError when there is none."""
         ...
 
     def forget(self, name: str) -> None:
@@ -83,8 +84,8 @@ class Agent:
         self._kicked = asyncio.Event()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._group: asyncio.TaskGroup | None = None
-        self.moves = Moves()
-        """Wakes whoever waits for what proxies take, or for certificates."""
+        self.moves = Moves()  # of proxies that take something, and of certificates
+        self.wire_problems: Callable[[], Mapping[str, str]] = dict  # who looks at what proxies show puts it here
         self._trust = Trust(self._pinned())
         self._sites: Sites = {}
         self._sites_problem: str | None = None
@@ -136,7 +137,7 @@ class Agent:
         if held.bundle is not None:
             life = held.bundle.life
             self._show(held, held.bundle)
-        self._schedule.add(spec.name, spec.ttl, self._clock.now(), life=life, jitter=_jitter())
+        self._schedule.add(spec.name, spec.ttl, self._clock.now(), life=life, jitter=self._jitter(spec.name))
         if held.bundle is not None and self._store.is_shut_out(spec.name):
             self._schedule.suspend(spec.name)
         self._serve(held)
@@ -187,6 +188,9 @@ class Agent:
         self._metrics.forget(name)
         log.info("identity left the mesh", identity=name)
 
+    def _jitter(self, name: str) -> float:
+        return jitter(self._store.host_id, name, random.random())  # noqa: S311 - no secret
+
     def _serve(self, held: Held) -> None:
         if self._group is None:  # run() will
             return
@@ -212,10 +216,7 @@ class Agent:
             await pause(self._bucket.take(self._clock.now()))
             async with self._slots:
                 with self._metrics.issue_seconds.time():
-                    bundle = await asyncio.to_thread(self._issuer.issue, held.spec)
-                self._guard(bundle)
-                if not held.gone.is_set():
-                    await asyncio.to_thread(self._store.save_bundle, name, bundle)
+                    bundle = await asyncio.to_thread(self._issuer.issue, held.spec, partial(self._keep, held))
         except (IssueError, VaultError, Damaged, OSError) as error:
             self._failed(held, error)
         else:
@@ -227,6 +228,12 @@ class Agent:
         self._kicked.set()
         self.moves.moved()
 
+    def _keep(self, held: Held, bundle: Bundle) -> None:
+        """Keep what was issued. Blocks; OSError or IssueError when it may not be used."""
+        self._guard(bundle)
+        if not held.gone.is_set():
+            self._store.save_bundle(held.spec.name, bundle)
+
     def _guard(self, bundle: Bundle) -> None:
         """Refuse to switch to an issuer whose list of revoked certificates is not shown yet: peers would refuse us."""
         if not self._trust.covers(bundle):
@@ -237,7 +244,7 @@ class Agent:
     def _issued(self, held: Held, bundle: Bundle) -> None:
         name = held.spec.name
         self._show(held, bundle)
-        self._schedule.issued(name, bundle.life, self._clock.now(), _jitter())
+        self._schedule.issued(name, bundle.life, self._clock.now(), self._jitter(name))
         self._metrics.renewals.labels(name, "issued").inc()
         log.info("certificate issued", identity=name, serial=bundle.serial, not_after=bundle.life[1])
 
@@ -387,10 +394,7 @@ class Agent:
             streams=held.secrets.streams,
             error="it is shut out: legation certs rotate lets it in again"
             if self._store.is_shut_out(name)
-            else error_of(entry, held.secrets.nacked) or (self._sites_problem if name == names.GATEWAY else None),
+            else self.wire_problems().get(name)
+            or error_of(entry, held.secrets.nacked)
+            or (self._sites_problem if name == names.GATEWAY else None),
         )
-
-
-def _jitter() -> float:
-    """Return the share of jitter of one renewal, -1 to 1."""
-    return random.uniform(-1, 1)  # noqa: S311 - no secret

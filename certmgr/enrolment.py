@@ -132,7 +132,7 @@ class Enrolment:
         changes = []
         if self._embedded is not None and self._embedded.pending:
             changes += self._embedded.set_up(authority, self._clock.now())
-        changes += self._trust()
+        changes += self._trust(authority)
         if self._login is None:
             return changes
         names = [identity.name for identity in desired]
@@ -167,14 +167,19 @@ class Enrolment:
             self._store.forget(name)
         return [*(f"+{name}" for name in missing), *(f"-{name}" for name in left)]
 
-    def _trust(self) -> list[str]:
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the CA is an embedded OpenBao, which is for trying things out."""
+        return self._embedded is not None
+
+    def _trust(self, authority: Authority) -> list[str]:
         """Pin the first root that is seen; refuse another one."""
         root, pinned = root_of(self._vault), self._store.roots()
         called = root.subject.rfc4514_string()
-        if self._embedded is None and "DEV" in called:
+        if "DEV" in called and not authority.dev:
             raise RootChanged(
                 f"the root of {self._vault.address} is {called}, which is for trying things out: "
-                "set up another with legation certs init"
+                "set up another with legation certs init, or say certificates.dev: true in mesh.yaml"
             )
         if not pinned:
             self._store.trust([root])

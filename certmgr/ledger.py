@@ -18,7 +18,8 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         """Name the file; `open` reads it."""
         self.path = path
-        self._lock = threading.Lock()
+        self._lock, self._syncing = threading.Lock(), threading.Lock()
+        self._synced = 0
         self._tip = Tip()
         self._issued: dict[str, Record] = {}
         self._revoked: set[str] = set()
@@ -42,16 +43,24 @@ class Ledger:
 
     def add(self, record: Record) -> None:
         """Write one line; when this returns it is on the disk."""
-        with self._lock:
-            text, tip = line(record, self._tip)
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            try:
-                size = os.fstat(descriptor).st_size
-                _write(descriptor, text.encode(), size)
-            finally:
-                os.close(descriptor)
-            self._tip = tip
-            self._remember(record, record.time)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            with self._lock:
+                text, tip = line(record, self._tip)
+                _write(descriptor, text.encode(), os.fstat(descriptor).st_size)
+                self._tip = tip
+                self._remember(record, record.time)
+            self._sync(descriptor, tip.lines)
+        finally:
+            os.close(descriptor)
+
+    def _sync(self, descriptor: int, mine: int) -> None:
+        """Wait until a line is on the disk; whoever waited for another's wait may find that his is there too."""
+        with self._syncing:
+            if self._synced < mine:
+                written = self._tip.lines
+                os.fsync(descriptor)
+                self._synced = written
 
     def live(self, now: float) -> tuple[Record, ...]:
         """Return what was issued, is not revoked and has not ended."""
@@ -90,7 +99,6 @@ def _write(descriptor: int, data: bytes, size: int) -> None:
     try:
         while data:
             data = data[os.write(descriptor, data) :]
-        os.fsync(descriptor)
     except OSError:
         os.ftruncate(descriptor, size)
         raise

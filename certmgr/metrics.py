@@ -57,6 +57,18 @@ class Metrics:
         self.alarms = Counter(
             "certmgr_alarms", "Signs of an attack, which somebody should look at", ["kind"], registry=registry
         )
+        self.wire_looks = Counter(
+            "certmgr_wire_looks",
+            "Handshakes with this host's proxies, to see which certificate they show",
+            ["outcome"],
+            registry=registry,
+        )
+        self.wire_wrong = Gauge(
+            "certmgr_wire_wrong",
+            "Proxies of an identity that show another certificate than they should",
+            ["identity"],
+            registry=registry,
+        )
         self.phase = Gauge(
             "certmgr_rollover_phase", "1 for the phase that a roll-over of the CA is at", ["phase"], registry=registry
         )
@@ -73,6 +85,8 @@ class Metrics:
 
         for phase in PHASES:
             self.phase.labels(phase)
+        for outcome in ("right", "wrong", "unreached"):
+            self.wire_looks.labels(outcome)
 
     def roll_over(self, standing: Standing, waits: tuple[str, ...]) -> None:
         """Take where a roll-over stands, and whom it waits for."""
@@ -91,6 +105,7 @@ class Metrics:
             (self.expiry, (identity,)),
             (self.streams, (identity,)),
             (self.nacks, (identity,)),
+            (self.wire_wrong, (identity,)),
             (self.renewals, (identity, "issued")),
             (self.renewals, (identity, "failed")),
         ):

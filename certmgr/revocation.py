@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 from cryptography import x509
@@ -119,9 +120,9 @@ class Revocation:
         self._nothing_told = not serials and not answer.unsynced
         return answer
 
-    async def refresh(self, holds: Sequence[str] = ()) -> None:
+    async def refresh(self, holds: Mapping[str, x509.Name] = MappingProxyType({})) -> None:
         """Get the list; have it made anew where it lacks what Vault says is revoked. Raises when there is none."""
-        found = await asyncio.to_thread(self._look, frozenset(holds))
+        found = await asyncio.to_thread(self._look, holds)
         self.problem = None
         if [crl.pem for crl in found] != [crl.pem for crl in self.crls]:
             of = {known.subject: known for known in (*self._others.values(), *self._issuers.values())}
@@ -142,13 +143,14 @@ class Revocation:
                 await asyncio.to_thread(self._ledger.add, done)
                 log.info("certificate revoked", identity=record.identity, serial=record.serial)
             await asyncio.to_thread(self._login.call, partial(rotate, self._vault))
-            await self.refresh([record.serial for record in records])
+            await self.refresh({record.serial: _issuer_of(record) for record in records})
             return await self.deny(wait, gently=gently)
 
     def _revoke(self, record: Record, token: Token) -> str:
         return revoke(self._vault, token, record.certificate)
 
-    def _look(self, holds: frozenset[str]) -> tuple[Crl, ...]:
+    def _look(self, holds: Mapping[str, x509.Name]) -> tuple[Crl, ...]:
+        """Return the lists; BadCrl when the one of its issuer lacks a serial of `holds`, which is revoked for sure."""
         self._issuers = self._intermediates(self._vault)
         found = self._checked(self._vault, self._issuers)
         missing = self._revoked_there() - _serials(found) - self._rotated_for
@@ -159,7 +161,10 @@ class Revocation:
         found += self._elsewhere()
         if not found:
             raise BadCrl("Vault has no intermediate of a root that this host trusts")
-        if lacks := sorted(holds - _serials(found)):
+        lacks = sorted(
+            s for s, name in holds.items() if any(crl.issuer == name and s not in crl.serials for crl in found)
+        )
+        if lacks:
             raise BadCrl(f"the list lacks what was revoked: {', '.join(lacks)}")
         return found
 
@@ -221,8 +226,8 @@ class Revocation:
         return min((crl.ends for crl in self.crls), default=None)
 
     def revoked(self) -> tuple[str, ...]:
-        """Return the serials on the lists that are shown."""
-        return tuple(sorted(_serials(self.crls)))
+        """Return what is revoked: on the lists that are shown, or here, as a CA that is trusted no more has none."""
+        return tuple(sorted(_serials(self.crls) | self._ledger.revoked(self._clock.now())))
 
     def _drop_ended(self) -> None:
         """Show none rather than one that makes proxies refuse everybody; somebody should know."""
@@ -241,6 +246,15 @@ def _whole(content: bytes, served: tuple[x509.Certificate, ...], now: float) -> 
     if not {issuer.subject for issuer in served} <= {crl.issuer for crl in found}:
         raise BadCrl("one of them is missing")
     return found
+
+
+def _is_missing(serial: str, issuer: x509.Name, crls: Sequence[Crl]) -> bool:
+    """Say whether a serial should be on one of these lists; one of a CA that is trusted no more is on none."""
+    return any(crl.issuer == issuer and serial not in crl.serials for crl in crls)
+
+
+def _issuer_of(record: Record) -> x509.Name:
+    return x509.load_pem_x509_certificate(record.certificate.encode()).issuer
 
 
 def _serials(crls: Sequence[Crl]) -> frozenset[str]:

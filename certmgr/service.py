@@ -31,6 +31,7 @@ from certmgr.sites import Sites
 from certmgr.source import follow, remembered
 from certmgr.store import Store
 from certmgr.vaults import Turned, Vaults
+from certmgr.wire import Wire
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from legation.runtime.clock import Clock
@@ -71,6 +72,7 @@ async def _run(settings: Settings, clock: Clock) -> None:
             spawn(group, "sites", service.sites.run())
             spawn(group, "issued sites", service.issued.run(service.sites.tell, service.revocation.revoked))
             spawn(group, "rollover", service.rollover.run())
+            spawn(group, "wire", service.wire.run())
 
 
 class _Service:
@@ -139,6 +141,8 @@ class _Service:
             self._metrics,
             leads=not settings.xds,
         )
+        self.wire = Wire(self._xds, self.agent.identity, self.agent.taken, self._metrics, settings.wire_look)
+        self.agent.wire_problems = lambda: self.wire.problems
         self._desk = Desk(self.agent, self.revocation, self.ledger, self.enrolment, clock)
 
     def _login(self, clock: Clock) -> Login | None:
@@ -202,7 +206,10 @@ class _Service:
         desired = plan(mesh, self._settings.chosen, self._away)
         has_gateway = any(identity.name == names.GATEWAY for identity in desired)
         hosts = edge_hosts(mesh) if has_gateway else ()
-        self.enrolment.want(Authority(mesh.mesh, mesh.trust_domain, dev=True, hosts=hosts), desired)
+        wish = mesh.certificates
+        dev = wish.dev or self.enrolment.is_embedded
+        self.enrolment.want(Authority(mesh.mesh, mesh.trust_domain, dev=dev, hosts=hosts, stored=wish.stored), desired)
+        self.wire.skipped = frozenset(name for name, one in mesh.services.items() if one.protocol == "tcp")
         if has_gateway:
             self.sites.want(mesh, folder)
         self.agent.want(desired)

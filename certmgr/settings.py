@@ -62,6 +62,10 @@ class Settings:
     issues_per_second: float = field(
         default=50.0, metadata={"help": "certificates that this host asks Vault for in a second, at most"}
     )
+    wire_look: float = field(
+        default=30.0,
+        metadata={"help": "seconds between two looks at which certificate each proxy here really shows; 0: none"},
+    )
     retry_limit: float = field(default=300.0, metadata={"help": "longest back-off after a failure, in seconds"})
     metrics_address: str = field(default="", metadata={"help": "host:port for GET /metrics beside the control socket"})
 

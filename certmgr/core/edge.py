@@ -78,12 +78,17 @@ class Grants:
             return {}
         return {name: POLICIES[name] for name in (EDGE.policy, ENROL_EDGE, *((HOSTS,) if self.free else ()))}
 
-    def role(self, key: str, max_ttl: int, found: Mapping[str, Any], issuer: str) -> Mapping[str, Any] | None:
+    def role(
+        self, key: str, max_ttl: int, found: Mapping[str, Any], issuer: str, *, stored: bool = False
+    ) -> Mapping[str, Any] | None:
         """Return the role; None where there is to be none. Hosts that are `found` stay where they may come and go."""
         if not self.wanted:
             return None
         wildcards = self.free or any(h.startswith("*.") for h in self.hosts)
-        desired = _role(key, max_ttl, self.hosts, issuer, wildcards=wildcards)
+        desired = {
+            **_role(key, max_ttl, self.hosts, issuer, wildcards=wildcards),
+            "no_store": not stored,
+        }
         return {**desired, "allowed_domains": found["allowed_domains"]} if self.free and found else desired
 
 

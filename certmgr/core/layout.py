@@ -87,11 +87,11 @@ def approle(name: str) -> Mapping[str, Any]:
 
 
 def role(
-    kind: Kind, trust_domain: str, accessor: str, key: str, max_ttl: int, issuer: str = ISSUER
+    kind: Kind, trust_domain: str, accessor: str, key: str, max_ttl: int, issuer: str = ISSUER, *, stored: bool = False
 ) -> Mapping[str, Any]:
     """Return a PKI role: whatever the request says, the leaf has the caller's own URI and nothing else.
 
-    `no_store`: a mesh signs too often for Vault to keep every leaf (vault#8994).
+    `no_store`, if not `stored`: a mesh signs too often for Vault to keep every leaf (vault#8994).
     """
     key_type, key_bits = KEYS[key]
     name = f"{{{{identity.entity.aliases.{accessor}.metadata.role_name}}}}"
@@ -121,7 +121,7 @@ def role(
         "ext_key_usage_oids": [],
         "basic_constraints_valid_for_non_ca": False,
         "key_usage": ["DigitalSignature"],
-        "no_store": True,
+        "no_store": not stored,
         "generate_lease": False,
         "not_before_duration": BACKDATE,
     }

@@ -44,6 +44,8 @@ class Authority:
     root_mount: str = ROOT_MOUNT
     root_issuer: str = ROOT_ISSUER
     issuer: str = ISSUER
+    stored: bool = False
+    """Vault keeps every leaf."""
     hosts: tuple[str, ...] = ()
     """The hosts that certmgr issues the gateway's certificates for, sorted."""
 
@@ -254,7 +256,9 @@ def _roles(seen: Seen, authority: Authority, _: float) -> Iterator[Step]:
         accessor = seen.accessor(kind)
         path = f"{INT_MOUNT}/roles/{kind.role}"
         known = accessor or UNKNOWN.format(f"auth/{kind.auth}")
-        desired = layout.role(kind, authority.trust_domain, known, authority.key, authority.max_ttl, issuer)
+        desired = layout.role(
+            kind, authority.trust_domain, known, authority.key, authority.max_ttl, issuer, stored=authority.stored
+        )
         ready = accessor is not None and seen.signs() is not None
         waits = None if ready else f"auth/{kind.auth}" if accessor is None else f"issuer {issuer}"
         yield from _ensure(path, seen.at.get(path, {}), desired, waits=waits)
@@ -265,7 +269,7 @@ def _edge(seen: Seen, authority: Authority, _: float) -> Iterator[Step]:
     found = seen.at.get(edge.ROLE_PATH, {})
     known = seen.signs()
     issuer = known or authority.issuer
-    desired = authority.edge.role(authority.key, authority.max_ttl, found, issuer)
+    desired = authority.edge.role(authority.key, authority.max_ttl, found, issuer, stored=authority.stored)
     if desired is None:
         yield from (Step("delete", path) for path in (edge.ROLE_PATH,) if found)
         return

@@ -6,6 +6,7 @@ IssueError        why there is no new certificate
 """
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -22,6 +23,9 @@ from certmgr.issue.csr import key_of, leaf_request
 from certmgr.issue.login import Login, LoginRefused
 from certmgr.issue.vault import AppRole, Rejected, Token, Vault
 from legation.runtime.clock import Clock
+
+_WRITERS = 16
+"""Lines of the ledger that are written at the same time; they share the waits for the disk."""
 
 _REFUSED_FOR = 10.0
 """Seconds in which credentials that were refused are not tried again."""
@@ -75,9 +79,13 @@ class Issuer:
         self._logins: dict[str, Login] = {}
         self._wishes: dict[str, tuple[str, int]] = {}
         self._refused: dict[str, tuple[AppRole, float]] = {}
+        self._writers = ThreadPoolExecutor(_WRITERS, "ledger")
 
-    def issue(self, spec: IdentitySpec) -> Bundle:
-        """Return a new, verified identity; IssueError, VaultError or Damaged when there is none."""
+    def issue(self, spec: IdentitySpec, keep: Callable[[Bundle], None] = lambda _: None) -> Bundle:
+        """Return a new, verified identity, which `keep` has kept; IssueError, VaultError or Damaged: there is none.
+
+        It is kept while its line of the ledger is written: both are on the disk when this returns.
+        """
         roots = self._kept.roots()
         if not roots:
             raise self._not_enrolled("no root is trusted yet")
@@ -93,9 +101,14 @@ class Issuer:
         leaf, chain = certificates(answer.get("data") or {})
         root = (anchor(chain[-1], roots) if chain else None) or roots[0]
         bundle = Bundle(key, leaf, chain, root)
-        self._record(self._entry(spec, bundle, request, str(answer.get("request_id") or "")))
-        if wrong := faults(bundle, spec, root, self._clock.now()):
-            raise WrongAnswer(f"the CA's answer is refused: {'; '.join(wrong)}")
+        entry = self._entry(spec, bundle, request, str(answer.get("request_id") or ""))
+        written = self._writers.submit(self._record, entry)
+        try:
+            if wrong := faults(bundle, spec, root, self._clock.now()):
+                raise WrongAnswer(f"the CA's answer is refused: {'; '.join(wrong)}")
+            keep(bundle)
+        finally:
+            written.result()
         return bundle
 
     def _sign(self, spec: IdentitySpec, login: Login) -> tuple[Key, str, Mapping[str, Any]]:

@@ -120,6 +120,7 @@ def target(words: Words, mesh: Mesh) -> Target:
         root_mount=mount,
         root_issuer=issuer,
         hosts=edge_hosts(mesh),
+        stored=mesh.certificates.stored,
     )
     token = Token(_token(words.token_file), 0)
     return Target(vault, token, server, Setup(vault, token), authority)

@@ -1,7 +1,11 @@
-"""The Vault of a security team: a real OpenBao with a TCP listener over TLS, and a root token that they hold."""
+"""The Vault of a security team: a server with a TCP listener over TLS, and a root token that they hold.
+
+A real OpenBao; under `make test-vault` a real Vault.
+"""
 
 import datetime as dt
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,11 +40,19 @@ class Team:
         return str(made["auth"]["client_token"])
 
 
+def _server() -> str:
+    return os.environ.get("LEGATION_TEAM_SERVER") or str(binaries.bao())
+
+
+IS_VAULT = "LEGATION_TEAM_SERVER" in os.environ
+PRODUCT, COMMAND = ("Vault 1.", "vault") if IS_VAULT else ("OpenBao 2.", "bao")
+
+
 @contextmanager
 def team(folder: Path, address: str = "") -> Iterator[Team]:
     """Their server, from nothing; its state is in memory. At an address where other hosts reach it, or on loopback."""
     port = free_port()
-    argv = [str(binaries.bao()), "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={ROOT.value}"]
+    argv = [_server(), "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={ROOT.value}"]
     argv += [f"-dev-listen-address=127.0.0.1:{port}", "-dev-tls", f"-dev-tls-cert-dir={folder}"]
     if address:
         argv += ["-config", str(_listener(folder, address, port))]

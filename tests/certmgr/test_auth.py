@@ -345,7 +345,8 @@ def test_attack_35_root_for_trying_things_out_is_refused_in_a_vault_of_a_team(tm
         with team(tmp_path) as server:
             Setup(server.vault, ROOT).run(Authority("shop", "shop.local", dev=True), time.time())
             file = secret(tmp_path / "token", made(server))
-            certmgr = host_on(server, tmp_path / "s", "--vault-auth", "token", "--vault-credentials", str(file))
+            words = ("--vault-auth", "token", "--vault-credentials", str(file))
+            certmgr = host_on(server, tmp_path / "s", *words)
             try:
 
                 async def said():
@@ -357,6 +358,10 @@ def test_attack_35_root_for_trying_things_out_is_refused_in_a_vault_of_a_team(tm
 
                 assert await until(said, 20), certmgr.log.read_text()
                 assert Store(certmgr.folder.certmgr).roots() == ()
+                Store(certmgr.folder.certmgr).save_mesh(mesh().replace("{ttl: 10m}", "{ttl: 10m, dev: true}"))
+                certmgr.kill()
+                certmgr.start("--vault-address", server.url, "--vault-ca", str(server.ca), *words)
+                await certmgr.ready()
             finally:
                 certmgr.kill()
 

@@ -14,7 +14,7 @@ from certmgr.issue.setup import Enroller, root_of
 from certmgr.issue.vault import AppRole, Rejected
 from legation.runtime.clock import WallClock
 from tests.certmgr.authority import Authority
-from tests.certmgr.team import ROOT, Team, team
+from tests.certmgr.team import PRODUCT, ROOT, Team, team
 from tests.support.command import legation
 
 MESH = "mesh: shop\ntrust_domain: shop.local\nservices:\n  web: {protocol: http, port: 80}\n"
@@ -53,7 +53,7 @@ def test_plan_is_shown_and_nothing_is_done_before_yes(there, operator):
         assert "+ sys/mounts/mesh-int" in done.stdout
         assert "+ sys/policies/acl/mesh-enrol" in done.stdout
         assert "(after auth/mesh-services)" in done.stdout
-        assert "is OpenBao 2." in done.stderr
+        assert f"is {PRODUCT}" in done.stderr
         assert "audit devices in its configuration file alone" in done.stderr
     assert before == there.vault.keys(ROOT, "sys/policies/acl")
     assert f"{INT_MOUNT}/" not in there.vault.read(ROOT, "sys/mounts")

@@ -1,11 +1,13 @@
 """When identities are due."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from certmgr.core.schedule import BACKDATE, Schedule
+from certmgr.core.schedule import BACKDATE, Schedule, jitter
 
 HOUR = 3600
 
@@ -231,3 +233,14 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
+
+
+def test_each_identity_has_its_own_place_on_each_host():
+    """A thousand that were issued in one second are renewed all over a fifth of their life, again and again."""
+    places = [jitter(host, f"s{n}", 0.5) for host in ("a", "b") for n in range(500)]
+    tenths = Counter(int((place + 1) * 5) for place in places)
+    assert set(range(1, 9)) <= set(tenths)
+    assert max(tenths.values()) < 2 * 1000 / 8
+    assert jitter("a", "s1", 0.5) == jitter("a", "s1", 0.5) != jitter("b", "s1", 0.5)
+    assert all(-1 <= jitter("a", f"s{n}", roll) <= 1 for n in range(100) for roll in (0.0, 1.0))
+    assert abs(jitter("a", "s1", 1.0) - jitter("a", "s1", 0.0)) == pytest.approx(0.4)

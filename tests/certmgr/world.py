@@ -33,12 +33,14 @@ class Issuer:
         self.broken: Exception | None = None
         self.issued: list[str] = []
 
-    def issue(self, wanted):
+    def issue(self, wanted, keep):
         if self.broken is not None:
             raise self.broken
         self.issued.append(wanted.name)
         now = self.clock.now()
-        return self.ca.issue(wanted, life=(now - 60, now + wanted.ttl))
+        made = self.ca.issue(wanted, life=(now - 60, now + wanted.ttl))
+        keep(made)
+        return made
 
     def forget(self, name):
         pass

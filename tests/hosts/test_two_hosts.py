@@ -245,6 +245,18 @@ def only_the_second(waiting: tuple[str, ...]) -> bool:
     return bool(named) and all(who in named or who.startswith("orders: ") for who in waiting)
 
 
+def test_each_host_looks_at_what_its_own_proxies_show_on_the_wire(mesh: Two) -> None:
+    for host in (mesh.first, mesh.second):
+
+        def seen(host: Host = host) -> bool:
+            answer = asyncio.run(http.request(host.state.control("certmgr"), "GET", "/metrics", limit=10)).text
+            samples = dict(line.rsplit(" ", 1) for line in answer.splitlines() if line.startswith("certmgr_wire"))
+            wrong = [value for name, value in samples.items() if name.startswith("certmgr_wire_wrong")]
+            return float(samples['certmgr_wire_looks_total{outcome="right"}']) >= 1 and set(wrong) == {"0.0"}
+
+        wait_for(f"the proxy of {host.name} shows what it should", seen, 30)
+
+
 def test_what_another_host_revokes_is_cut_off_here(mesh: Two) -> None:
     """orders is shut out by its own host's certmgr: it is no endpoint any more, and may ask for nothing."""
     orders = address_of(mesh, mesh.second, "orders")
@@ -263,7 +275,7 @@ def test_what_another_host_revokes_is_cut_off_here(mesh: Two) -> None:
 
 def test_an_instance_ends_in_order_from_its_own_host(mesh: Two) -> None:
     """The last of this file: it is withdrawn over mTLS before it drains."""
-    process = mesh.second.running[-1]
+    process = next(p for p in mesh.second.running if "--service" in p.args)  # type: ignore[operator]
     process.send_signal(signal.SIGTERM)
     assert process.wait(40) == 0
     assert "could not withdraw" not in mesh.second.log("orders")

@@ -144,7 +144,7 @@ def init(vault: Team, folder: Path) -> None:
 
 def certmgr(host: Host, vault: Team, credentials: Path, *more: str) -> "subprocess.Popen[bytes]":
     there = ("--vault-address", vault.url, "--vault-ca", str(vault.ca), "--vault-credentials", str(credentials))
-    words = ("-m", "certmgr", "--state", str(host.state.root), "--host", host.name)
+    words = ("-m", "certmgr", "--state", str(host.state.root), "--host", host.name, "--wire-look", "2")
     return host.start("certmgr", sys.executable, *words, *there, *more)
 
 

@@ -25,7 +25,7 @@ CALLS = frozenset(call for call in vars(rights).values() if isinstance(call, rig
         (
             names.CERTMGR,
             {rights.READ_MESH, rights.WATCH_MESH, rights.REVOKED, rights.READ_ROLLOVER, rights.WATCH_ROLLOVER}
-            | {rights.REPORT_ROLLOVER},
+            | {rights.REPORT_ROLLOVER, rights.READ_INSTANCES},
         ),
         (
             names.TELEMETRY,

@@ -4,6 +4,7 @@ Both ends use the newest identity in each handshake; what is open keeps the one 
 rotation drops no watch.
 """
 
+import asyncio
 import os
 import ssl
 from collections.abc import Callable
@@ -83,6 +84,18 @@ def to_xds_server(host: str, port: int, identity: Callable[[], Identity | None])
             raise Untrusted(f"{host}:{port} is {found}, and not {expected}")
 
     return Secure(host, port, context, check)
+
+
+async def shown_by(host: str, port: int, identity: Identity, limit: float) -> str:
+    """Return the serial of the certificate that a server shows to an identity. Whoever it is: OSError, TimeoutError."""
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, identity)
+    context.verify_mode = ssl.CERT_NONE  # what is wrong with it is for the one who asks to see
+    async with asyncio.timeout(limit):
+        _, writer = await asyncio.open_connection(host, port, ssl=context)
+    try:
+        return Peer.of(writer.get_extra_info("ssl_object")).serial
+    finally:
+        writer.close()
 
 
 def _there(identity: Identity | None) -> Identity:
