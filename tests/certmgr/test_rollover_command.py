@@ -106,7 +106,7 @@ async def ask(scene: Scene, *words: str, state: bool = True) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("start", "--what", "all"), "one of root, intermediate is taken"),
+        (("start", "--what", "all"), "one of root, intermediate, vault is taken"),
         (("start", "--what", "intermediate", "--new-root", "pki/mine"), "--new-root goes with --what root"),
         (("plan", "--new-root", "pki"), "MOUNT/ISSUER is taken"),
         (("start", "--settle", "long"), "a number with its unit"),
