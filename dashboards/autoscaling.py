@@ -1,15 +1,25 @@
-"""The dashboard of capacity: what each instance carries, and how many there are."""
+"""The dashboard of capacity: what each instance carries, how many there are, and what autoscaling makes of it."""
 
 from dashboards.panels import Panel, Row, Step
-from dashboards.parts import CHOSEN, WINDOW, label, lines, stat
+from dashboards.parts import CHOSEN, WINDOW, label, lines, or_zero, stat
 from legation.mesh.model.mesh import Mesh
+from telemetry.autoscale.decide import TOLERANCE
+from telemetry.autoscale.queries import policies
 from telemetry.rules.conventions import (
+    BLIND,
+    CHANGES,
+    CPU_SECONDS,
     HEALTHY,
     INSTANCE,
     INSTANCE_HEALTHY,
+    INSTANCE_ID,
+    LEAST,
+    MOST,
+    RATIO,
     RQ_ACTIVE,
     RQ_XX,
     VERSION,
+    WANTED,
     arriving,
     selector,
 )
@@ -18,7 +28,8 @@ from telemetry.rules.conventions import (
 def rows(mesh: Mesh) -> tuple[Row, ...]:
     """Return all rows."""
     name = mesh.mesh
-    return (Row("Now", status(name)), Row("Load and instances", load(name)))
+    scaled = (Row("Policy", policy(name)),) if policies(mesh) else ()
+    return (Row("Now", status(name)), *scaled, Row("Load and instances", load(name)))
 
 
 def status(mesh: str) -> tuple[Panel, ...]:
@@ -46,4 +57,33 @@ def load(mesh: str) -> tuple[Panel, ...]:
               (f"sum by ({INSTANCE}) ({arriving(RQ_ACTIVE, mesh, CHOSEN)})", label(INSTANCE))),
         lines("Instances by version", "Healthy instances of each version over time.", "short",
               (f"{healthy} or on () {selector(HEALTHY, mesh, CHOSEN)}", label(VERSION))),
+    )  # fmt: skip
+
+
+def policy(mesh: str) -> tuple[Panel, ...]:
+    """Return what is wanted, why, and between which bounds; a service without a policy shows what it has."""
+    healthy = selector(HEALTHY, mesh, CHOSEN)
+    wanted = f"sum by ({VERSION}) ({selector(WANTED, mesh, CHOSEN)})"
+    bounds = [f"max by ({VERSION}) ({selector(which, mesh, CHOSEN)}) or on () {healthy}" for which in (LEAST, MOST)]
+    ratio = f"max by ({VERSION}, metric) ({selector(RATIO, mesh, CHOSEN)})"
+    changes = f"sum by ({VERSION}, direction) (increase({selector(CHANGES, mesh, CHOSEN)}[1h]))"
+    blind = f"max by ({VERSION}) ({selector(BLIND, mesh, CHOSEN)})"
+    used = f"sum by ({INSTANCE_ID}) (rate({selector(CPU_SECONDS, mesh, CHOSEN)}[5m]))"
+    return (
+        lines("Wanted and healthy", "Instances that the load asks for, those that take requests, and the bounds of the "
+              "policy. Wanted above healthy for long: new ones do not get ready. Wanted at its maximum: raise max.",
+              "short", (f"{wanted} or on () {healthy}", f"{label(VERSION)} wanted"),
+              (f"sum by ({VERSION}) ({selector(INSTANCE_HEALTHY, mesh, CHOSEN)}) or on () {healthy}",
+               f"{label(VERSION)} healthy"),
+              (bounds[0], f"{label(VERSION)} min"), (bounds[1], f"{label(VERSION)} max")),
+        lines("Load by its target", f"Each metric of the policy by what is its target. Above {1 + TOLERANCE:.1f} there "
+              f"are too few instances, below {1 - TOLERANCE:.1f} too many.", "short",
+              (or_zero(ratio, "metric", "no policy", mesh), f"{label(VERSION)} {label('metric')}")),
+        lines("Changes in the last hour", "How often the number of instances was raised and lowered. Both often: the "
+              "target is near a step, or stabilization_window too short.", "short",
+              (or_zero(changes, "direction", "no change", mesh), f"{label(VERSION)} {label('direction')}")),
+        lines("Not known", "1 while a metric of the policy is not known. Then no instance is taken away; `legation "
+              "status` says what is missing.", "short", (or_zero(blind, VERSION, "no policy", mesh), label(VERSION))),
+        lines("Processor time by instance", "Cores that each instance's app uses, on a host.", "short",
+              (or_zero(used, INSTANCE_ID, "not known here", mesh), label(INSTANCE_ID))),
     )  # fmt: skip

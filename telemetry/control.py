@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from legation.runtime.control.messages import TelemetryStatus
+from legation.runtime.control.messages import Scaling, TelemetryStatus
 from legation.runtime.control.server import reply
 from telemetry.discovery import TargetGroup
 from telemetry.inventory import Inventory
@@ -45,13 +45,24 @@ def public_routes(
 
 
 def control_routes(
-    inventory: Callable[[], Inventory], targets: Callable[[], tuple[TargetGroup, ...]], url: str
+    inventory: Callable[[], Inventory],
+    targets: Callable[[], tuple[TargetGroup, ...]],
+    url: str,
+    scaling: Callable[[], tuple[tuple[Scaling, ...], str | None]] = lambda: ((), None),
 ) -> tuple[Route, ...]:
-    """Return the routes of the control API; `url` is where `/sd` is."""
+    """Return the routes of the control API; `url` is where `/sd` is, `scaling` what is scaled and what hinders it."""
 
     async def status(_: Request) -> Response:
+        scaled, problem = scaling()
         return reply(
-            TelemetryStatus(pid=os.getpid(), ready=inventory().complete, discovery_url=url, targets=len(targets()))
+            TelemetryStatus(
+                pid=os.getpid(),
+                ready=inventory().complete,
+                discovery_url=url,
+                targets=len(targets()),
+                scaling=scaled,
+                scaling_problem=problem,
+            )
         )
 
     return (Route("/status", status),)

@@ -1,19 +1,27 @@
 """Every metric that telemetry exports: its own, and the inventory of the mesh."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import Counter, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from legation.runtime.registry import metrics_registry
+from telemetry.autoscale.scaler import Outcome, Scaler
 from telemetry.discovery import TargetGroup
 from telemetry.inventory import WATCHES, Inventory, services
 from telemetry.rules.conventions import (
+    BLIND,
+    CHANGES,
+    CPU_SECONDS,
     INSTANCE_HEALTHY,
     INSTANCE_REJECTS,
     INSTANCE_SYNCED,
+    LEAST,
+    MOST,
+    RATIO,
     SERVICE_INFO,
+    WANTED,
     WATCH_CONNECTED,
 )
 
@@ -24,13 +32,19 @@ INSTANCE_LABELS = ("service", "version", "instance_id")
 class Metrics:
     """The registry of one telemetry service; the inventory is read at each scrape, so nothing stale stays."""
 
-    def __init__(self, inventory: Callable[[], Inventory], targets: Callable[[], tuple[TargetGroup, ...]]) -> None:
-        """Export what the two functions return."""
+    def __init__(
+        self,
+        inventory: Callable[[], Inventory],
+        targets: Callable[[], tuple[TargetGroup, ...]],
+        scaler: Scaler | None = None,
+    ) -> None:
+        """Export what the two functions return, and what is scaled."""
         self._registry = metrics_registry()
         self.discoveries = Counter(
             "telemetry_discovery_requests", "Requests for the list of targets", registry=self._registry
         )
         self._registry.register(_InventoryCollector(inventory, targets))
+        self._registry.register(_ScalingCollector(scaler))
 
     def text(self) -> bytes:
         """Return everything in Prometheus's text format 0.0.4."""
@@ -90,3 +104,50 @@ def _watches(inventory: Inventory) -> Iterator[Metric]:
             heard.add_metric((watch,), inventory.heard[watch])
     yield connected
     yield heard
+
+
+class _ScalingCollector(Collector):
+    """Turns what autoscaling has decided into metrics."""
+
+    def __init__(self, scaler: Scaler | None) -> None:
+        self._scaler = scaler
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families, always all of them."""
+        outcomes = self._scaler.outcomes if self._scaler is not None else {}
+        blind = self._scaler is not None and self._scaler.problem is not None
+        yield from _numbers(outcomes, blind=blind)
+        ratios = GaugeMetricFamily(
+            RATIO, "A metric by its target: above 1.1 there are too few instances", labels=(*_VERSIONED, "metric")
+        )
+        used = CounterMetricFamily(
+            CPU_SECONDS.removesuffix("_total"), "Processor time of the instance's app", labels=INSTANCE_LABELS
+        )
+        changes = CounterMetricFamily(
+            CHANGES.removesuffix("_total"), "Changes of the number of instances", labels=(*_VERSIONED, "direction")
+        )
+        for key, outcome in outcomes.items():
+            for metric, ratio in outcome.decision.ratios.items():
+                ratios.add_metric((*key, metric), ratio)
+            for instance, seconds in outcome.workload.cpu_seconds.items():
+                used.add_metric((*key, instance), seconds)
+        for labels, count in (self._scaler.counts if self._scaler is not None else {}).items():
+            changes.add_metric(labels, count)
+        yield from (ratios, used, changes)
+
+
+_VERSIONED = ("service", "version")
+
+
+def _numbers(outcomes: Mapping[tuple[str, str], Outcome], *, blind: bool) -> Iterator[Metric]:
+    """Yield how many instances are wanted, between what, and whether that rests on data."""
+    wanted = GaugeMetricFamily(WANTED, "Instances that there are to be, by the load", labels=_VERSIONED)
+    least = GaugeMetricFamily(LEAST, "The fewest that the policy allows", labels=_VERSIONED)
+    most = GaugeMetricFamily(MOST, "The most that the policy allows", labels=_VERSIONED)
+    unknown = GaugeMetricFamily(BLIND, "1 while a metric is not known: then none are taken away", labels=_VERSIONED)
+    for key, outcome in outcomes.items():
+        wanted.add_metric(key, outcome.workload.wanted)
+        least.add_metric(key, outcome.policy.min)
+        most.add_metric(key, outcome.policy.max)
+        unknown.add_metric(key, blind or outcome.decision.blind)
+    yield from (wanted, least, most, unknown)

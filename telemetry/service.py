@@ -16,6 +16,9 @@ from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import InstanceList, MeshDocument, Message
 from legation.runtime.control.server import bind_tcp, bind_unix, serve
 from legation.runtime.tasks import follow, spawn
+from telemetry.autoscale.actuator import Actuator, HostRunner
+from telemetry.autoscale.compose import Compose
+from telemetry.autoscale.scaler import Scaler
 from telemetry.control import control_routes, public_routes
 from telemetry.discovery import TargetGroup, join, target_groups
 from telemetry.inventory import Inventory, Watch
@@ -34,12 +37,28 @@ async def run(settings: Settings, clock: Clock) -> None:
     public = bind_tcp(f"{settings.host}:{settings.port}")
     own = join(settings.host, public.getsockname()[1])
     follower = Follower(clock, {**components, TELEMETRY: own}, settings.host)
-    metrics = Metrics(follower.inventory, follower.targets)
+    actuator = actuator_of(settings)
+    scaler = Scaler(follower.inventory, actuator, clock) if actuator is not None else None
+    metrics = Metrics(follower.inventory, follower.targets, scaler)
     routes = public_routes(follower.inventory, follower.targets, metrics, follower.runbooks)
-    control = control_routes(follower.inventory, follower.targets, f"http://{own}/sd")
-    async with serve([public], routes), serve([bind_unix(settings.control)], control):
+    scaling = scaler.shown if scaler is not None else lambda: ((), None)
+    control = control_routes(follower.inventory, follower.targets, f"http://{own}/sd", scaling)
+    async with (
+        serve([public], routes),
+        serve([bind_unix(settings.control)], control),
+        asyncio.TaskGroup() as group,
+    ):
         log.info("serving", discovery=f"http://{own}/sd", control=str(settings.control))
+        if scaler is not None:
+            spawn(group, "autoscale", scaler.run(settings.autoscale_interval))
         await follower.follow(settings.xds_control)
+
+
+def actuator_of(settings: Settings) -> Actuator | None:
+    """Return whoever starts and ends instances here; None where nobody does."""
+    if settings.host_control is not None:
+        return HostRunner(settings.host_control)
+    return Compose(settings.compose_file) if settings.compose_file is not None else None
 
 
 class Follower:

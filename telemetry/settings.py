@@ -20,6 +20,13 @@ class Settings:
     components: str = field(
         default="", metadata={"help": "metrics of our other services: xds_server=127.0.0.1:15011,certmgr=…"}
     )
+    host_control: Path | None = field(
+        default=None, metadata={"help": "unix socket of legation up, which starts and ends instances by their load"}
+    )
+    compose_file: Path | None = field(
+        default=None, metadata={"help": "the docker compose file whose services are scaled, where compose runs them"}
+    )
+    autoscale_interval: float = field(default=5.0, metadata={"help": "seconds between two looks at the load"})
 
     def component_addresses(self) -> Mapping[str, str]:
         """Return name: host:port of `components`; ValueError when an entry has another form."""

@@ -43,6 +43,7 @@ def telemetry_command(state: StateFolder, host: HostFile) -> list[str]:
         *("--xds-control", str(state.control("xds_server"))),
         *("--host", host.address),
         *("--components", f"xds_server={host.xds_metrics},certmgr={host.certmgr_metrics}"),
+        *("--host-control", str(state.control("host"))),
     ]
 
 

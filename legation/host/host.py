@@ -11,10 +11,12 @@ import msgspec
 import structlog
 
 from legation.host import commands
+from legation.host.counts import Counts, within
 from legation.host.desired import gateway_ports, replica_sets
 from legation.host.instances import Instances
 from legation.host.layout import HostFile
-from legation.mesh.desired import DesiredMesh, WorkloadSpec
+from legation.host.rollout import Running
+from legation.mesh.desired import DesiredMesh, ReplicaSet, WorkloadSpec
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import ApplyResult, InstanceList, MeshDocument, TransitionResult
 from legation.runtime.state import StateFolder
@@ -52,6 +54,7 @@ class Host:
         """Prepare; nothing runs yet."""
         self.state, self.host, self.text = given.state, given.host, given.text
         self._chosen_ports = given.chosen_ports
+        self._counts = Counts(given.state.root / "scale.json")
         self.desired = Latest(given.desired)
         self.changes = Latest(0)
         self.registry = InstanceList(instances=())
@@ -83,9 +86,24 @@ class Host:
         for name in self.state.run.glob("*.sock"):
             name.unlink(missing_ok=True)
 
+    def sets(self) -> tuple[ReplicaSet, ...]:
+        """Return which instances there are to be: as the mesh file desires, in numbers that follow the load."""
+        return self._counts.applied(replica_sets(self.desired.value, self._chosen_ports))
+
     def desired_specs(self) -> frozenset[WorkloadSpec]:
         """Return how instances are to be started that are as the mesh file desires."""
-        return frozenset(s.spec for s in replica_sets(self.desired.value, self._chosen_ports))
+        return frozenset(s.spec for s in self.sets())
+
+    def scale(self, service: str, version: str, number: int, reason: str) -> bool:
+        """Have so many instances of a version, within its bounds; False where none follows the load."""
+        desired = replica_sets(self.desired.value, self._chosen_ports)
+        of = [s for s in desired if (s.spec.service, s.spec.version) == (service, version) and s.bounds is not None]
+        for replicas in of:
+            kept = within(replicas, number)
+            self._counts.set(replicas, kept)
+            log.info("scaled", service=service, version=version, instances=kept, reason=reason)
+            self.touch()
+        return bool(of)
 
     def touch(self) -> None:
         """Tell whoever watches that something has changed."""
@@ -128,13 +146,18 @@ class Host:
                 log.error("mesh rejected", violations=list(self.file_problems))
             return
 
+    def running(self) -> list[Running]:
+        """Return the instances that do not end, and which of them serve."""
+        return self.instances.running({i.id: i for i in self.registry.instances})
+
     async def _reconcile(self) -> None:
         """Take the next steps towards what is desired, after every change of anything."""
         async for _ in self.changes.watch():
             if not self.stopping.is_set():
                 known = {i.id: i for i in self.registry.instances}
-                sets = replica_sets(self.desired.value, self._chosen_ports)
-                self.instances.reconcile(sets, known, self.host, changed=self.touch, before_end=self._until_synced)
+                self.instances.reconcile(
+                    self.sets(), known, self.host, changed=self.touch, before_end=self._until_synced
+                )
 
     def _until_synced(self, service: str) -> "asyncio.Future[None]":
         """Wait until every caller's proxy has ACKed the endpoints of a service, or for too long."""

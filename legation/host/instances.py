@@ -67,13 +67,16 @@ class Instances:
 
         `before_end(service)` is awaited before an instance of a service ends that has a successor.
         """
-        running = [self._running(i, slot, known.get(i)) for i, slot in self.slots.items() if not slot.ending]
-        for action in rollout.plan(tuple(desired), running):
+        for action in rollout.plan(tuple(desired), self.running(known)):
             match action:
                 case Start():
                     self._start(action, host, changed)
                 case End():
                     self._begin_end(action.id, changed, before_end)
+
+    def running(self, known: Mapping[str, Instance]) -> list[Running]:
+        """Return the instances that do not end; `known` is the registry."""
+        return [self._running(i, slot, known.get(i)) for i, slot in self.slots.items() if not slot.ending]
 
     def outdate(self, instance: str) -> bool:
         """Have an instance replaced; say whether it is one that waits for a successor."""

@@ -25,7 +25,7 @@ def picture(status: HostStatus, now: datetime) -> RenderableType:
     rows = tuple(_rows(status, now))
     title = Text.assemble((status.mesh, "bold"), "   ", status.gateway or "no service is exposed")
     shown = (Text(), _Instances(rows)) if rows else ()
-    return Group(title, _components(status), *shown, *_rollover(status), *_problems(status))
+    return Group(title, _components(status), *shown, *_scaling(status), *_rollover(status), *_problems(status))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,18 @@ def _rollover(status: HostStatus) -> Iterator[RenderableType]:
     if status.rollover is not None:
         yield Text()
         yield Text(status.rollover, "cyan")
+
+
+def _scaling(status: HostStatus) -> Iterator[RenderableType]:
+    """Yield a line for each version that follows the load: how many of how many, and why."""
+    lines = [scaling for service in status.services for scaling in service.scaling]
+    if lines:
+        yield Text()
+    for scaling in lines:
+        number = f"{scaling.ready} of {scaling.wanted} ready, {scaling.minimum} to {scaling.maximum}"
+        name = f"{scaling.service} {scaling.version}".strip()
+        style = "yellow" if scaling.blind else ""
+        yield Text.assemble("↕ ", (name, "bold"), f"  {number}  ", (scaling.reason, style or "dim"))
 
 
 def _problems(status: HostStatus) -> Iterator[RenderableType]:

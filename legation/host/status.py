@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC
 from urllib.parse import urlsplit
 
+import msgspec
+
 from legation.host.host import Host
 from legation.host.instances import Slot
 from legation.host.layout import gateway_url
@@ -20,7 +22,9 @@ from legation.runtime.control.messages import (
     Instance,
     InstanceStatus,
     Pids,
+    Scaling,
     ServiceStatus,
+    TelemetryStatus,
 )
 from legation.sidecar import report
 from legation.sidecar.admin import Admin, LeafCertificate
@@ -64,6 +68,7 @@ async def collect(host: Host) -> HostStatus:
         zip((k.id for k in known), await asyncio.gather(*(_instance(host, k) for k in known)), strict=True)
     )
     desired = host.desired.value
+    scaling, unscaled = await _scaling(host)
     return HostStatus(
         mesh=desired.mesh,
         state=str(host.state.root),
@@ -75,10 +80,14 @@ async def collect(host: Host) -> HostStatus:
         telemetry=_component(host, "telemetry"),
         gateways=tuple(described[k.id] for k in known if k.service == names.GATEWAY),
         services=tuple(
-            ServiceStatus(name=service, instances=tuple(described[k.id] for k in known if k.service == service))
+            ServiceStatus(
+                name=service,
+                instances=tuple(described[k.id] for k in known if k.service == service),
+                scaling=tuple(s for s in scaling if s.service == service),
+            )
             for service in desired.services
         ),
-        problems=tuple(await _problems(host, described.values(), certificates)),
+        problems=(*await _problems(host, described.values(), certificates), *unscaled),
         rollover=None if certificates is None else certificates.rollover,
     )
 
@@ -177,6 +186,25 @@ def _silence(host: Host) -> list[str]:
         return []
     age = asyncio.get_running_loop().time() - lost
     return [f"xds_server runs and has not been heard for {SILENCE + age:.0f} s: instances are shown as they were then"]
+
+
+async def _scaling(host: Host) -> tuple[tuple[Scaling, ...], tuple[str, ...]]:
+    """Return what telemetry has decided about each version that follows the load, and what nobody decides about."""
+    wanted = [s for s in host.sets() if s.bounds is not None]
+    if not wanted:
+        return (), ()
+    try:
+        said = await ControlClient(host.state.control("telemetry"), limit=1.0).get("/status", TelemetryStatus)
+    except ControlError:
+        return (), ()  # that telemetry does not run is said of itself
+    ready = Counter((r.spec.service, r.spec.version) for r in host.running() if r.ready)
+    numbers = {(s.spec.service, s.spec.version): s.replicas for s in wanted}
+    now = tuple(
+        msgspec.structs.replace(s, wanted=numbers[s.service, s.version], ready=ready[s.service, s.version])
+        for s in said.scaling
+        if (s.service, s.version) in numbers
+    )
+    return now, (f"nothing is scaled: {said.scaling_problem}",) if said.scaling_problem else ()
 
 
 def _named(instance: InstanceStatus) -> str:

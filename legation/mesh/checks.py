@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from legation.mesh import names
 from legation.mesh.access_checks import access_violations
+from legation.mesh.autoscale_checks import autoscale_violations, most_instances
 from legation.mesh.errors import Violation
 from legation.mesh.expose_checks import expose_violations
 from legation.mesh.match_checks import starred_paths
@@ -41,6 +42,7 @@ def rule_violations(sourced: SourcedMesh) -> Iterator[RuleViolation]:
         yield from _health_check(service, here)
         yield from route_violations(mesh, name, service)
         yield from _slo(service, (*here, "slo"))
+        yield from autoscale_violations(service, (*here, "autoscale"))
     yield from _external(mesh)
     yield from tracing_violations(mesh)
     yield from expose_violations(mesh)
@@ -169,7 +171,7 @@ def _same_instance_names(mesh: Mesh) -> Iterator[RuleViolation]:
 
 
 def _number_of_instances(mesh: Mesh) -> Iterator[RuleViolation]:
-    total = sum(workload.instances for workload in mesh.workloads)
+    total = sum(most_instances(mesh, workload) for workload in mesh.workloads)
     if total > MOST_INSTANCES:
         message = f"{total} instances in all are above the maximum {MOST_INSTANCES} of one host"
         yield RuleViolation(("workloads",), message, (("workloads",),))

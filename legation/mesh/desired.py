@@ -19,10 +19,11 @@ class WorkloadSpec:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSet:
-    """So many instances of one spec."""
+    """So many instances of one spec; where they follow the load (`autoscale`), it starts so, and stays in `bounds`."""
 
     spec: WorkloadSpec
     replicas: int
+    bounds: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

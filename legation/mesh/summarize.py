@@ -31,4 +31,10 @@ def _exposed(mesh: Mesh) -> Iterator[Exposed]:
 def _replica_sets(mesh: Mesh) -> Iterator[ReplicaSet]:
     for workload in mesh.workloads:
         env = tuple(sorted(workload.env.items()))
-        yield ReplicaSet(WorkloadSpec(workload.service, workload.version, workload.command, env), workload.instances)
+        spec = WorkloadSpec(workload.service, workload.version, workload.command, env)
+        policy = mesh.services[workload.service].autoscale if workload.instances else None
+        if policy is None:
+            yield ReplicaSet(spec, workload.instances)
+        else:
+            start = max(policy.min, min(workload.instances, policy.max))
+            yield ReplicaSet(spec, start, (policy.min, policy.max))

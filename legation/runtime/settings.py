@@ -44,7 +44,7 @@ def _add(parser: argparse.ArgumentParser, field: Field[Any], given: str | None) 
 def _type_name(field: Field[Any]) -> str:
     """Return the plain name of a field's type, without `| None`."""
     name = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
-    return str(name).removesuffix(" | None")
+    return str(name).removesuffix(" | None").rpartition(".")[2]
 
 
 def _truth(text: str) -> bool:

@@ -4,6 +4,7 @@ from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts import (
     availability,
     budget,
+    capacity,
     certificates,
     components,
     configuration,
@@ -18,6 +19,7 @@ _FILES = {
     "certificates": certificates.alerts,
     "configuration": configuration.alerts,
     "traffic": traffic.alerts,
+    "capacity": capacity.alerts,
     "components": components.alerts,
     "measurement": measurement.alerts,
 }

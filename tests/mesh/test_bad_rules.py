@@ -86,6 +86,33 @@ BAD = {
         web("slo: {}"),
         ["mesh.yaml:7:5: services.web.slo: it promises nothing: write availability, latency or both"],
     ),
+    "bounds that cross": (
+        web("autoscale: {min: 3, max: 2, cpu: 50}"),
+        ["mesh.yaml:7:22: services.web.autoscale.min: 3 is above max, which is 2"],
+    ),
+    "bounds without a target": (
+        web("autoscale: {max: 2}"),
+        [
+            "mesh.yaml:7:5: services.web.autoscale: nothing says how many are needed: write requests_per_second, in_flight, latency or cpu"
+        ],
+    ),
+    "times that no autoscaler takes": (
+        web("autoscale: {max: 2, cpu: 50, stabilization_window: 61m, cooldown: 1h}"),
+        [
+            "mesh.yaml:7:56: services.web.autoscale.stabilization_window: 61m is above the maximum 1h",
+            "mesh.yaml:7:71: services.web.autoscale.cooldown: 1h is above the maximum 30m",
+        ],
+    ),
+    "requests of a tcp service": (
+        web("autoscale: {max: 2, in_flight: 5, cpu: 50}").replace("protocol: http", "protocol: tcp"),
+        ["mesh.yaml:7:36: services.web.autoscale.in_flight: a tcp service has no requests to count: write cpu"],
+    ),
+    "more instances than a host takes, were all of them needed": (
+        web("autoscale: {max: 100, cpu: 50}")
+        + "workloads:\n  - {service: web, command: [a]}\n  - {service: web, version: v2, command: [a]}\n"
+        + "  - {service: web, version: v3, instances: 55, command: [a]}\n",
+        ["mesh.yaml:8:1: workloads: 300 instances in all are above the maximum 254 of one host"],
+    ),
     "a threshold between two times that are counted by": (
         web("slo: {latency: {threshold: 260ms, objective: 99}}"),
         [

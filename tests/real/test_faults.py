@@ -5,6 +5,7 @@ faults, by a client that repeats nothing; each fault has its window of it. Each 
 its evidence. The same faults with every retry of the mesh turned off are the second half.
 """
 
+import asyncio
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ from cryptography import x509
 
 from tests.certmgr.team import team
 from tests.support.echo import answers, echo_in
-from tests.support.load import Mixed, Request
+from tests.support.load import Load, Mixed, Report, Request
 from tests.support.mesh import PLAIN, Mesh, legation, running, wait_for
 from tests.support.steady import CONNECTIONS, Steady, Window
 
@@ -151,6 +152,47 @@ def test_a_hung_component_costs_no_request(shop: Mesh, steady: Steady, no_retrie
         kill(pid, signal.SIGCONT)
         shop.settle()
     nothing_lost(window)
+
+
+def test_instances_follow_the_load_and_no_request_is_lost(shop: Mesh, steady: Steady, no_retries: None) -> None:
+    """More load brings more instances, which take their share; less takes them away again; a death of telemetry none."""
+    text = shop.file.read_text()
+    policy = "{min: 2, max: 4, requests_per_second: 80, stabilization_window: 5s, cooldown: 1s}"
+    quick = re.sub(r"(?<=autoscale: )\{min: 2, .*\}", policy, text)
+    assert quick != text
+    with steady.window("the load rises and falls") as window:
+        shop.save(quick)
+        scaled(shop, "orders", 3)
+        more = asyncio.run(under_more_load(shop))
+        scaled(shop, "orders", 3)
+        shop.write(text)
+    nothing_lost(window)
+    assert more.failures == (), more.summary()
+    assert len(window.report.answered("x-orders-instance")) >= 4, "all of them took requests"
+
+
+async def under_more_load(shop: Mesh) -> Report:
+    """Send as much more as needs a fourth instance; have telemetry die meanwhile."""
+    async with Load(shop.gateway, rate=110, connections=10, mix=Mixed((QUICK,))) as load:
+        await asyncio.to_thread(scaled, shop, "orders", 4)
+        status = await asyncio.to_thread(shop.status)
+        (said,) = [s for service in status.services if service.name == "orders" for s in service.scaling]
+        assert (said.wanted, said.maximum, said.blind) == (4, 4, False)
+        assert "requests a second in all, 80 for each" in said.reason
+        kill(status.telemetry.pid or 0)
+        await load.run_for(8)
+        assert len(shop.instances("orders")) == 4, "nobody goes while nobody looks"
+    return load.report
+
+
+def scaled(shop: Mesh, service: str, number: int) -> None:
+    """Wait until so many instances serve, and no other is there."""
+
+    def are_there() -> bool:
+        found = shop.instances(service).values()
+        return len(found) == number and all(i.healthy for i in found)
+
+    wait_for(f"{number} instances of {service}", are_there, 60)
 
 
 def test_three_rotations_of_everything_cost_no_request(shop: Mesh, steady: Steady, no_retries: None) -> None:

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from legation.mesh.model.access import Access, ExtAuthz, Jwt
 from legation.mesh.model.active_health_check import ActiveHealthCheck
+from legation.mesh.model.autoscale import Autoscale
 from legation.mesh.model.call import Call
 from legation.mesh.model.circuit_breaker import CircuitBreaker
 from legation.mesh.model.connections import Connections
@@ -54,3 +55,4 @@ class Service(Model):
     active_health_check: ActiveHealthCheck | None = None
     expose: Expose | None = None
     slo: Slo | None = None
+    autoscale: Annotated[Autoscale | None, Field(description="how many instances there are, by load")] = None

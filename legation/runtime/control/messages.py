@@ -264,6 +264,21 @@ class CertificateMessage(Message, frozen=True, kw_only=True):
     schema: int = 1
 
 
+class Scaling(Message, frozen=True, kw_only=True):
+    """One version of a service whose instances follow the load, and what was last decided about it."""
+
+    service: str
+    version: Annotated[str, Meta(description="empty: all of them together")]
+    wanted: Annotated[int, Meta(description="instances that there are to be")]
+    ready: Annotated[int, Meta(description="instances that serve")]
+    minimum: int
+    maximum: int
+    reason: Annotated[str, Meta(description="what the last look found, and what follows from it")]
+    blind: Annotated[bool, Meta(description="something is not known, so that none are taken away")] = False
+    change: Annotated[str, Meta(description="the last change and its reason; empty: none since telemetry's start")] = ""
+    changed_at: float | None = None
+
+
 class TelemetryStatus(Message, frozen=True, kw_only=True):
     """telemetry's `GET /status`."""
 
@@ -271,6 +286,38 @@ class TelemetryStatus(Message, frozen=True, kw_only=True):
     ready: bool
     discovery_url: str
     targets: int
+    scaling: tuple[Scaling, ...] = ()
+    scaling_problem: Annotated[str | None, Meta(description="why nothing is scaled; None: nothing hinders it")] = None
+
+
+class WorkloadInstance(Message, frozen=True, kw_only=True):
+    """One instance of a workload on this host."""
+
+    id: str
+    ready: bool
+    cpu_seconds: Annotated[float | None, Meta(description="processor time of its app and what that has started")] = None
+
+
+class WorkloadScale(Message, frozen=True, kw_only=True):
+    """One version of a service that follows the load: how many instances there are to be, and which there are."""
+
+    service: str
+    version: str
+    wanted: int
+    instances: tuple[WorkloadInstance, ...] = ()
+
+
+class ScaleList(Message, frozen=True, kw_only=True):
+    """The host's `GET /scale`: every workload that follows the load."""
+
+    workloads: tuple[WorkloadScale, ...]
+
+
+class ScaleRequest(Message, frozen=True, kw_only=True):
+    """The host's `PUT /scale/{service}/{version}`: have so many instances."""
+
+    replicas: Annotated[int, Meta(ge=1)]
+    reason: str = ""
 
 
 ProcessState = Literal["starting", "running", "restarting", "stopped"]
@@ -328,6 +375,7 @@ class ServiceStatus(Message, frozen=True, kw_only=True):
 
     name: str
     instances: tuple[InstanceStatus, ...]
+    scaling: Annotated[tuple[Scaling, ...], Meta(description="of each version that follows the load")] = ()
 
 
 class HostStatus(Message, frozen=True, kw_only=True):
