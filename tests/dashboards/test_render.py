@@ -21,7 +21,7 @@ mesh: shop
 trust_domain: shop.local
 services:
   web: {protocol: http, port: 8080, calls: [orders], expose: {port: 8080}, slo: {availability: 99.9}}
-  orders: {protocol: grpc, port: 9090}
+  orders: {protocol: grpc, port: 9090, autoscale: {max: 5, in_flight: 10}}
 """
 SHOP = load(TEXT, "mesh.yaml").mesh
 SOLO = load("mesh: solo\ntrust_domain: solo.local\nservices: {only: {protocol: http, port: 80}}\n", "mesh.yaml").mesh

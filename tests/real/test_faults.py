@@ -155,7 +155,7 @@ def test_a_hung_component_costs_no_request(shop: Mesh, steady: Steady, no_retrie
 
 
 def test_instances_follow_the_load_and_no_request_is_lost(shop: Mesh, steady: Steady, no_retries: None) -> None:
-    """More load brings more instances, which take their share; less takes them away again; a death of telemetry none."""
+    """More load brings instances that take their share, less takes them away, a death of telemetry changes nothing."""
     text = shop.file.read_text()
     policy = "{min: 2, max: 4, requests_per_second: 80, stabilization_window: 5s, cooldown: 1s}"
     quick = re.sub(r"(?<=autoscale: )\{min: 2, .*\}", policy, text)

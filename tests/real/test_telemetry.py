@@ -17,6 +17,7 @@ import telemetry.rules.render
 from legation.host.layout import HostFile
 from legation.mesh.load import load
 from legation.runtime.state import StateFolder
+from telemetry.autoscale.queries import policy_queries
 from tests.support.mesh import Mesh, legation, wait_for
 from tests.support.promql import empty_queries
 from tests.xds_server.serve.envoy import free_port
@@ -66,7 +67,7 @@ def prometheus(folder: Path) -> Iterator[str]:
 
 def test_every_query_returns_data_from_the_running_shop(shop: Mesh, tmp_path: Path) -> None:
     mesh = load(shop.file.read_text(), "mesh.yaml").mesh
-    queries = telemetry.rules.render.queries(mesh) + dashboards.render.queries(mesh)
+    queries = telemetry.rules.render.queries(mesh) + dashboards.render.queries(mesh) + policy_queries(mesh)
     assert len(queries) > 100
     with prometheus(rendered(shop, tmp_path)) as url:
         empty: list[tuple[str, str]] = []

@@ -22,6 +22,7 @@ services:
     calls: [orders]
     expose: {port: 8080}
     slo: {availability: 99.9, latency: {threshold: 250ms, objective: 99}}
+    autoscale: {min: 1, max: 5, requests_per_second: 200}
   orders: {protocol: grpc, port: 9090}
 """
 

@@ -11,6 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from certmgr.metrics import Metrics as CertmgrMetrics
 from legation.mesh.load import load
+from legation.mesh.model.autoscale import Autoscale
+from legation.runtime.clock import WallClock
+from telemetry.autoscale.actuator import Workload
+from telemetry.autoscale.decide import Decision, History
+from telemetry.autoscale.scaler import Outcome, Scaler
 from telemetry.discovery import target_groups
 from telemetry.inventory import Inventory
 from telemetry.metrics import Metrics
@@ -94,6 +99,38 @@ def test_our_own_services_show_their_process():
         assert f"\n{name} " in text, name
 
 
+def a_scaler() -> Scaler:
+    """One that has decided about one version, and raised it once."""
+    workload = Workload("web", "v1", 3, ("web-v1-0",), 1, {"web-v1-0": 12.5})
+    decision = Decision(3, "3 needed", {"requests_per_second": 1.5})
+    policy = Autoscale(min=1, max=5, requests_per_second=100)
+    outcomes = {("web", "v1"): Outcome(workload, policy, decision, History())}
+    counts = {("web", "v1", "up"): 1, ("web", "v1", "down"): 0}
+    return Scaler(Inventory, nobody(), WallClock(), outcomes, counts=counts)
+
+
+def nobody() -> Any:
+    """No actuator: it is not asked here."""
+
+
+def test_what_was_decided_is_shown():
+    text = Metrics(Inventory, lambda: (), a_scaler()).text().decode()
+    lines = {line for line in text.splitlines() if line.startswith("mesh_") and not line.startswith("mesh_service")}
+    assert lines == {
+        'mesh_autoscale_instances_wanted{service="web",version="v1"} 3.0',
+        'mesh_autoscale_instances_min{service="web",version="v1"} 1.0',
+        'mesh_autoscale_instances_max{service="web",version="v1"} 5.0',
+        'mesh_autoscale_blind{service="web",version="v1"} 0.0',
+        'mesh_autoscale_target_ratio{metric="requests_per_second",service="web",version="v1"} 1.5',
+        'mesh_autoscale_changes_total{direction="up",service="web",version="v1"} 1.0',
+        'mesh_autoscale_changes_total{direction="down",service="web",version="v1"} 0.0',
+        'mesh_instance_cpu_seconds_total{instance_id="web-v1-0",service="web",version="v1"} 12.5',
+    }
+    lost = a_scaler()
+    lost.problem = "legation up does not answer"
+    assert 'mesh_autoscale_blind{service="web",version="v1"} 1.0' in Metrics(Inventory, tuple, lost).text().decode()
+
+
 def test_targets_are_counted():
     inventory = Inventory(SHOP, (instance(1), instance(2, connected=False)))
     assert exported(inventory)["telemetry_targets"] == {(): 1}
@@ -101,7 +138,7 @@ def test_targets_are_counted():
 
 def test_the_docs_list_exactly_what_telemetry_exports():
     inventory = Inventory(SHOP, (instance(),), frozenset({"mesh"}), {"mesh": 1.0})
-    metrics = Metrics(lambda: inventory, lambda: ())
+    metrics = Metrics(lambda: inventory, lambda: (), a_scaler())
     families = {}
     for family in text_string_to_metric_families(metrics.text().decode()):
         labels = {key for sample in family.samples for key in sample.labels}

@@ -20,13 +20,18 @@ from legation.mesh.instance import InstanceSpec
 from legation.runtime.clock import WallClock
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import TelemetryStatus
+from legation.runtime.prometheus import Prometheus
 from legation.runtime.tasks import until
+from telemetry.autoscale.actuator import HostRunner
+from telemetry.autoscale.queries import policy_queries
+from telemetry.autoscale.sources import FromPrometheus, Sidecars
 from telemetry.rules.render import Target, render_prometheus
 from telemetry.service import run
 from telemetry.settings import Settings
 from tests.support.promql import empty_queries
 from tests.telemetry.fleet import Fleet
 from tests.telemetry.registry import Registry
+from tests.telemetry.scale_host import CORES, scale_host
 from tests.xds_server.compile.fleet import address
 from tests.xds_server.serve.envoy import app, free_port
 
@@ -43,6 +48,7 @@ services:
     port: 8080
     routes: [{{split: {{v1: 100}}, timeout: 2s, retry: {{retry_on: [5xx], num_retries: 3, base_interval: 1ms}}}}]
     slo: {{availability: 99.9, latency: {{threshold: 500ms, objective: 99}}}}
+    autoscale: {{max: 5, requests_per_second: 100, in_flight: 10, latency: 500ms, cpu: 80}}
 workloads:
   - {{service: orders, version: v1, command: [node]}}
 """
@@ -59,8 +65,14 @@ def node(service: str, at: str, app_port: int) -> InstanceSpec:
 async def telemetry_of(fleet: Fleet, folder: Path) -> AsyncIterator[str]:
     """Run telemetry beside a fleet; yields the discovery URL."""
     registry = Registry(*fleet.instances(), mesh=TEXT)
-    settings = Settings(control=folder / "telemetry.sock", xds_control=folder / "xds.sock", port=0)
-    async with registry.serving(settings.xds_control):
+    settings = Settings(
+        control=folder / "telemetry.sock",
+        xds_control=folder / "xds.sock",
+        port=0,
+        host_control=folder / "host.sock",
+        autoscale_interval=1.0,
+    )
+    async with registry.serving(settings.xds_control), scale_host(folder / "host.sock", "orders", "orders-v1-0"):
         task = asyncio.ensure_future(run(settings, WallClock()))
         client = ControlClient(settings.control)
         try:
@@ -226,6 +238,13 @@ def test_the_objective_counts_what_callers_get(tmp_path):
     asyncio.run(main())
 
 
+async def wait(client: httpx.AsyncClient, url: str) -> None:
+    """Have one request in flight, again and again."""
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            await client.get(url)
+
+
 async def pages(url: str, alert: str) -> bool:
     return any(alert in labels for labels in await firing(url))
 
@@ -242,6 +261,7 @@ def test_every_query_that_we_ship_has_data(tmp_path):
             discovery = await stack.enter_async_context(telemetry_of(fleet, tmp_path))
             url = await stack.enter_async_context(prometheus(tmp_path, fleet, discovery))
             queries = telemetry.rules.render.queries(fleet.mesh) + dashboards.render.queries(fleet.mesh)
+            queries += policy_queries(fleet.mesh)
             assert len(queries) > 100
             queries = [
                 (where, query) for where, query in queries if not re.search("certmgr_|xds_[a-z]|process_", query)
@@ -263,5 +283,55 @@ def test_every_query_that_we_ship_has_data(tmp_path):
             assert await one(url, 'service:mesh_requests:rate5m{service="legation-gateway"}') > 0
             assert {label["destination"] for label in await labels(url, sent_by(fleet, "web"))} == {"orders"}
             assert {label["destination"] for label in await labels(url, sent_by(fleet, "orders"))} == {"calls nobody"}
+
+    asyncio.run(main())
+
+
+def test_a_policy_is_read_from_sidecars_and_from_a_prometheus(tmp_path):
+    """Both say the same of each metric, while requests come at a steady rate and some wait."""
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            moody = Moody()
+            server = await stack.enter_async_context(await asyncio.start_server(moody.answer, "127.0.0.1", 0))
+            orders = server.sockets[0].getsockname()[1]
+            fleet = Fleet(TEXT, [node("web", WEB, 0), node("orders", ORDERS, orders)], tmp_path)
+            await stack.enter_async_context(fleet.running())
+            to_orders = f"http://{WEB}:{ORDERS_PORT}"
+            assert await until(lambda: answers(to_orders), LIMIT), "no request came through"
+            discovery = await stack.enter_async_context(telemetry_of(fleet, tmp_path))
+            url = await stack.enter_async_context(prometheus(tmp_path, fleet, discovery))
+            client = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+            policy = fleet.mesh.services["orders"].autoscale
+            assert policy is not None
+            (workload,) = await HostRunner(tmp_path / "host.sock").look(["orders"])
+            sidecars = Sidecars(lambda: [i for i in fleet.instances() if i.spec.service == "orders"])
+            sources = (sidecars, FromPrometheus(Prometheus(url), "shop"))
+            waiting = [asyncio.ensure_future(wait(client, f"{to_orders}/slow")) for _ in range(3)]
+            seen: list[dict[str, float]] = []
+
+            def near(one: float, other: float) -> bool:
+                """A rate of a minute, in whose first seconds the load has begun, is less than one of a few seconds."""
+                return 0 < one / 10 <= other <= one * 2
+
+            async def agree() -> bool:
+                for _ in range(10):
+                    await client.get(to_orders)
+                (now,) = await HostRunner(tmp_path / "host.sock").look(["orders"])
+                readings = [await source.read(now, policy, WallClock().now()) for source in sources]
+                seen[:] = [{str(metric): r.value or 0.0 for metric, r in found.items()} for found in readings]
+                if not all(r.known and (r.reporting, r.expected) == (1, 1) for f in readings for r in f.values()):
+                    return False
+                alike = all(near(*(found[metric] for found in seen)) for metric in seen[0])
+                return alike and all(found["in_flight"] == 3 for found in seen)
+
+            assert await until(agree, LIMIT, every=0.25), seen
+            assert seen[0]["cpu"] == pytest.approx(CORES, rel=0.2)
+            for task in waiting:
+                task.cancel()
+            lost = FromPrometheus(Prometheus(f"http://127.0.0.1:{free_port()}"), "shop")
+            for reading in (await lost.read(workload, policy, WallClock().now())).values():
+                assert not reading.known
+                assert "does not answer" in reading.why
 
     asyncio.run(main())

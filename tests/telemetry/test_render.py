@@ -127,6 +127,9 @@ def test_promtool_takes_the_configuration(tmp_path, target):
         ("MeshRegistryNotStored", "[10m]", "[2h]"),
         ("MeshComponentRestarts", ">= 3", ">= 1"),
         ("MeshTargetDown", 'up{mesh="shop"}) == 0', "up) == 0"),
+        ("MeshAutoscaleBlind", "for: 5m\n", "for: 0s\n"),
+        ("MeshAutoscaleAtMaximum", ") > 1.1 and", ") > 0.9 and"),
+        ("MeshAutoscaleAtMaximum", ">= 0\n", ">= -1\n"),
         ("MeshMetricsAbsent", "for: 10m\n", "for: 1h\n"),
         (
             "MeshMetricsAbsent",
