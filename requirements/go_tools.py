@@ -18,10 +18,11 @@ class CannotBuild(Exception):
 def build(name: str) -> Path:
     """Return the program, built where this version of it has not been; CannotBuild without a fit Go."""
     module = (HERE / name / "go.mod").read_text()
-    (tool,) = re.findall(r"^tool (\S+)$", module, re.MULTILINE)
-    (version,) = (
-        v for path, v in re.findall(r"^\s+(\S+) (v\S+)", module, re.MULTILINE) if f"{tool}/".startswith(f"{path}/")
-    )
+    tools = re.findall(r"^tool (\S+)$", module, re.MULTILINE)
+    required = re.findall(r"^\s+(\S+) (v\S+)", module, re.MULTILINE)
+    # Without a tool it is a program of our own, around the first module that it requires.
+    tool, modules = (tools[0], [p for p, _ in required if f"{tools[0]}/".startswith(f"{p}/")]) if tools else (".", [])
+    version = dict(required)[modules[0] if modules else required[0][0]]
     program = BUILT / f"{name}-{version}"
     if not program.exists():
         fresh = program.with_suffix(".new")

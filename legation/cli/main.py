@@ -205,6 +205,23 @@ def render_grafana(
     work.grafana(folder, *work.mesh_for(file, state))
 
 
+@render.command("kubernetes")
+def render_kubernetes(
+    folder: Annotated[Path, typer.Argument(help="where to write hpa/, keda/ and adapter.yaml")],
+    file: MeshFile = None,
+    state: StateOption = None,
+    namespace: Annotated[str, typer.Option(help="of the Deployments; without it the one that kubectl has")] = "",
+    prometheus_url: Annotated[
+        str | None,
+        typer.Option(help="where KEDA finds Prometheus; without it mesh.yaml's, or the operator's"),
+    ] = None,
+) -> None:
+    """Write the autoscaling policies as HPA v2 and KEDA manifests."""
+    from legation.cli import render as work  # noqa: PLC0415
+
+    work.kubernetes(folder, work.mesh_for(file, state)[0], namespace, prometheus_url)
+
+
 @render.command("ratelimit")
 def render_ratelimit(
     folder: Annotated[Path, typer.Argument(help="ratelimit's RUNTIME_ROOT: it follows what is written there")],

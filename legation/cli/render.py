@@ -14,6 +14,7 @@ from legation.mesh.model.mesh import Mesh
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import MeshDocument
 from legation.runtime.state import StateFolder
+from telemetry.autoscale.kubernetes import PROMETHEUS_URL, render_kubernetes
 from telemetry.rules.render import HEAD, Target, render_prometheus
 from telemetry.rules.yaml_text import dump
 from xds_server.compile.global_rate_limit import counted
@@ -72,6 +73,18 @@ def prometheus(folder: Path, mesh: Mesh, host: HostFile | None, links: Links) ->
 def grafana(folder: Path, mesh: Mesh, _: HostFile | None) -> None:
     """Write the dashboards."""
     _write(folder, render_grafana(mesh))
+
+
+def kubernetes(folder: Path, mesh: Mesh, namespace: str, prometheus_url: str | None) -> None:
+    """Write an HPA and a KEDA ScaledObject for each policy."""
+    there = prometheus_url or (mesh.prometheus.url if mesh.prometheus is not None else PROMETHEUS_URL)
+    files = render_kubernetes(mesh, namespace, there)
+    _write(folder, files)
+    if not files:
+        chatter("no service has autoscale: nothing follows the load")
+        return
+    chatter(f"with KEDA: kubectl apply -f {folder / 'keda'}")
+    chatter(f"with prometheus-adapter, told of {folder / 'adapter.yaml'}: kubectl apply -f {folder / 'hpa'}")
 
 
 def ratelimit(folder: Path, mesh: Mesh) -> None:

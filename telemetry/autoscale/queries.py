@@ -66,9 +66,11 @@ def policies(mesh: Mesh) -> dict[str, Autoscale]:
 
 def policy_queries(mesh: Mesh) -> list[tuple[str, str]]:
     """Return (policy, query) of all that any policy of a mesh asks a Prometheus; each has data where it has traffic."""
+    versions = {name: ["", *(w.version for w in mesh.workloads if w.service == name)] for name in policies(mesh)}
     return [
-        (f"services.{service}.autoscale.{metric}", asked(metric, mesh.mesh, service))
+        (f"services.{service}.autoscale.{metric}", asked(metric, mesh.mesh, service, version))
         for service, policy in policies(mesh).items()
         for metric, _ in policy.targets()
+        for version in versions[service]
         for asked in (query, reporting)
     ]
