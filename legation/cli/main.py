@@ -11,6 +11,9 @@ import typer
 from legation.cli.certs_commands import certs
 from legation.cli.find import read_mesh, running, state_of, status_or_leave
 from legation.cli.output import Exit, Format, console, fail, seconds, write
+from legation.cli.output import Exit, Format, console, fail, write
+from legation.cli.scale_commands import scale
+from legation.cli.slo_commands import slo
 from legation.mesh import names
 from legation.mesh.types import NAME_PATTERN
 
@@ -249,6 +252,8 @@ def render_compose(
 
 
 app.add_typer(certs)
+app.add_typer(scale)
+app.add_typer(slo)
 
 
 telemetry = typer.Typer(name="telemetry", help="What is measured, and what that costs.", no_args_is_help=True)
