@@ -161,6 +161,7 @@ class Control:
             xds_port=asked.xds_port or self._ads_port,
             sds_socket=asked.sds_socket,
             admin_socket=asked.admin_socket,
+            counts_all=mesh.metrics.is_full,
         )
         spiffe_id = names.spiffe_id(mesh.trust_domain, service)
         return reply(SidecarPlan(spec=given.node, spiffe_id=spiffe_id, bootstrap=bootstrap(given)))

@@ -181,7 +181,7 @@ async def under_more_load(shop: Mesh) -> Report:
         assert "requests a second in all, 80 for each" in said.reason
         kill(status.telemetry.pid or 0)
         await load.run_for(8)
-        assert len(shop.instances("orders")) == 4, "nobody goes while nobody looks"
+        assert len(await asyncio.to_thread(shop.instances, "orders")) == 4, "nobody goes while nobody looks"
     return load.report
 
 

@@ -30,6 +30,26 @@ def scraped(fleet: Fleet) -> list[str]:
     return [line for line in httpx.get(url).text.splitlines() if line and not line.startswith("#")]
 
 
+def test_the_full_profile_counts_all_and_costs_about_what_is_said(tmp_path):
+    """First of this file: the other's Envoy has the same address."""
+    text = TEXT + "metrics: {profile: full}\n"
+    mesh = load(text, "mesh.yaml").mesh
+    fleet = Fleet(text, tmp_path)
+    fleet.add("web")
+    with fleet.running():
+        for name in CALLED:
+            assert httpx.get(f"http://{fleet.outbound('web-v1', name)}/").status_code in (503, 504)
+
+        def all_are_timed() -> bool:
+            return sum("downstream_rq_time_count" in line for line in scraped(fleet)) >= len(CALLED)
+
+        wait_for(all_are_timed)
+        found = scraped(fleet)
+    assert 'envoy_cluster_upstream_cx_total{envoy_cluster_name="a"}' in "\n".join(found)
+    assert not [line for line in found if 'conn_manager_prefix="metrics"' in line]
+    assert len(found) == pytest.approx(sidecar(mesh, "web"), rel=0.1)
+
+
 def test_a_sidecar_with_five_calls_has_at_most_200_series(web):
     for name in CALLED:
         assert httpx.get(f"http://{web.outbound('web-v1', name)}/").status_code in (503, 504)

@@ -50,6 +50,7 @@ class BootstrapInput:
     """What the bootstrap depends on: the node, and where its host's services are.
 
     `xds_host` is an IP address or a name; `sds_socket` and `admin_socket` are paths of unix sockets.
+    `counts_all` is mesh.yaml's full profile of metrics.
     """
 
     node: InstanceSpec
@@ -58,6 +59,7 @@ class BootstrapInput:
     xds_port: int
     sds_socket: str
     admin_socket: str
+    counts_all: bool = False
 
 
 def bootstrap(given: BootstrapInput) -> str:
@@ -72,7 +74,7 @@ def bootstrap(given: BootstrapInput) -> str:
         ),
         dynamic_resources=_dynamic_resources(),
         hds_config=_api(ApiConfigSource.ApiType.GRPC),
-        stats_config=stats_config(),
+        stats_config=stats_config(counts_all=given.counts_all),
         # Histograms reach a scrape only with a flush: 5 s by default, a whole scrape late.
         stats_flush_interval=duration(timedelta(seconds=1)),
         overload_manager=_overload_manager(),

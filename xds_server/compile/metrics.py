@@ -39,15 +39,24 @@ def metrics_listener(address: str, port: int) -> Listener:
     return Listener.FromString(b"".join(listener(METRICS, (address, port), plain)))
 
 
-def stats_config() -> StatsConfig:
+_OWN = r"^(http|listener)\.(admin|metrics|async-client)\..+$"
+"""What tells of being measured alone."""
+
+
+def stats_config(*, counts_all: bool = False) -> StatsConfig:
     """Return what is counted, and the histogram buckets of every request time, in milliseconds."""
     match = StringMatcher(suffix="rq_time")
     buckets = [limit / MILLISECOND for limit in LATENCY_BUCKETS]
-    included = [StringMatcher(safe_regex=RegexMatcher(regex=pattern)) for pattern in INCLUDED]
     return StatsConfig(
-        stats_matcher=StatsMatcher(inclusion_list=ListStringMatcher(patterns=included)),
+        stats_matcher=StatsMatcher(exclusion_list=_patterns(_OWN))
+        if counts_all
+        else StatsMatcher(inclusion_list=_patterns(*INCLUDED)),
         histogram_bucket_settings=[HistogramBucketSettings(match=match, buckets=buckets)],
     )
+
+
+def _patterns(*patterns: str) -> ListStringMatcher:
+    return ListStringMatcher(patterns=[StringMatcher(safe_regex=RegexMatcher(regex=p)) for p in patterns])
 
 
 def _routes() -> RouteConfiguration:

@@ -7,6 +7,7 @@ from pydantic import Field
 from legation.mesh import names
 from legation.mesh.model.certificates import Certificates
 from legation.mesh.model.external import External
+from legation.mesh.model.metrics import Metrics
 from legation.mesh.model.prometheus import Prometheus
 from legation.mesh.model.service import Mtls, Service
 from legation.mesh.model.tracing import Tracing
@@ -27,6 +28,7 @@ class Mesh(Model):
     ] = False
     certificates: Certificates = Certificates()
     tracing: Annotated[Tracing | None, Field(description="traces of requests")] = None
+    metrics: Annotated[Metrics, Field(description="what proxies count")] = Metrics()
     prometheus: Annotated[Prometheus | None, Field(description="the one that scrapes this mesh")] = None
     workloads: tuple[Workload, ...] = ()
 

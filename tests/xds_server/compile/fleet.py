@@ -189,7 +189,10 @@ class Fleet:
         return (self.folder / f"{name}.log").read_text()
 
     def _start(self, node: InstanceSpec) -> subprocess.Popen:
-        given = BootstrapInput(node, self.mesh.mesh.trust_domain, "127.0.0.1", 1, "/nowhere", self.admin(node.id))
+        given = BootstrapInput(
+            node, self.mesh.mesh.trust_domain, "127.0.0.1", 1, "/nowhere", self.admin(node.id),
+            self.mesh.mesh.metrics.is_full,
+        )  # fmt: skip
         file = self.folder / f"{node.id}.json"
         snapshot, endpoints = self._snapshot(node), self.folder / f"{node.id}-endpoints"
         write_assignments(snapshot, endpoints)
