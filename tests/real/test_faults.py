@@ -157,7 +157,7 @@ def test_a_hung_component_costs_no_request(shop: Mesh, steady: Steady, no_retrie
 def test_instances_follow_the_load_and_no_request_is_lost(shop: Mesh, steady: Steady, no_retries: None) -> None:
     """More load brings instances that take their share, less takes them away, a death of telemetry changes nothing."""
     text = shop.file.read_text()
-    policy = "{min: 2, max: 4, requests_per_second: 80, stabilization_window: 5s, cooldown: 1s}"
+    policy = "{min: 2, max: 4, requests_per_second: 100, stabilization_window: 5s, cooldown: 1s}"
     quick = re.sub(r"(?<=autoscale: )\{min: 2, .*\}", policy, text)
     assert quick != text
     with steady.window("the load rises and falls") as window:
@@ -178,7 +178,7 @@ async def under_more_load(shop: Mesh) -> Report:
         status = await asyncio.to_thread(shop.status)
         (said,) = [s for service in status.services if service.name == "orders" for s in service.scaling]
         assert (said.wanted, said.maximum, said.blind) == (4, 4, False)
-        assert "requests a second in all, 80 for each" in said.reason
+        assert "requests a second in all, 100 for each" in said.reason
         kill(status.telemetry.pid or 0)
         await load.run_for(8)
         assert len(await asyncio.to_thread(shop.instances, "orders")) == 4, "nobody goes while nobody looks"
