@@ -11,7 +11,6 @@ import typer
 from legation.cli.certs_commands import certs
 from legation.cli.find import read_mesh, running, state_of, status_or_leave
 from legation.cli.output import Exit, Format, console, fail, seconds, write
-from legation.cli.output import Exit, Format, console, fail, write
 from legation.cli.scale_commands import scale
 from legation.cli.slo_commands import slo
 from legation.mesh import names
