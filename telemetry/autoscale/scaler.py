@@ -23,6 +23,9 @@ log = structlog.get_logger()
 Key = tuple[str, str]
 """A service and a version of it."""
 
+PATIENCE = 4
+"""Looks in a row without a number that are news: of a new instance there is none for two."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -34,6 +37,8 @@ class Outcome:
     history: History
     change: str = ""
     changed_at: float | None = None
+    blind_looks: int = 0
+    """How many looks in a row lacked something."""
 
 
 @dataclass(slots=True)
@@ -91,8 +96,9 @@ class Scaler:
         history = before.history if before is not None else History()
         now = self.clock.now()
         decision, history = decide(policy, observed, history, now)
-        _tell(workload, before, decision)
-        made = Outcome(workload, policy, decision, history)
+        looks = _blind_looks(before, decision)
+        _tell(workload, before, looks, decision.reason)
+        made = Outcome(workload, policy, decision, history, blind_looks=looks)
         if before is not None:
             made = replace(made, change=before.change, changed_at=before.changed_at)
         return await self._act(made, now) if decision.replicas != workload.wanted else made
@@ -125,14 +131,17 @@ class Scaler:
         return tuple(_shown(outcome, self.problem) for outcome in self.outcomes.values()), self.problem
 
 
-def _tell(workload: Workload, before: Outcome | None, decision: Decision) -> None:
-    """Say when something begins not to be known, and when it is known again."""
-    was = before is not None and before.decision.blind
+def _blind_looks(before: Outcome | None, decision: Decision) -> int:
+    return (before.blind_looks if before is not None else 0) + 1 if decision.blind else 0
+
+
+def _tell(workload: Workload, before: Outcome | None, looks: int, reason: str) -> None:
+    """Say when something is not known for longer than a new instance needs, and when it is known again."""
     about = log.bind(service=workload.service, version=workload.version)
-    if decision.blind and not was and workload.ready:
-        about.warning("load is not known: nothing is taken away", reason=decision.reason)
-    elif was and not decision.blind:
-        about.info("load is known", reason=decision.reason)
+    if looks == PATIENCE:
+        about.warning("load is not known: nothing is taken away", reason=reason)
+    elif looks == 0 and before is not None and before.blind_looks >= PATIENCE:
+        about.info("load is known", reason=reason)
 
 
 def _shown(outcome: Outcome, problem: str | None) -> Scaling:

@@ -142,7 +142,7 @@ def test_a_killed_component_costs_no_request(shop: Mesh, steady: Steady, no_retr
     assert getattr(shop.status(), component).restarts == before.restarts + 1
 
 
-@pytest.mark.parametrize("component", ["xds_server", "certmgr", "openbao"])
+@pytest.mark.parametrize("component", ["xds_server", "certmgr", "openbao", "telemetry"])
 def test_a_hung_component_costs_no_request(shop: Mesh, steady: Steady, no_retries: None, component: str) -> None:
     """Stopped, and not dead: its sockets take connections and answer nothing."""
     pid = getattr(shop.status(), component).pid

@@ -75,6 +75,7 @@ def test_every_query_returns_data_from_the_running_shop(shop: Mesh, tmp_path: Pa
         def all_have_data() -> bool:
             shop.get("/", headers={"x-canary": "1"})
             shop.get("/")
+            assert shop.get("/proxy/orders/fail?code=503").status_code == 503, "and some that fail, after all retries"
             empty[:] = empty_queries(url, queries) if ready(url) else [("prometheus", "is not ready")]
             return not empty
 
