@@ -16,6 +16,9 @@ TOLERANCE = 0.1
 FASTEST_SHARE, FASTEST_NUMBER = 1.0, 4
 """Within one `cooldown` at most this share is added, or this number, whichever is more (the HPA's own defaults)."""
 
+AWAY = 30.0
+"""Seconds without a look after which nothing is known of the time before."""
+
 PER_INSTANCE: Mapping[Metric, str] = {
     "requests_per_second": "requests a second",
     "in_flight": "requests in flight",
@@ -86,9 +89,7 @@ class _Proposal:
 
 def decide(policy: Autoscale, observed: Observed, history: History, now: float) -> tuple[Decision, History]:
     """Return the decision, and the history with it in; the change that it makes is noted by `changed`, when made."""
-    begin = now - policy.stabilization_window.total_seconds()
-    # Who has just been started, or was long away, knows of no moment that needed more: what is there now did.
-    seen = tuple((at, n) for at, n in history.proposals if at > begin) or ((now, observed.wanted),)
+    seen = _seen(policy, history, observed.wanted, now)
     proposals = tuple(_propose(metric, target, observed) for metric, target in policy.targets())
     blind = any(p.replicas is None or p.incomplete for p in proposals)
     ratios = {p.metric: p.ratio for p in proposals if p.ratio is not None}
@@ -100,6 +101,18 @@ def decide(policy: Autoscale, observed: Observed, history: History, now: float) 
     changes = tuple((at, by) for at, by in history.changes if at > now - period)
     final, why = _paced(policy, observed.wanted, steady, why, changes)
     return Decision(final, f"{why}; {_texts(proposals)}", ratios, blind), History(_thinned(kept), changes)
+
+
+def _seen(policy: Autoscale, history: History, wanted: int, now: float) -> tuple[tuple[float, int], ...]:
+    """Return what was proposed within the window.
+
+    Who has just been started, or was long away, knows of no moment that needed fewer: what is there now was needed.
+    """
+    window = policy.stabilization_window.total_seconds()
+    last = max((at for at, _ in history.proposals), default=-math.inf)
+    if now - last > max(window, AWAY):
+        return ((now, wanted),)
+    return tuple((at, number) for at, number in history.proposals if at > now - window)
 
 
 def changed(history: History, by: int, now: float) -> History:

@@ -123,6 +123,14 @@ def test_none_go_before_the_window_has_passed_since_they_were_last_needed():
         history, wanted = changed(history, decision.replicas - wanted, float(at)), decision.replicas
 
 
+def test_a_window_that_is_shorter_than_the_time_between_two_looks_holds_nobody_for_ever():
+    policy = Autoscale(min=1, max=10, requests_per_second=100, stabilization_window=timedelta(seconds=5))
+    history = History()
+    for at, expected in ((0.0, 3), (5.1, 1)):
+        decision, history = decide(policy, Observed(3, 3, rate(0, 3)), history, at)
+        assert decision.replicas == expected
+
+
 def test_who_was_just_started_knows_of_no_quiet_moment():
     assert decided(rate(0, 3), 3, history=History()).replicas == 3
     asleep = History(((-WINDOW - 1, 1),))
