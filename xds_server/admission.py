@@ -1,5 +1,6 @@
 """Who may have a stream, and what the control plane learns from it: the consumer side of `serve`."""
 
+from dataclasses import replace
 from typing import NoReturn
 
 import structlog
@@ -7,6 +8,7 @@ import structlog
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from xds_server import Admitted, AdmittedHealth, Effect, Nacked, Rejected, StreamInfo
+from xds_server.compile.older import lacking, losses
 from xds_server.control_plane import ControlPlane
 from xds_server.identify import BadNode, instance_of, rejection
 from xds_server.registry.registry import ForeignId, StaleBoot
@@ -39,6 +41,8 @@ class Admission:
         self._nodes[key] = node
         self._plane.metrics.streams.inc()
         log.info("stream opened", node=node.id, stream=key)
+        if node.lacks:
+            log.warning("proxy is older, or built with less", node=node.id, without=losses(node.lacks))
         return Admitted(key, snapshots)
 
     def observe(self, stream: Admitted, effect: Effect) -> None:
@@ -92,7 +96,7 @@ class Admission:
             self._reject(f"node {node.id!r}: no service {node.service!r} in mesh {source.mesh.mesh!r}")
         if self._is_revoked(info):
             self._reject_revoked(node, info)
-        return node
+        return replace(node, lacks=lacking(info.version, info.extensions))
 
     def _is_revoked(self, info: StreamInfo) -> bool:
         return info.serial in self._plane.publisher.revoked.serials

@@ -20,6 +20,7 @@ from legation.runtime.control.messages import (
 from legation.runtime.tasks import Latest
 from xds_server.apply import Applier
 from xds_server.compile import Compiler
+from xds_server.fleet import Stream
 from xds_server.metrics import Metrics
 from xds_server.persist import Persister
 from xds_server.protocol.types import Effect
@@ -166,6 +167,10 @@ class ControlPlane:
     def _registered(self, node: InstanceSpec, spiffe_id: str, key: int) -> frozenset[str]:
         """Register a stream. A new instance that is to be checked is unwell until its first result says otherwise."""
         known = self.registry.entries.get(node.id)
+        if node.standalone and known is not None and known.state == "draining" and not known.streams:
+            # its bootstrap is a file, so a new life of it has no new name
+            self.registry.expelled([node.id])
+            known = None
         services = self.registry.connected(node, spiffe_id, key)
         is_new = known is None or known.node.boot != node.boot
         return services | self.registry.health(node.id, False) if is_new and self.publisher.checks(node) else services
@@ -175,6 +180,14 @@ class ControlPlane:
         if self.publisher.fleet.observe(key, effect):
             self.publisher.answered(key)
             self.stale.set()
+            self._serves(self.publisher.fleet.streams[key])
+
+    def _serves(self, stream: Stream) -> None:
+        """Take that a proxy without a `legation run` has all of its configuration: nobody else says that it serves."""
+        node, entry = stream.node, self.registry.entries.get(stream.node.id)
+        if node.standalone and stream.synced and entry is not None and entry.state == "starting":
+            self._follow(self.registry.transition(node.id, node.boot, "ready"))
+            log.info("instance changed", instance=node.id, state="ready")
 
     def disconnected(self, key: int) -> InstanceSpec | None:
         """Take the end of a stream: its instance's grace begins. Return whose stream it was."""

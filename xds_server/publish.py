@@ -51,7 +51,8 @@ class Publisher:
 
     def checks(self, node: InstanceSpec) -> bool:
         """Say whether a node is asked to check its app."""
-        return not node.by_name and self.compiler is not None and self.compiler.is_checked(node.service)
+        asked = self.compiler is not None and (node.standalone or self.compiler.is_checked(node.service))
+        return asked and not node.by_name
 
     async def publish(self, services: Iterable[str]) -> None:
         """Tell the callers of these services of their endpoints."""

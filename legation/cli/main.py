@@ -89,11 +89,18 @@ def status(file: MeshFile = None, state: StateOption = None, output: Output = Fo
 
 
 @app.command()
-def validate(file: File = None, output: Output = Format.TABLE) -> None:
+def validate(
+    file: File = None,
+    output: Output = Format.TABLE,
+    envoy: Annotated[
+        Path | None,
+        typer.Option("--envoy", help="an Envoy of yours: whether it takes the mesh, and what is left out for it"),
+    ] = None,
+) -> None:
     """Check a mesh file: all violations at once, with line and column (exit code 3), or one line that it is good."""
     from legation.cli import validate as work  # noqa: PLC0415
 
-    raise typer.Exit(int(work.validate(file or Path("mesh.yaml"), output)))
+    raise typer.Exit(int(work.validate(file or Path("mesh.yaml"), output, envoy)))
 
 
 @app.command(context_settings={"allow_interspersed_args": False})
@@ -248,6 +255,45 @@ def render_compose(
     from legation.cli import render_compose as work  # noqa: PLC0415
 
     raise typer.Exit(int(work.render_files(tuple(files), (file or Path("mesh.yaml")), output)))
+
+
+@render.command("bootstrap")
+def render_bootstrap(
+    service: Annotated[str, typer.Option("--service", help="the service in front of whose app the Envoy stands")],
+    address: Annotated[str, typer.Option("--address", help="an IP address of its own, where callers reach it")],
+    app_port: Annotated[int, typer.Option("--app-port", min=1, max=65535, help="where the app listens")],
+    app_address: Annotated[str, typer.Option("--app-address", help="and at which address")] = "127.0.0.1",
+    only: Annotated[
+        str | None, typer.Option("--only", help="certificates or telemetry: nothing else from here")
+    ] = None,
+    instance: Annotated[str | None, typer.Option("--instance", help="its id; made from the other words")] = None,
+    version: Annotated[str, typer.Option("--version", help="which version of the service")] = "v1",
+    zone: Annotated[str, typer.Option("--zone", help="where it is, for locality")] = "",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="where callers reach it")] = names.INBOUND_PORT,
+    metrics_port: Annotated[
+        int, typer.Option("--metrics-port", min=1, max=65535, help="where Prometheus reads it")
+    ] = names.METRICS_PORT,
+    xds: Annotated[
+        str | None,
+        typer.Option("--xds", help="HOST:PORT where xds_server listens for Envoys; without it, the one here"),
+    ] = None,
+    sds: Annotated[Path | None, typer.Option("--sds", help="certmgr's socket for the service")] = None,
+    admin: Annotated[Path | None, typer.Option("--admin", help="a unix socket for Envoy's admin interface")] = None,
+    envoy: Annotated[Path | None, typer.Option("--envoy", help="the Envoy: what it does not know is left out")] = None,
+    file: MeshFile = None,
+    state: StateOption = None,
+) -> None:
+    """Write the bootstrap of an Envoy that you run yourself: with everything, or a part of what is here."""
+    from legation.cli import bootstrap as work  # noqa: PLC0415
+
+    for name, value in (("--service", service), ("--version", version), ("--instance", instance)):
+        _check_name(name, value)
+    words = work.Words(
+        service=service, address=address, app_address=app_address, app_port=app_port, only=only, instance=instance,
+        version=version, zone=zone, port=port, metrics_port=metrics_port, xds=xds, sds=sds, admin=admin,
+        envoy=envoy,
+    )  # fmt: skip
+    work.render(words, file, state)
 
 
 app.add_typer(certs)

@@ -11,6 +11,7 @@ from legation.cli.output import Exit, chatter, fail
 from legation.host.layout import HostFile
 from legation.mesh.load import load
 from legation.mesh.model.mesh import Mesh
+from legation.mesh.source import SourcedMesh
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import MeshDocument
 from legation.runtime.state import StateFolder
@@ -26,8 +27,13 @@ def mesh_for(file: Path | None, state: Path | None) -> tuple[Mesh, HostFile | No
         mesh = read_mesh(file).mesh
         return mesh, _host(mesh.mesh, state)
     folder = running(state, None)
+    return mesh_source(folder).mesh, HostFile.read(folder.host_file)
+
+
+def mesh_source(folder: StateFolder) -> SourcedMesh:
+    """Return the mesh that runs from a folder."""
     document = asyncio.run(_document(folder))
-    return load(document.text, document.file).mesh, HostFile.read(folder.host_file)
+    return load(document.text, document.file)
 
 
 def _host(mesh: str, state: Path | None) -> HostFile | None:

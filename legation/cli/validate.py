@@ -9,16 +9,25 @@ from legation.cli.output import Exit, Format, chatter, write
 from legation.mesh.errors import InvalidMesh
 from legation.mesh.load import load
 from legation.mesh.model.mesh import Mesh
+from legation.mesh.source import SourcedMesh
 from legation.runtime.control.messages import Validation, ViolationMessage
 from legation.runtime.edge_files import check_files
 
+_NOTHING: tuple[str, ...] = ()
 
-def validate(file: Path, form: Format) -> Exit:
-    """Say whether a mesh file is good; violations go to stdout, as they are what was asked for."""
+
+def validate(file: Path, form: Format, envoy: Path | None = None) -> Exit:
+    """Say whether a mesh file is good, and whether an Envoy takes it, without what that does not know.
+
+    Violations go to stdout, as they are what was asked for.
+    """
     text = read_text(file)
+    version, lost = "", _NOTHING
     try:
         source = load(text, str(file))
         check_files(source, time.time())
+        if envoy is not None:
+            version, lost = _prove(source, envoy)
     except InvalidMesh as invalid:
         if form is Format.TABLE:
             sys.stdout.write(f"{invalid}\n")
@@ -30,8 +39,19 @@ def validate(file: Path, form: Format) -> Exit:
     if form is Format.TABLE:
         chatter(f"{file}: {_good(source.mesh)}")
     else:
-        write(Validation(file=str(file), version=source.version), form)
+        write(Validation(file=str(file), version=source.version, envoy=version, lost=lost), form)
     return Exit.OK
+
+
+def _prove(source: SourcedMesh, envoy: Path) -> tuple[str, tuple[str, ...]]:
+    """Have an Envoy look at the mesh; return its version, and what is lost as it does not know it."""
+    from legation.cli import with_envoy  # noqa: PLC0415 - its imports cost what validate should not pay
+
+    found = with_envoy.prove(source, envoy)
+    chatter(f"Envoy {found.version} takes the mesh" + (", without some parts of it" if found.lacks else ""))
+    for line in with_envoy.left_out(found):
+        chatter(line)
+    return found.version, with_envoy.lost(found)
 
 
 def _good(mesh: Mesh) -> str:

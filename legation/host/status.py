@@ -56,7 +56,12 @@ class _Known:
     def current(self) -> Instance | None:
         """The registry's entry, if it is of the life that runs."""
         same = self.entry is not None and self.said is not None and self.entry.spec.boot == self.said.spec.boot
-        return self.entry if same else None
+        return self.entry if same or self.is_standalone else None
+
+    @property
+    def is_standalone(self) -> bool:
+        """Whether its Envoy is run by its team: then what the registry knows is all that is known."""
+        return self.entry is not None and self.entry.spec.standalone
 
 
 async def collect(host: Host) -> HostStatus:
@@ -101,8 +106,9 @@ def _known(host: Host) -> Iterator[_Known]:
         yield _Known(name, slot.spec.service, slot.spec.version, slot, entries.get(name), said, problem)
     for name, entry in entries.items():
         said = report.read(host.state.instance(name))
-        if name not in slots and said is not None:
-            yield _Known(name, entry.spec.service, entry.spec.version, None, entry, said, said.problem)
+        if name not in slots and (said is not None or entry.spec.standalone):
+            problem = said.problem if said else None
+            yield _Known(name, entry.spec.service, entry.spec.version, None, entry, said, problem)
 
 
 def _component(host: Host, name: str) -> ComponentStatus:
@@ -114,6 +120,7 @@ def _component(host: Host, name: str) -> ComponentStatus:
 async def _instance(host: Host, known: _Known) -> InstanceStatus:
     pids, current = known.pids, known.current
     alive = pids.run is not None and pids.envoy is not None and process.runs(pids.envoy)
+    alive = alive or (known.is_standalone and current is not None and current.connected)
     spiffe = names.spiffe_id(host.desired.value.trust_domain, known.service)
     leaf, counts = await _ask(host, known, spiffe) if alive else (None, {})
     app_runs = known.said is None or not known.said.spec.app_port or (pids.app is not None and process.runs(pids.app))
@@ -167,7 +174,8 @@ def _inbound(host: Host, known: _Known) -> str:
     if known.service == names.GATEWAY:
         url = gateway_url(host.desired.value.exposed, host.host.gateway_ports)
         return urlsplit(url).netloc if url else "-"
-    return f"{known.said.spec.address}:{known.said.spec.port}" if known.said else "-"
+    spec = known.said.spec if known.said else known.entry.spec if known.entry and known.is_standalone else None
+    return f"{spec.address}:{spec.port}" if spec else "-"
 
 
 async def _problems(host: Host, instances: Iterable[InstanceStatus], certificates: CertmgrStatus | None) -> list[str]:

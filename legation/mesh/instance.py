@@ -19,6 +19,9 @@ class InstanceSpec:
     `by_name`: it is a container beside others. Its app is wherever the name `app_address` leads, and reaches whom it
     calls by their names, at their own ports of `loopback`; a gateway listens on all of its addresses. `plain_addresses`
     are where callers that are not in the mesh reach it while it is permissive, `metrics_address` where Prometheus does.
+
+    A `standalone` Envoy is run by its team: no `legation run` says what it does, so its streams and checks do.
+    `lacks` are parts of our configuration that its Envoy does not know, as xds_server has found.
     """
 
     id: str
@@ -36,6 +39,8 @@ class InstanceSpec:
     by_name: bool = False
     plain_addresses: tuple[str, ...] = ()
     metrics_address: str = ""
+    standalone: bool = False
+    lacks: tuple[str, ...] = ()
 
     @property
     def own_address(self) -> str:

@@ -29,7 +29,8 @@ def app_environment(inherited: Mapping[str, str], spec: InstanceSpec) -> dict[st
         environment[f"{prefix}_HOST"] = spec.own_address
         environment[f"{prefix}_PORT"] = str(port)
         if service == names.PASSTHROUGH:
-            environment |= {**_proxy(f"http://{spec.own_address}:{port}", spec), **own}
+            proxy = _proxy(f"http://{spec.own_address}:{port}", spec)
+            environment |= {name: own.get(name, value) for name, value in proxy.items()}
     return environment
 
 

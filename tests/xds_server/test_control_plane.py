@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from xds_server.registry.registry import GRACE, UnknownInstance
 from xds_server.registry.store import SqliteStore, StoreFailed
 from xds_server.serve.info import StreamInfo
 from xds_server.serve.session import Rejected
-from xds_server.snapshot import ENDPOINT, ROUTE
+from xds_server.snapshot import ENDPOINT, LISTENER, ROUTE
 
 MESH = """
 mesh: shop
@@ -55,6 +56,16 @@ class World:
         node = InstanceSpec(instance, service, "v1", "1", "127.64.1.1", 15006, app_port=20000)
         identity = peer or f"spiffe://shop.local/{service}"
         return await self.admission.admit(StreamInfo("ads", instance, metadata(node), identity, "00"))
+
+    def info(self, instance: str) -> StreamInfo:
+        node = InstanceSpec(instance, "orders", "v1", "1", "127.64.1.1", 15006, app_port=20000, standalone=True)
+        return StreamInfo("ads", instance, metadata(node), "spiffe://shop.local/orders", "00")
+
+    async def standalone(self, instance: str):
+        return await self.admission.admit(self.info(instance))
+
+    def of(self, instance: str):
+        return next(i for i in self.plane.instance_list().instances if i.id == instance)
 
     def settle(self, stream) -> None:
         self.admission.observe(stream, Acknowledged(stream.snapshots.value, {}))
@@ -352,5 +363,66 @@ def test_a_change_that_comes_between_two_slices_is_not_overtaken(
         await world.plane.transition("orders-v1-0", "1", "draining", 0)
         await all_of_it
         assert [addresses(caller) for caller in callers] == [0] * 10
+
+    asyncio.run(run())
+
+
+def test_a_standalone_proxy_is_ready_by_its_configuration_and_well_by_its_checks(tmp_path: Path) -> None:
+    """No `legation run` speaks for it: it is an endpoint once it has ACKed all that it should have."""
+
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        web = await world.connect("web-1", "web")
+        own = await world.standalone("orders-1")
+        assert world.of("orders-1").state == "starting"
+        world.settle(own)
+        await pause(0.01)
+        assert world.of("orders-1").state == "ready"
+        assert world.of("orders-1").healthy is False, "nobody has looked at its app yet"
+        health = await world.admission.admit_health(world.info("orders-1"))
+        assert b"local_app" in health.specifiers.value, "whether it listens, where mesh.yaml asks for nothing more"
+        world.admission.health(health, True)
+        await pause(0.01)
+        assert world.of("orders-1").serves
+        assert addresses(web) == 1
+
+    asyncio.run(run())
+
+
+def test_a_standalone_proxy_that_was_withdrawn_is_a_new_one_when_it_comes_back(tmp_path: Path) -> None:
+    """Its bootstrap is a file: its next life has the same nonce."""
+
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        own = await world.standalone("orders-1")
+        world.settle(own)
+        await pause(0.01)
+        await world.plane.transition("orders-1", "1", "draining", 0)
+        world.settle(own)
+        await pause(0.01)
+        assert world.of("orders-1").state == "draining", "while it is here it stays withdrawn"
+        world.admission.closed(own)
+        again = await world.standalone("orders-1")
+        assert world.of("orders-1").state == "starting"
+        world.settle(again)
+        await pause(0.01)
+        assert world.of("orders-1").state == "ready"
+
+    asyncio.run(run())
+
+
+def test_a_proxy_gets_what_it_knows(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        sizes = []
+        for name, extensions in (("orders-1", frozenset({"envoy.wasm.runtime.v8"})), ("orders-2", frozenset({"x"}))):
+            info = replace(world.info(name), extensions=extensions, version=(1, 40))
+            stream = await world.admission.admit(info)
+            sizes.append(stream.snapshots.value.of_type(LISTENER)["inbound"].size)
+        assert world.of("orders-2").spec.lacks == ("http1_lines", "plaintext_count")
+        assert sizes[1] < sizes[0] - 2000, "the filter is some 3 kB"
 
     asyncio.run(run())

@@ -41,7 +41,7 @@ A gateway passes its clients' resets on to the connection that all of them share
 
 _OWNER_ONLY = 0o600
 
-_ELSEWHERE = {"loopback", "by_name", "plain_addresses", "metrics_address"}
+_ELSEWHERE = {"loopback", "by_name", "plain_addresses", "metrics_address", "standalone"}
 """What an instance on its xds_server's own host has nothing to say of."""
 
 
@@ -86,7 +86,7 @@ def bootstrap(given: BootstrapInput) -> str:
 def metadata(node: InstanceSpec) -> dict[str, Any]:
     """Return what an instance says of itself: its spec whole, but its id, which is the node's."""
     fields = asdict(node)
-    del fields["id"]
+    del fields["id"], fields["lacks"]
     return {name: value for name, value in fields.items() if value or name not in _ELSEWHERE}
 
 

@@ -21,17 +21,17 @@ REPORT_INTERVAL = timedelta(seconds=1)
 
 
 def specifier(node: InstanceSpec, service: Service | None) -> HealthCheckSpecifier:
-    """Return what the node shall check; nothing for a service without a check.
+    """Return what the node shall check; nothing for a service without a check, where others look at its app.
 
     Nor for apps behind a name, which HDS does not resolve: those its cluster checks, each by itself.
     """
     reports = duration(REPORT_INTERVAL)
-    if service is None or service.health_check is None or node.by_name:
+    if service is None or node.by_name or (check := _asked(node, service)) is None:
         return HealthCheckSpecifier(interval=reports)
     app = Endpoint(address=tcp(node.app_address, node.app_port))
     checks = ClusterHealthCheck(
         cluster_name=names.LOCAL_APP,
-        health_checks=[_check(node.service, service, service.health_check)],
+        health_checks=[check],
         locality_endpoints=[LocalityEndpoints(endpoints=[app])],
     )
     return HealthCheckSpecifier(cluster_health_checks=[checks], interval=reports)
@@ -40,6 +40,18 @@ def specifier(node: InstanceSpec, service: Service | None) -> HealthCheckSpecifi
 def named_checks(name: str, service: Service) -> Sequence[HealthCheck]:
     """Return how a node's own cluster checks the apps behind a name."""
     return () if service.health_check is None else (_check(name, service, service.health_check),)
+
+
+def _asked(node: InstanceSpec, service: Service) -> HealthCheck | None:
+    """Return the service's own check; for a standalone proxy at least whether its app listens."""
+    if service.health_check is not None:
+        return _check(node.service, service, service.health_check)
+    return _connects(paced(Check())) if node.standalone else None
+
+
+def _connects(proto: HealthCheck) -> HealthCheck:
+    proto.tcp_health_check.CopyFrom(HealthCheck.TcpHealthCheck())
+    return proto
 
 
 def paced(check: Check | ActiveHealthCheck) -> HealthCheck:

@@ -18,6 +18,7 @@ from xds_server.compile.front import Front, Outages, front_listener, front_route
 from xds_server.compile.health_check import named_checks
 from xds_server.compile.inbound import inbound_chain, inbound_listener
 from xds_server.compile.listener import Chain, listener
+from xds_server.compile.older import leave_out
 from xds_server.compile.outbound import outbound_chain, outbound_listener
 from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import resource
@@ -69,11 +70,15 @@ class Own:
 
     def listeners(self, node: InstanceSpec, called: Sequence[str]) -> Resources:
         """Return a node's listeners; `called` are the services that it reaches."""
+        found = self._listeners(node, called)
+        return _by_name(_without(node.lacks, listener) for listener in found) if node.lacks else _by_name(found)
+
+    def _listeners(self, node: InstanceSpec, called: Sequence[str]) -> Iterable[Resource]:
         if node.service == names.GATEWAY:
-            return _by_name(self._gateway(front, node) for front in self._fronts)
+            return (self._gateway(front, node) for front in self._fronts)
         if node.service not in self._mesh.services:
-            return _by_name([])
-        return _by_name([self._in(node), *self._out(node, called)])
+            return ()
+        return (self._in(node), *self._out(node, called))
 
     def _app(self, node: InstanceSpec) -> Resource:
         service = self._mesh.services[node.service]
@@ -210,6 +215,12 @@ class Own:
         body = front_listener(front, port, node, self._drained, self._mesh.tracing)
         position = self._source.position("services", first.name, "expose")
         return Resource.of(kinds.LISTENER, names.gateway_listener(front.address, port), body, position)
+
+
+def _without(lacks: Sequence[str], listener: Resource) -> Resource:
+    """Return a listener for a proxy that does not know some parts."""
+    body = leave_out(b"".join(listener.parts), lacks)
+    return Resource.of(kinds.LISTENER, listener.name, body, listener.source)
 
 
 def _said(callee: str, index: int) -> tuple[str | int, ...]:

@@ -26,7 +26,7 @@ def representatives(services: Iterable[str], nodes: Iterable[InstanceSpec]) -> I
     """Yield one node of each service: one that is connected, or one that could be."""
     connected = {node.service: node for node in nodes}
     for service in sorted(services):
-        yield connected.get(service) or _made_up(service)
+        yield connected.get(service) or made_up(service)
 
 
 def _of_all(mesh: Mesh) -> Mapping[str, object]:
@@ -43,7 +43,8 @@ def _neighbours(mesh: Mesh, name: str) -> Iterator[str]:
         yield from (call.service for call in mesh.services[name].calls)
 
 
-def _made_up(service: str) -> InstanceSpec:
+def made_up(service: str) -> InstanceSpec:
+    """Return a node that could be one of a service's."""
     app_port = 0 if service == names.GATEWAY else names.APP_PORTS[0]
     identity = names.instance_id(service, "proved", 0)
     return InstanceSpec(identity, service, "v1", "", "127.0.0.1", app_port=app_port)

@@ -32,11 +32,11 @@ KEPT = 50_000
 class Prover:
     """Asks the Envoy of this host about each new mesh, and remembers what it has accepted."""
 
-    def __init__(self, metrics: Metrics, limit: float = LIMIT) -> None:
-        """Know nothing to be good yet; `limit` is the seconds that one mesh may take."""
+    def __init__(self, metrics: Metrics, limit: float = LIMIT, envoy: Path | None = None) -> None:
+        """Know nothing to be good yet; `limit` is the seconds that one mesh may take; without `envoy` ours looks."""
         self._metrics, self._limit = metrics, limit
         self._good: dict[Content, None] = {}
-        self._envoy: Path | None = None
+        self._envoy = envoy
         self._told = False
 
     async def prove(

@@ -11,7 +11,7 @@ class StreamInfo:
 
     `service` is `ads`, `cds`, `eds`, `lds`, `rds`, `sds` or `hds`. `serial` is the client
     certificate's, lower-case hex, and `expires` its end: the stream's too. `features` are the client
-    features that the node names.
+    features that the node names, `extensions` those that it was built with, `version` its (major, minor).
     """
 
     service: str
@@ -22,3 +22,5 @@ class StreamInfo:
     cluster: str = ""
     features: frozenset[str] = frozenset()
     expires: datetime | None = None
+    extensions: frozenset[str] = frozenset()
+    version: tuple[int, int] | None = None

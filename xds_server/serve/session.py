@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any
 
 import grpc
@@ -202,7 +203,20 @@ def stream_info(context: Context, service: str, node: base_pb2.Node) -> StreamIn
         node.cluster,
         frozenset(node.client_features),
         None if certificate is None else certificate.not_valid_after_utc,
+        _one_of_a_kind(frozenset(one.name for one in node.extensions if not one.disabled)),
+        _version(node),
     )
+
+
+@lru_cache(maxsize=64)
+def _one_of_a_kind(extensions: frozenset[str]) -> frozenset[str]:
+    """Return the same set for all Envoys of one build: each has some hundred."""
+    return extensions
+
+
+def _version(node: base_pb2.Node) -> tuple[int, int] | None:
+    said = node.user_agent_build_version.version
+    return (said.major_number, said.minor_number) if said.major_number else None
 
 
 async def run(streams: Streams, info: StreamInfo, writer: Writer, **works: Coroutine[Any, Any, None]) -> None:

@@ -47,6 +47,8 @@ class Validation(Message, frozen=True, kw_only=True):
     file: str
     version: Annotated[str, Meta(description="content hash; empty when there are violations")] = ""
     violations: tuple[ViolationMessage, ...] = ()
+    envoy: Annotated[str, Meta(description="version of the Envoy that was asked about; empty: none was")] = ""
+    lost: Annotated[tuple[str, ...], Meta(description="what is left out for that Envoy, as it does not know it")] = ()
 
 
 class MeshDocument(Message, frozen=True, kw_only=True):

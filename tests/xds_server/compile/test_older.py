@@ -1,0 +1,130 @@
+"""Envoys that know less than ours: what they lack is left out for them, and nothing else."""
+
+import asyncio
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+from envoy.config.listener.v3.listener_pb2 import Listener
+from google.protobuf.json_format import Parse
+
+from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
+from legation.mesh.load import load
+from tests.support.envoys import VERSIONS, envoy
+from xds_server import snapshot as kinds
+from xds_server.compile import BootstrapInput, Compiler
+from xds_server.compile.older import PARTS, lacking, losses
+from xds_server.compile.partial import certificates_alone, telemetry_alone
+from xds_server.prove.capabilities import capabilities
+from xds_server.prove.envoy import NoVerdict
+
+MESH = """
+mesh: older
+trust_domain: older.local
+mtls: permissive
+tracing: {otlp: {host: 127.0.0.1}}
+services:
+  web: {protocol: http, port: 80, calls: [orders, ledger], expose: {port: 8080}}
+  orders: {protocol: http, port: 80}
+  ledger: {protocol: tcp, port: 5432}
+"""
+EVERYTHING = tuple(part.name for part in PARTS)
+FULL = frozenset(part.extension for part in PARTS)
+
+
+@pytest.mark.parametrize(
+    ("version", "extensions", "expected"),
+    [
+        (None, frozenset(), ()),
+        ((1, 40), FULL, ()),
+        ((1, 41), FULL, ()),
+        ((1, 38), FULL, ("plaintext_count",)),
+        ((1, 36), FULL, ("plaintext_count", "span_tags")),
+        ((1, 40), frozenset({"envoy.access_loggers.stats"}), ("http1_lines",)),
+        ((1, 40), frozenset({"envoy.wasm.runtime.v8"}), ("plaintext_count",)),
+        ((1, 36), frozenset({"x"}), EVERYTHING),
+    ],
+)
+def test_what_a_proxy_lacks_is_known_by_what_it_says(version, extensions, expected):
+    assert expected == lacking(version, extensions)
+
+
+def test_every_part_that_is_left_out_is_said_in_a_sentence():
+    assert losses(()) == ()
+    assert len(losses(EVERYTHING)) == len(EVERYTHING)
+
+
+def node(service: str, lacks: tuple[str, ...] = ()) -> InstanceSpec:
+    port = 0 if service == names.GATEWAY else 20000
+    return InstanceSpec(f"{service}-1", service, "v1", "1", "127.0.0.1", app_port=port, lacks=lacks)
+
+
+@pytest.mark.parametrize("service", ["web", "ledger", names.GATEWAY])
+def test_nothing_else_is_left_out(service):
+    """Each part by itself is what its absence takes away; without a lack the bytes are the same."""
+    compiler = Compiler(load(MESH, "mesh.yaml"))
+
+    def listeners(*lacks: str) -> dict[str, Listener]:
+        found = compiler.snapshot(node(service, lacks), {}).of_type(kinds.LISTENER)
+        return {name: Listener.FromString(b"".join(resource.parts)) for name, resource in found.items()}
+
+    whole = {name: str(listener) for name, listener in listeners().items()}
+    for part, sign in (
+        ("http1_lines", "http1_lines"),
+        ("plaintext_count", "plaintext"),
+        ("span_tags", "legation.peer"),
+    ):
+        for name, listener in listeners(part).items():
+            text = str(listener)
+            assert sign not in text
+            assert (text == whole[name]) == (sign not in whole[name])
+            assert text.count("envoy.filters.network.") >= len(listener.filter_chains)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_real_envoy_takes_what_is_made_for_it(version, tmp_path):
+    """Its own word on a part decides: this 1.38.3 was built without WebAssembly, the older 1.36.4 with it."""
+    program = envoy(version)
+    found = asyncio.run(capabilities(program))
+    assert found.version == version
+    assert (
+        found.lacks
+        == {
+            "1.36.4": ("plaintext_count", "span_tags"),
+            "1.38.3": ("http1_lines", "plaintext_count"),
+            "1.40.0": (),
+        }[version]
+    )
+    given = BootstrapInput(
+        replace(node("orders", found.lacks), metrics_port=15090), "older.local", "127.0.0.1", 1, "/s", "/a"
+    )
+    for number, text in enumerate((certificates_alone(given, load(MESH, "m")), telemetry_alone(given))):
+        file = tmp_path / f"{number}.json"
+        file.write_text(text)
+        command = [program, "--mode", "validate", "-c", file, "-l", "error"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_part_is_all_that_there_is():
+    """Certificates alone: nothing over xDS, no xds_server; telemetry alone: no certificates either."""
+    given = BootstrapInput(replace(node("ledger"), metrics_port=15090), "older.local", "127.0.0.1", 1, "/s", "/a")
+    certificates = Parse(certificates_alone(given, load(MESH, "m")), Bootstrap())
+    telemetry = Parse(telemetry_alone(given), Bootstrap())
+    for found in (certificates, telemetry):
+        assert not found.HasField("dynamic_resources")
+        assert not found.HasField("hds_config")
+        assert found.stats_config.stats_matcher.inclusion_list.patterns
+    assert [c.name for c in certificates.static_resources.clusters] == ["sds", "admin", "local_app"]
+    assert [c.name for c in telemetry.static_resources.clusters] == ["admin"]
+    assert [one.name for one in certificates.static_resources.listeners] == ["metrics", "inbound"]
+
+
+def test_what_is_no_envoy_is_said(tmp_path):
+    for program, said in ((tmp_path / "none", "does not say its version"), (shutil.which("true"), "is no Envoy")):
+        with pytest.raises(NoVerdict, match=said):
+            asyncio.run(capabilities(Path(str(program))))

@@ -1,0 +1,101 @@
+"""What of our configuration an older Envoy, or one that was built with less, does not know: it is left out for it.
+
+An Envoy says in its first request which extensions it has and which version it is (envoy.config.core.v3.Node). What
+it does not know it would reject, or, a field of what it gets over xDS, pass over in silence.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+
+from xds_server.compile.pack import pack, serialize
+
+Version = tuple[int, int]
+OLDEST: Version = (1, 36)
+"""The oldest Envoy that this is tried with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that not every Envoy knows: from which version on it does, which extension it takes, what is lost."""
+
+    name: str
+    since: Version
+    extension: str
+    loss: str
+
+
+HTTP1_LINES = Part(
+    "http1_lines",
+    OLDEST,
+    "envoy.wasm.runtime.v8",
+    "bare CR, bare LF and folded lines in HTTP/1 requests are not refused",
+)
+PLAINTEXT_COUNT = Part(
+    "plaintext_count",
+    (1, 40),
+    "envoy.access_loggers.stats",
+    "under mtls: permissive, plain text is let in but not counted by who sends it",
+)
+SPAN_TAGS = Part(
+    "span_tags", (1, 38), "", "spans have Envoy's own names, and say neither who called nor how many tries"
+)
+PARTS = (HTTP1_LINES, PLAINTEXT_COUNT, SPAN_TAGS)
+
+
+def lacking(version: Version | None, extensions: Collection[str]) -> tuple[str, ...]:
+    """Return the names of the parts that a proxy does not know. One that does not say what it has, has all."""
+    return tuple(
+        part.name
+        for part in PARTS
+        if (version is not None and version < part.since)
+        or (part.extension and extensions and part.extension not in extensions)
+    )
+
+
+def losses(lacks: Collection[str]) -> tuple[str, ...]:
+    """Return what is lost without these parts, in sentences."""
+    return tuple(part.loss for part in PARTS if part.name in lacks)
+
+
+def leave_out(body: bytes, lacks: Collection[str]) -> bytes:
+    """Return a serialised listener without the parts that a proxy lacks."""
+    listener = Listener.FromString(body)
+    for chain in listener.filter_chains:
+        if HTTP1_LINES.name in lacks:
+            _drop(chain.filters, lambda one: one.name == "envoy.filters.network.wasm")
+        for one in chain.filters:
+            _change(one, lacks)
+    return serialize(listener)
+
+
+def _change(one: Filter, lacks: Collection[str]) -> None:
+    manager, proxy = HttpConnectionManager(), TcpProxy()
+    if one.typed_config.Unpack(manager):
+        if SPAN_TAGS.name in lacks and manager.HasField("tracing"):
+            _drop(manager.tracing.custom_tags, lambda tag: tag.HasField("value"))
+            manager.tracing.ClearField("operation")
+        _uncount(manager.access_log, lacks)
+        one.typed_config.CopyFrom(pack(manager))
+    elif one.typed_config.Unpack(proxy):
+        _uncount(proxy.access_log, lacks)
+        one.typed_config.CopyFrom(pack(proxy))
+
+
+def _uncount(logs: Any, lacks: Collection[str]) -> None:
+    if PLAINTEXT_COUNT.name in lacks:
+        _drop(logs, lambda log: log.name == PLAINTEXT_COUNT.extension)
+
+
+def _drop(field: Any, unwanted: Callable[[Any], bool]) -> None:
+    """Take some out of a repeated field."""
+    kept = [one for one in field if not unwanted(one)]
+    del field[:]
+    field.extend(kept)
