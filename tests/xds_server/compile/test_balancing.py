@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.xds_server.compile.fleet import App, Fleet, wait_for
+from xds_server.endpoint import Endpoint
 
 MESH = """
 mesh: balancing
@@ -18,7 +19,9 @@ services:
   web:
     protocol: http
     port: 8080
-    calls: [cookies, sources, near, fair, slow, panicky, backed, narrow, waiting, budget, fives, gateways, worst, short]
+    calls:
+      [cookies, sources, near, fair, slow, panicky, backed, narrow, waiting, budget, fives, gateways, worst, rated,
+       dialled, short]
   cookies:
     protocol: http
     port: 8080
@@ -61,13 +64,29 @@ services:
       failure_percentage_minimum_hosts: 2
       failure_percentage_request_volume: 5
       interval: 500ms
+  rated:
+    protocol: http
+    port: 8080
+    outlier_detection:
+      success_rate_minimum_hosts: 2
+      success_rate_request_volume: 5
+      success_rate_stdev_factor: 500
+      interval: 500ms
+  dialled:
+    protocol: http
+    port: 8080
+    routes: [{retry: {num_retries: 0}}]
+    outlier_detection:
+      consecutive_local_origin_failure: 3
+      split_external_local_origin_errors: true
+      base_ejection_time: 60s
   short:
     protocol: http
     port: 8080
     connections: {max_requests_per_connection: 2, connect_timeout: 1s, idle_timeout: 200ms, max_connections: 1}
 """
-TWO = ("cookies", "sources", "slow", "panicky", "fives", "gateways", "worst")
-ONE = ("backed", "spare", "narrow", "waiting", "budget", "short")
+TWO = ("cookies", "sources", "slow", "panicky", "fives", "gateways", "worst", "rated")
+ONE = ("backed", "spare", "narrow", "waiting", "budget", "dialled", "short")
 
 
 class World:
@@ -94,6 +113,7 @@ def running(tmp_path_factory):
         *((s, "v1", z) for s in ("near", "fair") for z in "ab"), *((s, "v1", "") for s in ONE),
     ]:  # fmt: skip
         fleet.add(service, version, zone)
+    fleet.extra["dialled"] = (Endpoint("dialled-dead", "v1", fleet.nodes["dialled-v1"].address, 1, healthy=True),)
     apps = {node.id: App(node.address, node.id) for node in fleet.nodes.values() if node.service != "web"}
     with fleet.running():
         yield World(fleet, apps)
@@ -211,6 +231,25 @@ def test_the_one_with_the_most_failures_is_left_out(world):
     world.apps["worst-v2"].reset(status=500)
     with world.client("worst") as client:
         wait_for(lambda: {client.get("/").status_code for _ in range(10)} == {200})
+
+
+def test_one_that_succeeds_less_than_the_others_is_left_out(world):
+    world.apps["rated-v2"].reset(status=500)
+    with world.client("rated") as client:
+        assert 500 in {client.get("/").status_code for _ in range(10)}
+        wait_for(lambda: {client.get("/").status_code for _ in range(10)} == {200})
+
+
+def test_one_that_cannot_be_connected_to_is_left_out(world):
+    """Nobody listens there; answers of the others, whatever they are, are another matter."""
+    app = world.apps["dialled-v1"]
+    app.reset(status=500)
+    with world.client("dialled") as client:
+        found = [client.get("/") for _ in range(12)]
+        assert [answer.status_code for answer in found].count(503) == 3, "three in a row are too many"
+        wait_for(lambda: {client.get("/").status_code for _ in range(10)} == {500})
+        app.reset()
+        assert {client.get("/").text for _ in range(4)} == {"dialled-v1"}
 
 
 def client_hello() -> bytes:
