@@ -183,7 +183,6 @@ def test_a_component_that_cannot_run_is_a_problem_with_its_last_words(world: Hos
                 return "telemetry is not running; its last words: Error: no luck" in (await collect(host)).problems
 
             assert await until(is_said, 20)
-            assert host.components["telemetry"].restarts > 0
 
     play(scene)
 
