@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from bench import apply_mesh, certs, compile_change, dataplane, fanout, footprint, handover, sidecar_memory
+from bench import apply_mesh, certs, certs_fleet, compile_change, dataplane, fanout, footprint, handover, sidecar_memory
 from bench.program import Broken
 from bench.report import Figure
 
@@ -44,7 +44,10 @@ async def _dataplane(_: int, seconds: float) -> AsyncIterator[Figure]:
 
 
 async def _certs(_: int, __: float) -> AsyncIterator[Figure]:
-    async for figure in certs.figures():
+    if os.environ.get("CASES", "") != "fleet":
+        async for figure in certs.figures():
+            yield figure
+    async for figure in certs_fleet.figures():
         yield figure
 
 

@@ -286,14 +286,18 @@ def _drive(state: StateFolder, there: Target, *, wait: bool) -> Exit:
 
 async def _follow(state: StateFolder, there: Target, *, wait: bool) -> Exit:
     said: tuple[str, ...] = ()
+    acted = -1
     async for view in _client(state).watch("/rollover/watch", RolloverView):
         standing = view.standing
+        if standing.version <= acted:  # it was sent before our own step was taken
+            continue
         rollover = _running(standing)
         words = (rollover.phase, *waits_for(standing, time.time()))
         if ACTORS[rollover.phase] == "operator":
             if rollover.phase not in said[:1]:
                 chatter(f"{rollover.phase}: {WORDS[rollover.phase]}")
             await _act(state, there, standing, rollover)
+            acted = standing.version
         elif words != said:
             _tell(rollover, words[1:], news=said[:1] != words[:1])
         said = words

@@ -32,6 +32,7 @@ class Scene:
         self.commands: list[subprocess.Popen[str]] = []
         self.shown: dict[str, Latest[Presented | None]] = {name: Latest(None) for name in ("orders", "web")}
         self.refused: list[str] = []
+        self.tokens: list[str] = []
         (folder / "mesh.yaml").write_text(mesh())
 
     def there(self) -> tuple[str, ...]:
@@ -43,7 +44,14 @@ class Scene:
         assert done.returncode == 0, done.stderr
 
     def env(self) -> dict[str, str]:
-        return {"HOME": str(self.folder), "VAULT_TOKEN": self.vault.operator()}
+        self.tokens.append(self.vault.operator())
+        return {"HOME": str(self.folder), "VAULT_TOKEN": self.tokens[-1]}
+
+    def leaks(self) -> list[str]:
+        """Every file of the host, and what was said, that holds a token of the operator's."""
+        files = [file for file in self.state.root.rglob("*") if file.is_file()]
+        told = [file.read_bytes() for file in (*files, self.folder / "command.log") if file.exists()]
+        return [token for token in self.tokens if any(token.encode() in content for content in told)]
 
     def start(self) -> None:
         vault = ("--vault-address", self.vault.url, "--vault-ca", str(self.vault.ca))

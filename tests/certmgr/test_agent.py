@@ -1,15 +1,17 @@
 """What the agent does with its identities, by a clock and a CA that the tests hold."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from certmgr.core.bundle import parse
+from certmgr.core.plan import IdentitySpec
 from certmgr.issue.issuer import WrongAnswer
 from certmgr.issue.login import LoginRefused
 from certmgr.issue.vault import Unreachable
 from legation.runtime.identity import Identity, follow
-from legation.runtime.tasks import Latest, until
+from legation.runtime.tasks import Latest, pause, until
 from tests.certmgr.authority import Authority
 from tests.certmgr.host import presented
 from tests.certmgr.world import NOW, ORDERS, WEB, Clock, Issuer, world
@@ -114,6 +116,48 @@ def test_failure_keeps_the_old_certificate_and_counts_down(tmp_path):
             await until(lambda: renewed(here, serial), 5)
             assert here.of("orders").error is None
             assert here.of("orders").serial != serial
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("away", "serves"), [(0.9, True), (1.05, False)])
+def test_vault_away_until_or_past_the_end_fails_when_it_was_foretold_and_heals_without_a_herd(tmp_path, away, serves):
+    """Sixty identities: all stay on show, the count goes down truly, and all are new within a minute of its return."""
+    many = tuple(IdentitySpec(f"s{n}", f"spiffe://shop.local/s{n}", 3600) for n in range(60))
+
+    async def main():
+        async with world(tmp_path, *many) as here:
+            await here.ready()
+            first = {i.name: i.serial for i in here.agent.identities()}
+            here.issuer.broken = Unreachable("vault does not answer")
+            here.clock.time = NOW + away * 3600
+            here.wake()
+
+            async def all_failed():
+                return all(i.error for i in here.agent.identities())
+
+            assert await until(all_failed, 20)
+            assert {i.name: i.serial for i in here.agent.identities()} == first, "what there is stays on show"
+            assert here.agent.seconds_to_outage() == pytest.approx(max(0.0, (1 - away) * 3600), abs=1)
+            assert here.agent.ready() == serves
+            here.issuer.broken, here.issuer.issued = None, []
+            back = here.clock.time
+            here.agent.recovered()
+            seconds: Counter[int] = Counter()
+
+            async def all_new():
+                here.clock.time += 0.5
+                before = len(here.issuer.issued)
+                here.wake()
+                await pause(0.02)
+                seconds[int(here.clock.time - back)] += len(here.issuer.issued) - before
+                return all(i.serial != first[i.name] for i in here.agent.identities())
+
+            assert await until(all_new, 30)
+            assert here.clock.time - back <= 60
+            assert max(seconds.values()) < 50, "under the bucket, which takes 50 a second"
+            assert len(here.issuer.issued) == 60, "each once"
+            assert here.agent.ready()
 
     asyncio.run(main())
 

@@ -33,7 +33,7 @@ class Issuer:
         self.broken: Exception | None = None
         self.issued: list[str] = []
 
-    def issue(self, wanted, keep):
+    def issue(self, wanted, keep=lambda _: None):
         if self.broken is not None:
             raise self.broken
         self.issued.append(wanted.name)

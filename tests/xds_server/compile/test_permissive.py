@@ -111,6 +111,18 @@ def test_nobody_is_who_they_say_they_are_in_plain_text(fleet: Fleet, app: App) -
     assert "x-forwarded-client-cert" not in headers
 
 
+def test_attack_21_permissive_gives_no_right_to_whoever_has_a_name_and_no_name_to_whoever_has_none(
+    fleet: Fleet, app: App
+) -> None:
+    """A stranger's certificate is as little use as in a strict mesh; plain text is let in, as nobody."""
+    with closing(connect(fleet, "orders", "stranger")) as connection:
+        connection.sendall(b"GET /path HTTP/1.1\r\nhost: orders\r\nconnection: close\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 403"
+    app.reset()
+    assert plain(fleet, "orders").status_code == 200
+    assert all("spiffe" not in value for _, _, headers in app.seen for value in headers.values())
+
+
 def test_a_strict_service_of_a_permissive_mesh_takes_no_plain_text(fleet: Fleet) -> None:
     with pytest.raises(httpx.TransportError):
         plain(fleet, "ledger")
