@@ -38,6 +38,13 @@ conformance: sync ## put our xDS server to the 53 cases of tests/conformance (RE
 conformance-peers: sync ## put go-control-plane to the same cases, for docs/conformance.md (needs Go 1.26)
 	$(BIN)/python -m tests.conformance.peers.run go-control-plane $(ARGS)
 
+.PHONY: images test-compose
+images: sync ## build the images of docker compose (BASE_IMAGE and NODE_IMAGE, else a base of this host's own, as root)
+	@compose/images.sh
+
+test-compose: images ## bring the shop up in docker compose from nothing, and try what it promises (needs dockerd, as root)
+	$(BIN)/pytest -n 0 tests/compose/live $(ARGS)
+
 cover: sync ## hold what the quick tests run of each package against its floor
 	$(BIN)/python .ci/cover.py
 

@@ -276,7 +276,8 @@ def _envoy(name: str, service: str, command: Sequence[str], networks: Definition
         tmpfs=[f"{_RUN_STATE}:uid={ours.USER},gid={ours.USER},mode=0700,size=64m"],
         stop_grace_period=_GRACE,
         healthcheck=ours.healthy("python3", "-ISc", _READY),
-        depends_on=ours.after(legation_xds_server="service_healthy"),
+        # nothing else waits for the second to end well, and `up --wait` takes an end for a failure then
+        depends_on=ours.after(legation_xds_server="service_healthy", legation_apply="service_completed_successfully"),
     )
 
 

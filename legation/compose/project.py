@@ -6,7 +6,11 @@ Nothing else of them is looked at, as nothing else is changed (compose-spec: 05-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
+
+from legation.compose.tags import Override, Replacing
+
+T = TypeVar("T")
 
 DEFAULT_NETWORK = "default"
 
@@ -39,7 +43,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class ComposeService:
-    """A service as far as a mesh is concerned. `networks` are its networks with its other names there."""
+    """A service as far as a mesh is concerned. `networks` are its networks with its other names there.
+
+    `replaces` are the keys whose values take the place of those in the files before.
+    """
 
     name: str
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -49,6 +56,7 @@ class ComposeService:
     links: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    replaces: frozenset[str] = frozenset()
 
     @property
     def joined(self) -> Mapping[str, tuple[str, ...]]:
@@ -77,16 +85,25 @@ def project(files: Iterable[tuple[str, Any]], environment: Mapping[str, str]) ->
 
 
 def _over(first: ComposeService, second: ComposeService) -> ComposeService:
+    nothing = ComposeService(first.name)
+
+    def before(key: str) -> ComposeService:
+        return nothing if key in second.replaces else first
+
     return replace(
         first,
-        networks={**first.networks, **second.networks},
-        ports=tuple(dict.fromkeys((*first.ports, *second.ports))),
-        odd_ports=tuple(dict.fromkeys((*first.odd_ports, *second.odd_ports))),
+        networks={**before("networks").networks, **second.networks},
+        ports=_joined(before("ports").ports, second.ports),
+        odd_ports=_joined(before("ports").odd_ports, second.odd_ports),
         network_mode=second.network_mode or first.network_mode,
-        links=tuple(dict.fromkeys((*first.links, *second.links))),
-        depends_on=tuple(dict.fromkeys((*first.depends_on, *second.depends_on))),
-        labels={**first.labels, **second.labels},
+        links=_joined(before("links").links, second.links),
+        depends_on=_joined(before("depends_on").depends_on, second.depends_on),
+        labels={**before("labels").labels, **second.labels},
     )
+
+
+def _joined(first: tuple[T, ...], second: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys((*first, *second)))
 
 
 def _service(file: str, name: str, given: Mapping[str, Any], environment: Mapping[str, str]) -> ComposeService:
@@ -100,6 +117,7 @@ def _service(file: str, name: str, given: Mapping[str, Any], environment: Mappin
         links=tuple(str(link) for link in _list(file, name, "links", given)),
         depends_on=tuple(_named(given.get("depends_on"))),
         labels={k: str(v) for k, v in _labels(given.get("labels")).items()},
+        replaces=frozenset(key for key, value in given.items() if isinstance(value, Override | Replacing)),
     )
 
 

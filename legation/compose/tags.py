@@ -7,5 +7,9 @@ class Override(dict[str, Any]):
     """A mapping that takes the place of the one before it (`!override`)."""
 
 
+class Replacing(list[Any]):
+    """A list that takes the place of the one before it (`!override`, or an emptied one's `!reset`)."""
+
+
 class Reset(list[Any]):
     """A list that is emptied (`!reset`)."""

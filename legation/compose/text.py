@@ -10,7 +10,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from legation.compose.project import BadCompose
-from legation.compose.tags import Override, Reset
+from legation.compose.tags import Override, Replacing, Reset
 
 _WIDEST = 1 << 16
 
@@ -34,11 +34,12 @@ def read(text: str, file: str) -> Any:
 
 
 def _plain(constructor: Any, node: Node) -> Any:
-    """Return the value of a node with a tag of compose's own (`!reset`, `!override`)."""
+    """Return the value of a node with a tag of compose's own: `!override`, or `!reset`, which leaves nothing of it."""
+    is_reset = node.tag == "!reset"
     if isinstance(node, MappingNode):
-        return constructor.construct_mapping(node, deep=True)
+        return Override({} if is_reset else constructor.construct_mapping(node, deep=True))
     if isinstance(node, SequenceNode):
-        return constructor.construct_sequence(node, deep=True)
+        return Replacing([] if is_reset else constructor.construct_sequence(node, deep=True))
     return constructor.construct_scalar(node)
 
 

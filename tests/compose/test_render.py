@@ -120,7 +120,17 @@ def test_ports_are_read_in_all_their_spellings(port, published) -> None:
 
 def test_tags_of_compose_are_read_as_what_they_hold() -> None:
     text = "services: {a: {ports: !override ['80:80'], networks: !reset {x: {}}, command: !reset no}}"
-    assert read(text, "f") == {"services": {"a": {"ports": ["80:80"], "networks": {"x": {}}, "command": "no"}}}
+    assert read(text, "f") == {"services": {"a": {"ports": ["80:80"], "networks": {}, "command": "no"}}}
+
+
+def test_what_a_later_file_puts_in_the_place_of_the_first_ones_is_alone() -> None:
+    first = "services: {a: {ports: ['1:1'], links: [b], networks: [n], labels: [x=1], depends_on: [b]}}"
+    second = (
+        "services: {a: {ports: !override ['2:2'], links: !reset [], networks: !override {m: {}}, labels: !reset {}}}"
+    )
+    found = project([("1", read(first, "1")), ("2", read(second, "2"))], {}).services["a"]
+    assert (found.ports, found.links, list(found.networks), found.labels) == ((Published("2", 2),), (), ["m"], {})
+    assert found.depends_on == ("b",)
 
 
 def test_a_second_file_goes_over_the_first() -> None:

@@ -96,6 +96,7 @@ def _resolve(cluster: Cluster) -> None:
     """
     looked_for = DnsCluster(dns_refresh_rate=duration(APP_LOOK), dns_lookup_family=DnsLookupFamily.V4_ONLY)
     cluster.cluster_type.CopyFrom(Cluster.CustomClusterType(name="envoy.clusters.dns", typed_config=pack(looked_for)))
+    cluster.wait_for_warm_on_init.value = False  # the app may start after its sidecar, which is ready without it
     cluster.ignore_health_on_host_removal = True
     cluster.common_lb_config.healthy_panic_threshold.value = 1
 

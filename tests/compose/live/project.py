@@ -1,0 +1,243 @@
+"""A docker compose project as tests see it: its containers, its networks, and what they say and reach."""
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+from cryptography import x509
+
+from tests.support.mesh import wait_for
+
+ROOT = Path(__file__).parents[3]
+NAME = "legation-test"
+APPS = {"web": 8080, "catalog": 8080, "orders": 8080, "payments": 9090}
+UP_LIMIT = 180
+_SOL_PACKET = 263
+
+_CONNECT = """
+import json, socket, sys
+found = []
+for host, port in json.loads(sys.argv[1]):
+    try:
+        socket.create_connection((host, port), 1.5).close()
+        found.append([host, port])
+    except OSError:
+        pass
+print(json.dumps(found))
+"""
+_CONNECT_JS = """
+const targets = JSON.parse(process.argv[1]), net = require('node:net'), found = [];
+let left = targets.length;
+for (const [host, port] of targets) {
+  const s = net.connect({ host, port, timeout: 1500 });
+  const end = (ok) => {
+    s.destroy();
+    if (ok) found.push([host, port]);
+    if (!--left) console.log(JSON.stringify(found));
+  };
+  s.once('connect', () => end(true)); s.once('error', () => end(false)); s.once('timeout', () => end(false));
+}
+"""
+_FETCH = """
+const [url, host] = process.argv.slice(1);
+const request = require('node:http').get(url, { headers: host ? { host } : {}, timeout: 3000 }, (res) => {
+  let text = '';
+  res.on('data', (d) => text += d);
+  res.on('end', () => console.log(res.statusCode, text));
+});
+request.on('timeout', () => request.destroy(new Error('timeout')));
+request.on('error', (e) => console.log('error', e.code ?? e.message));
+"""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container; `addresses` are by network, without the project's name."""
+
+    name: str
+    service: str
+    running: bool
+    published: bool
+    addresses: Mapping[str, str]
+    volumes: tuple[str, ...]
+    environment: tuple[str, ...]
+    command: tuple[str, ...]
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> "Container":
+        networks = said["NetworkSettings"]["Networks"].items()
+        return cls(
+            name=said["Name"].removeprefix("/"),
+            service=said["Config"]["Labels"]["com.docker.compose.service"],
+            running=said["State"]["Running"],
+            published=bool(said["HostConfig"]["PortBindings"]),
+            addresses={n.removeprefix(f"{NAME}_"): v["IPAddress"] for n, v in networks},
+            volumes=tuple(mount.get("Name", mount["Source"]) for mount in said["Mounts"]),
+            environment=tuple(said["Config"]["Env"] or ()),
+            command=tuple(said["Config"]["Cmd"] or ()),
+        )
+
+
+@dataclass
+class Project:
+    """The shop in docker compose."""
+
+    port: int
+    seconds: float = 0.0
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def run(self, *command: str, limit: float = 120) -> str:
+        env = {**os.environ, "SHOP_PORT": str(self.port), **self.environment}
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=limit, env=env, cwd=ROOT / "compose"
+        )
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+    def docker(self, *words: str, limit: float = 120) -> str:
+        return self.run("docker", *words, limit=limit)
+
+    def compose(self, *words: str, limit: float = 120) -> str:
+        return self.docker("compose", "-p", NAME, *words, limit=limit)
+
+    def up(self) -> None:
+        began = time.monotonic()
+        try:
+            self.compose("up", "-d", "--wait", "--no-build", limit=UP_LIMIT)
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            raise AssertionError(
+                f"{error}\n{self.compose('ps', '-a')}\n{self.compose('logs', '--tail', '15')}"
+            ) from None
+        self.seconds = time.monotonic() - began
+
+    def containers(self) -> list[Container]:
+        ids = self.docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={NAME}").split()
+        return [Container.of(said) for said in json.loads(self.docker("inspect", *ids))] if ids else []
+
+    def first(self, service: str) -> Container:
+        return next(c for c in self.containers() if c.service == service and c.running)
+
+    def healthy(self, name: str) -> None:
+        ask = ("inspect", "-f", "{{.State.Health.Status}}", name)
+        wait_for(f"{name} is healthy", lambda: self.docker(*ask).strip() == "healthy", 60)
+
+    def bridge(self, network: str) -> str:
+        return f"br-{self.docker('network', 'inspect', '-f', '{{.Id}}', f'{NAME}_{network}')[:12]}"
+
+    def get(self, path: str) -> httpx.Response:
+        return self.request("GET", path)
+
+    def request(self, method: str, path: str) -> httpx.Response:
+        return httpx.request(method, f"{self.url}{path.removeprefix('/')}", trust_env=False, timeout=20)
+
+    def fetch(self, service: str, url: str, host: str = "") -> str:
+        """What a shop's container gets from a URL: its status and text, or `error` and why."""
+        return self.docker("exec", self.first(service).name, "node", "-e", _FETCH, url, host).strip()
+
+    def reaches(self, container: Container, targets: Mapping[tuple[str, int], str]) -> set[tuple[str, int]]:
+        """Which of these addresses a container can connect to."""
+        asked = json.dumps([list(target) for target in targets])
+        shop = container.service in APPS
+        command = ("node", "-e", _CONNECT_JS, asked) if shop else ("python3", "-c", _CONNECT, asked)
+        return {(host, port) for host, port in json.loads(self.docker("exec", container.name, *command))}
+
+    def certs(self, *words: str) -> str:
+        there = self.first("legation-certmgr").name
+        return self.docker("exec", there, "python3", "-m", "legation.cli.main", "certs", *words, "--state", "/state")
+
+    def serials(self) -> dict[str, str]:
+        found = json.loads(self.certs("list", "-o", "json"))
+        return {identity["name"]: identity["serial"] for identity in found["identities"]}
+
+    def revoked(self) -> set[int]:
+        """The serial numbers on Vault's own list, which it gives to anybody."""
+        script = (
+            "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8200/v1/mesh-int/crl/pem').read().decode())"
+        )
+        pem = self.docker("exec", self.first("legation-vault").name, "python3", "-c", script)
+        return {entry.serial_number for entry in x509.load_pem_x509_crl(pem.encode())}
+
+    def root(self) -> str:
+        return self.docker(
+            "exec",
+            self.first("legation-certmgr").name,
+            "python3",
+            "-c",
+            "print(open('/state/certmgr/root.pem').read())",
+        )
+
+    def left(self) -> list[str]:
+        """What there is of the project."""
+        label = ("--filter", f"label=com.docker.compose.project={NAME}")
+        return [
+            *self.docker("ps", "-aq", *label).split(),
+            *self.docker("volume", "ls", "-q", *label).split(),
+            *self.docker("network", "ls", "-q", *label).split(),
+        ]
+
+
+class Capture:
+    """Every packet on a bridge, while the block runs."""
+
+    def __init__(self, bridge: str) -> None:
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self._socket.bind((bridge, 0))
+        # else a bridge shows what is for itself alone (packet(7): PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC)
+        everything = struct.pack("=iHH8s", socket.if_nametoindex(bridge), 1, 0, b"")
+        self._socket.setsockopt(_SOL_PACKET, 1, everything)
+        self._socket.settimeout(0.2)
+        self._data, self._ends = bytearray(), threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+
+    def _read(self) -> None:
+        while not self._ends.is_set():
+            try:
+                self._data += self._socket.recv(1 << 16)
+            except TimeoutError:
+                continue
+
+    def seen(self) -> bytes:
+        return bytes(self._data)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        self._thread.join()
+        self._socket.close()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def shop() -> Iterator[Project]:
+    """Bring the shop up from nothing; nothing is left of it afterwards."""
+    project = Project(_free_port())
+    project.compose("down", "-v", "--remove-orphans")
+    try:
+        project.up()
+        yield project
+    finally:
+        project.compose("down", "-v", "--remove-orphans")

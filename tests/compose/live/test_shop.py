@@ -1,0 +1,159 @@
+"""The shop in docker compose, on a real Docker Engine, from nothing to nothing.
+
+In order: each test finds what the one before has left.
+"""
+
+import asyncio
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.compose.live.project import APPS, Capture, Project, shop
+from tests.support.load import Load, Mixed, Request
+from tests.support.mesh import wait_for
+
+pytestmark = pytest.mark.timeout(240)
+
+MIX = Mixed((Request("GET", "/"), Request("GET", "/proxy/catalog/items"), Request("GET", "/proxy/orders/hits?key=a")))
+SPAN = 6.0
+"""Seconds of load before and after what is done to the mesh."""
+
+
+@pytest.fixture(scope="module")
+def project():
+    with shop() as made:
+        yield made
+
+
+def under_load(project: Project, *steps) -> None:
+    """Do something while requests come in; none of them may fail."""
+
+    async def scene():
+        async with Load(project.url, mix=MIX, rate=60, connections=16) as load:
+            await load.run_for(SPAN)
+            for step in steps:
+                await asyncio.to_thread(step)
+            await load.run_for(SPAN)
+        return load.report
+
+    report = asyncio.run(scene())
+    sys.stdout.write(f"{report.summary()}\n")
+    assert report.failures == (), report.summary()
+    assert report.total > 2 * SPAN * 30
+
+
+def test_requests_pass_through_all_hops_once_up_returns(project: Project) -> None:
+    answer = project.get("/")
+    assert answer.status_code == 200, answer.text
+    assert {"x-instance", "x-catalog-instance", "x-orders-instance", "x-payments-instance"} <= set(answer.headers)
+    sys.stdout.write(f"up took {project.seconds:.0f} s\n")
+
+
+def test_only_the_gateway_is_published(project: Project) -> None:
+    published = {c.service for c in project.containers() if c.published}
+    assert published == {"legation-gateway"}
+
+
+def test_what_is_not_called_is_refused(project: Project) -> None:
+    assert project.get("/proxy/catalog/items").status_code == 200
+    refused = project.request("POST", "/proxy/catalog/items")
+    assert (refused.status_code, refused.text) == (403, "RBAC: access denied")
+    assert project.fetch("web", "http://catalog:8080/items").startswith("200")
+    for url in ("http://payments:9090/", "http://catalog:9090/", "http://orders-sidecar:15006/"):
+        assert project.fetch("web", url).startswith("error"), url
+    # another name at the port that catalog and orders share
+    assert project.fetch("web", "http://catalog:8080/", host="payments").startswith("404")
+
+
+def test_on_the_wire_between_sidecars_there_is_no_plain_text(project: Project) -> None:
+    marker = b"aSecretThatNobodyMayRead"
+    path = f"/proxy/orders/hits?key={marker.decode()}"
+    with Capture(project.bridge("legation-mesh")) as mesh, Capture(project.bridge("orders-private")) as private:
+        assert project.get(path).status_code == 200
+        wait_for("the app's own network has it", lambda: marker in private.seen(), 10)
+    assert len(mesh.seen()) > 1000
+    assert marker not in mesh.seen()
+
+
+def test_no_apps_port_is_reachable_but_through_its_sidecar(project: Project) -> None:
+    containers = [c for c in project.containers() if c.running]
+    targets = {
+        (c.addresses[f"{c.service}-private"], port): c.service
+        for c in containers
+        for s, port in APPS.items()
+        if c.service == s
+    }
+    assert set(targets.values()) == set(APPS)
+    with ThreadPoolExecutor(4) as pool:
+        reached = dict(zip(containers, pool.map(lambda c: project.reaches(c, targets), containers), strict=True))
+    for container, found in reached.items():
+        own = container.service.removesuffix("-sidecar")
+        assert {targets[t] for t in found} == ({own} if own in APPS else set()), container.service
+
+
+def test_a_service_is_scaled_and_restarted_without_a_failed_request(project: Project) -> None:
+    def three() -> None:
+        project.compose("up", "-d", "--no-deps", "--no-recreate", "--scale", "orders=3", "orders")
+        wait_for(
+            "all three answer", lambda: len({project.get("/").headers["x-orders-instance"] for _ in range(12)}) == 3, 30
+        )
+
+    under_load(
+        project,
+        three,
+        lambda: project.compose("restart", "orders"),
+        lambda: project.compose("up", "-d", "--no-deps", "--scale", "orders=1", "orders"),
+        lambda: project.compose("restart", "catalog"),
+        lambda: project.compose("up", "-d", "--no-deps", "--force-recreate", "catalog"),
+    )
+
+
+def test_a_sidecar_of_two_and_our_own_services_are_replaced_without_a_failed_request(project: Project) -> None:
+    project.compose(
+        "up", "-d", "--no-deps", "--no-recreate", "--wait", "--scale", "catalog-sidecar=2", "catalog-sidecar"
+    )
+    first, second = (c.name for c in project.containers() if c.service == "catalog-sidecar")
+    under_load(
+        project,
+        lambda: project.docker("restart", "-t", "60", first),
+        lambda: project.healthy(first),
+        lambda: project.docker("restart", "-t", "60", second),
+        lambda: project.compose("restart", "legation-certmgr"),
+        lambda: project.compose("up", "-d", "--no-deps", "--force-recreate", "--wait", "legation-xds-server"),
+    )
+
+
+def test_certificates_are_rotated_and_revoked_as_vault_sees_it(project: Project) -> None:
+    before = project.serials()
+    project.certs("rotate", "orders")
+    after = project.serials()
+    assert after["orders"] != before["orders"]
+    assert after["web"] == before["web"]
+    project.certs("revoke", "orders", "--wait", "20")
+    assert project.serials()["orders"] != after["orders"]
+    assert int(after["orders"], 16) in project.revoked()
+    assert project.get("/").status_code == 200
+
+
+def test_nobody_has_a_root_token_and_the_key_that_unseals_is_in_one_volume(project: Project) -> None:
+    holders = {c.service for c in project.containers() if any(v.endswith("legation-vault-keys") for v in c.volumes)}
+    assert holders == {"legation-init"}
+    for container in project.containers():
+        said = json.dumps([container.environment, container.command]).lower()
+        assert not any(word in said for word in ("token", "secret", "password")), container.service
+
+
+def test_down_and_up_keep_every_identity(project: Project) -> None:
+    root, serials = project.root(), project.serials()
+    project.compose("down")
+    project.up()
+    assert project.get("/").status_code == 200
+    assert project.root() == root
+    assert project.serials() == serials
+
+
+def test_down_with_v_forgets_all(project: Project) -> None:
+    project.compose("down", "-v")
+    assert project.left() == []
