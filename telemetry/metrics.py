@@ -12,6 +12,7 @@ from telemetry.discovery import TargetGroup
 from telemetry.inventory import WATCHES, Inventory, services
 from telemetry.rules.conventions import (
     BLIND,
+    CALLER_INFO,
     CHANGES,
     CPU_SECONDS,
     INSTANCE_HEALTHY,
@@ -62,6 +63,7 @@ class _InventoryCollector(Collector):
         inventory = self._inventory()
         yield _services(inventory)
         yield from _instances(inventory)
+        yield _callers(inventory)
         yield from _watches(inventory)
         yield GaugeMetricFamily("telemetry_targets", "Targets that discovery lists now", value=len(self._targets()))
 
@@ -91,6 +93,22 @@ def _instances(inventory: Inventory) -> Iterator[Metric]:
     yield synced
     yield rejects
     yield healthy
+
+
+def _callers(inventory: Inventory) -> Metric:
+    """Return who is behind an address, one sample each: PromQL joins nothing to several."""
+    family = GaugeMetricFamily(
+        CALLER_INFO,
+        "1 for each address that instances have, with their ids: who sends plain text from there",
+        labels=("source_address", "caller"),
+    )
+    found: dict[str, set[str]] = {}
+    for instance in inventory.instances or ():
+        for address in {instance.spec.address, instance.spec.own_address}:
+            found.setdefault(address, set()).add(instance.id)
+    for address, callers in sorted(found.items()):
+        family.add_metric((address, ",".join(sorted(callers))), 1)
+    return family
 
 
 def _watches(inventory: Inventory) -> Iterator[Metric]:

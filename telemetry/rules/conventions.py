@@ -69,6 +69,7 @@ CONTROL_STREAMS = "envoy_cluster_upstream_rq_active"
 as each try to reach it counts for a moment."""
 
 SERVICE_INFO = "mesh_service_info"
+CALLER_INFO = "mesh_caller_info"
 INSTANCE_HEALTHY = "mesh_instance_healthy"
 INSTANCE_SYNCED = "mesh_instance_synced"
 INSTANCE_REJECTS = "mesh_instance_rejects"

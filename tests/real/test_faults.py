@@ -307,6 +307,15 @@ def test_a_service_is_added_exposed_and_deleted(shop: Mesh, steady: Steady, no_r
     nothing_lost(window)
 
 
+def test_a_team_migrates_to_mtls(shop: Mesh, steady: Steady, no_retries: None) -> None:
+    """Permissive while clients outside of the mesh come in plain text, then strict again: both changes under load."""
+    text = shop.file.read_text()
+    with steady.window("permissive, and strict again") as window:
+        shop.write(f"mtls: permissive\n{text}")
+        shop.write(text)
+    nothing_lost(window)
+
+
 def test_ports_change(shop: Mesh, steady: Steady, no_retries: None) -> None:
     text = shop.file.read_text()
     with steady.window("other ports of orders and payments") as window:
