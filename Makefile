@@ -56,7 +56,7 @@ check: sync ## lint, format, types, who imports whom
 
 bench: ## measure against the peers, a JSON line a case (fanout needs Go 1.26; ONLY=apply|certs|dataplane|fanout|footprint|handover, FULL=1)
 	@$(MAKE) --no-print-directory sync >&2  # stdout is for the figures
-	@$(BIN)/python -m bench.run $(ONLY)
+	@PYTHONPATH=requirements $(BIN)/python -m bench.run $(ONLY)
 
 SECONDS ?= 60
 fuzz: sync ## feed a stream garbage for a while (SECONDS=3600; needs x86-64: atheris has no other wheels)

@@ -16,12 +16,16 @@ from tempfile import TemporaryDirectory
 
 from google.protobuf.json_format import MessageToDict
 
+from bench import asked as asked_programs
 from bench import sidecars, traffic_mesh
+from bench.asked import Missing
 from bench.h2load import INSTALL, Load
 from bench.processes import spent
 from bench.program import Broken
 from bench.report import Figure, Goal
 from bench.sidecars import Pair
+from legation.mesh.load import load
+from legation.mesh.model.mesh import Mesh
 from legation.runtime.tasks import until
 from tests.xds_server.compile.tokens import Issuer
 from xds_server.compile.http1_lines import http1_lines
@@ -30,6 +34,8 @@ LINES = "lines"
 """The case of the filter of decision 006 alone: the minimal pair, with it and without."""
 ROUNDS = 5
 _WARM = 1
+_CALM = 400
+"""Requests a second at which the time of one is measured where every one is asked about."""
 _RPS, _P99 = Goal(0.95, ">= 0.95 x peer", least=True), Goal(1.1, "<= 1.1 x peer")
 
 
@@ -52,17 +58,62 @@ class Side:
 
 async def figures(seconds: int, only: str) -> AsyncIterator[Figure]:
     """Yield two figures a group and protocol; `only` is a pattern of `<group>-<protocol>`."""
-    names = [(group, protocol) for group in (LINES, *traffic_mesh.GROUPS) for protocol in traffic_mesh.PROTOCOLS]
+    groups = (LINES, *traffic_mesh.GROUPS, *traffic_mesh.ASKING)
+    names = [(group, protocol) for group in groups for protocol in traffic_mesh.PROTOCOLS]
     for group, protocol in names:
         if not fnmatch(f"{group}-{protocol}", only or "*"):
             continue
         if not shutil.which("h2load"):
-            for name, unit, goal in (("rps", "1/s", _RPS), ("p99", "ms", _P99)):
+            for name, unit, goal in _shapes(group):
                 yield Figure("dataplane", f"{group}-{protocol}-{name}", unit, [], [], goal, INSTALL)
+            continue
+        if group in traffic_mesh.ASKING:
+            with TemporaryDirectory() as folder:
+                yield await _cost(Path(folder), group, protocol, seconds)
             continue
         with TemporaryDirectory() as folder:
             for figure in await _case(Path(folder), group, protocol, seconds):
                 yield figure
+
+
+def _shapes(group: str) -> tuple[tuple[str, str, Goal | None], ...]:
+    """Return the name, the unit and the goal of a group's figures."""
+    return (("cost", "us", None),) if group in traffic_mesh.ASKING else (("rps", "1/s", _RPS), ("p99", "ms", _P99))
+
+
+async def _cost(folder: Path, group: str, protocol: str, seconds: int) -> Figure:
+    """Return what it costs the two sidecars to ask about each request, beside the same two that ask nobody."""
+    case = f"{group}-{protocol}-cost"
+    asked, service = traffic_mesh.headers(protocol, ""), traffic_mesh.ASKING[group]
+    text = traffic_mesh.text((group,), protocol)
+    (folder / "plain").mkdir()
+    try:
+        async with (
+            sidecars.app(folder, ""),
+            _program(folder, group, load(text, "mesh.yaml").mesh),
+            sidecars.ours(folder, text, service) as asking,
+            sidecars.ours(folder / "plain", traffic_mesh.text((), protocol), slot=12) as silent,
+        ):
+            ours, peer = (Side(pair, _load(folder, pair, protocol, asked)) for pair in (asking, silent))
+            for side in (ours, peer):
+                await _answers(side)
+            for _ in range(ROUNDS):
+                for side in (ours, peer):
+                    await side.most(seconds)
+                    side.times.append(await side.load.p99(seconds, _CALM, folder / "h2load.log"))
+    except Missing as missing:
+        return Figure("dataplane", case, "us", [], [], None, str(missing))
+    rates = f"{median(ours.rates):.0f} requests/s at most, peer {median(peer.rates):.0f}"
+    times = f"p99 {median(ours.times):.2f} ms at {_CALM}/s, peer {median(peer.times):.2f}"
+    note = f"CPU of two sidecars a request, the peer asks nobody; {rates}; {times}"
+    return Figure("dataplane", case, "us", ours.costs, peer.costs, None, note)
+
+
+def _program(folder: Path, group: str, mesh: Mesh) -> AbstractAsyncContextManager[None]:
+    at = sidecars.address(0)
+    if group == "extauthz":
+        return asked_programs.authz(folder, at, sidecars.ASKED_PORT)
+    return asked_programs.limiter(folder, at, sidecars.ASKED_PORT, mesh)
 
 
 async def _case(folder: Path, group: str, protocol: str, seconds: int) -> Iterable[Figure]:

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from xds_server.compile import BootstrapInput, Compiler, bootstrap
 from xds_server.endpoint import Endpoint
 
 CALLER, CALLED = "web", "items"
-APP_PORT = 20000
+APP_PORT, ASKED_PORT = 20000, 20001
 TRUST_DOMAIN = "bench.local"
 _TYPES = "type.googleapis.com/envoy.extensions"
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -43,11 +43,12 @@ class Pair:
 
 
 @asynccontextmanager
-async def ours(folder: Path, text: str, *others: str) -> AsyncIterator[Pair]:
+async def ours(folder: Path, text: str, *others: str, slot: int = 1) -> AsyncIterator[Pair]:
     """Run the caller's and the called sidecar of a mesh.yaml, and those of `others`, which the called one asks."""
     mesh = load(text, "mesh.yaml")
     compiler, authority = Compiler(mesh), Authority("bench")
-    nodes = [_node(service, slot) for slot, service in enumerate((CALLER, CALLED, *others), start=1)]
+    nodes = [_node(service, at) for at, service in enumerate((CALLER, CALLED), start=slot)]
+    nodes += [replace(_node(service, slot + 2), app_port=ASKED_PORT) for service in others]
     endpoints = {n.service: (Endpoint(n.id, n.version, n.address, n.port),) for n in nodes}
     async with AsyncExitStack() as stack:
         pids = []

@@ -31,12 +31,19 @@ _FIELDS = {
         f"jwks_uri: 'http://{address(0)}:{APP_PORT}/jwks.json'}}"
     ),
     "limits": "rate_limit: {local: {requests: 1000000, per: 1s}}\nconnections: {max_connections: 10000}",
-    "extauthz": "ext_authz: {service: authz}\ncalls: [authz]",
+    "extauthz": "ext_authz: {service: authz, timeout: 1s}\ncalls: [authz]",
+    "globallimit": (
+        "rate_limit: {global: {service: limiter, timeout: 1s, "
+        "limits: [{requests_per_unit: 4000000000, unit: day, by_caller: true}]}}\ncalls: [limiter]"
+    ),
 }
 _ALLOW = f"[{{methods: [POST, GET], paths: [{PATH}, /health, /admin/*], headers: {{x-team: {{prefix: pay}}}}}}]"
 
 ALONE = ("routing", "balancing", "resilience", "access", "jwt", "limits", "faults")
 """Groups of features that call no other service for a request."""
+
+ASKING: Mapping[str, str] = {"extauthz": "authz", "globallimit": "limiter"}
+"""Groups that ask another service about each request, and which: what that costs has no goal."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {"plain": (), **{name: (name,) for name in ALONE}, "all": ALONE}
 
@@ -52,7 +59,7 @@ def text(groups: tuple[str, ...], protocol: str) -> str:
     if last:
         rows = _ROUTING.strip().splitlines() if "routing" in groups else []
         lines += ["    routes:", *(f"      {row}" for row in [*rows, f"- {{{last}}}"])]
-    lines.append("  authz: {protocol: grpc, port: 9000}")
+    lines += [f"  {service}: {{protocol: grpc, port: 9000}}" for service in ASKING.values()]
     lines.append("workloads:")
     lines += [f"  - {{service: {CALLED}, version: {version}, command: [node]}}" for version in ("v1", "v2")]
     return "\n".join(lines) + "\n"

@@ -22,6 +22,11 @@ EXPOSED = """    expose:
       hosts: [catalog.test]
       tls: {{cert: {name}.crt, key: {name}.key}}
 """
+ISSUED = """    expose:
+      port: {port}
+      hosts: [issued.test, "*.issued.test"]
+      tls: {{issuer: certmgr}}
+"""
 
 
 def test_a_service_is_offered_over_tls_with_the_operator_s_certificate(shop: Mesh, tmp_path: Path) -> None:
@@ -56,6 +61,28 @@ def test_a_service_is_offered_over_tls_with_the_operator_s_certificate(shop: Mes
         assert legation("status", "--state", str(shop.state)).returncode == 0
     keys = (folder / "edge.key").read_text().splitlines()[1]
     assert all(keys not in log.read_text(errors="replace") for log in shop.state.rglob("*.log"))
+
+
+def test_a_service_is_offered_over_tls_with_a_certificate_that_certmgr_has_issued(shop: Mesh) -> None:
+    """Nobody is asked for anything: mesh.yaml names the host, and clients that trust the mesh's root are content."""
+    text = ISSUED.format(port=PORT + 1)
+    root = shop.state / "certmgr" / "root.pem"
+
+    def status(host: str) -> int | None:
+        trust = ssl.create_default_context(cafile=str(root))
+        with httpx.Client(verify=trust, timeout=10, trust_env=False) as client:
+            try:
+                url, told = f"https://127.0.0.1:{PORT + 1}/items", {"host": host}
+                return client.get(url, headers=told, extensions={"sni_hostname": host}).status_code
+            except httpx.TransportError:
+                return None
+
+    with shop.edited(lambda old: re.sub(r"(\n  catalog:[^\n]*\n)", lambda m: m[1] + text, old, count=1)):
+        wait_for("the gateway shows it", lambda: status("issued.test") == 200 or None, 30)
+        assert status("a.issued.test") == 200
+        assert status("other.test") is None
+        assert shop.status().problems == ()
+        assert legation("certs", "timeline", "legation-edge", "--state", str(shop.state)).stdout.count("issue") >= 1
 
 
 def test_a_team_migrates_to_mtls_without_a_failed_request(shop: Mesh) -> None:
