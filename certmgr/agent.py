@@ -103,6 +103,7 @@ class Agent:
             while True:
                 self._kicked.clear()
                 for name in self._schedule.tick(self._clock.now()):
+                    self._held[name].started += 1  # now, or who asks before the task runs would have one more
                     spawn(group, f"issue {name}", self._attempt(self._held[name]))
                 await self._until_due()
 
@@ -210,8 +211,7 @@ class Agent:
 
     async def _attempt(self, held: Held) -> None:
         """Try once to issue an identity; whatever comes of it, the schedule knows."""
-        name, number = held.spec.name, held.started + 1
-        held.started = number
+        name, number = held.spec.name, held.started
         try:
             await pause(self._bucket.take(self._clock.now()))
             async with self._slots:

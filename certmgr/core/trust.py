@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -45,8 +46,9 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
+@lru_cache(maxsize=64)
 def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Say whether a certificate is signed by an issuer."""
+    """Say whether a CA's certificate is signed by an issuer. There are few, and they are asked about at each issue."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):

@@ -6,7 +6,6 @@ IssueError        why there is no new certificate
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -23,9 +22,6 @@ from certmgr.issue.csr import key_of, leaf_request
 from certmgr.issue.login import Login, LoginRefused
 from certmgr.issue.vault import AppRole, Rejected, Token, Vault
 from legation.runtime.clock import Clock
-
-_WRITERS = 16
-"""Lines of the ledger that are written at the same time; they share the waits for the disk."""
 
 _REFUSED_FOR = 10.0
 """Seconds in which credentials that were refused are not tried again."""
@@ -79,12 +75,12 @@ class Issuer:
         self._logins: dict[str, Login] = {}
         self._wishes: dict[str, tuple[str, int]] = {}
         self._refused: dict[str, tuple[AppRole, float]] = {}
-        self._writers = ThreadPoolExecutor(_WRITERS, "ledger")
 
     def issue(self, spec: IdentitySpec, keep: Callable[[Bundle], None] = lambda _: None) -> Bundle:
         """Return a new, verified identity, which `keep` has kept; IssueError, VaultError or Damaged: there is none.
 
-        It is kept while its line of the ledger is written: both are on the disk when this returns.
+        It and its line of the ledger are on the disk when this returns. One after the other: side by side the
+        two waits for one disk take longer than in a row (tried).
         """
         roots = self._kept.roots()
         if not roots:
@@ -102,13 +98,10 @@ class Issuer:
         root = (anchor(chain[-1], roots) if chain else None) or roots[0]
         bundle = Bundle(key, leaf, chain, root)
         entry = self._entry(spec, bundle, request, str(answer.get("request_id") or ""))
-        written = self._writers.submit(self._record, entry)
-        try:
-            if wrong := faults(bundle, spec, root, self._clock.now()):
-                raise WrongAnswer(f"the CA's answer is refused: {'; '.join(wrong)}")
-            keep(bundle)
-        finally:
-            written.result()
+        self._record(entry)
+        if wrong := faults(bundle, spec, root, self._clock.now()):
+            raise WrongAnswer(f"the CA's answer is refused: {'; '.join(wrong)}")
+        keep(bundle)
         return bundle
 
     def _sign(self, spec: IdentitySpec, login: Login) -> tuple[Key, str, Mapping[str, Any]]:
