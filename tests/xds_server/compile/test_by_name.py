@@ -1,5 +1,6 @@
 """How apps in containers reach whom they call: what is at which port, and who is told by which Host."""
 
+from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
 from xds_server import snapshot as kinds
@@ -31,6 +32,10 @@ def test_http_shares_a_port_and_connections_have_it_alone() -> None:
     assert by_port(MESH, CALLED) == {80: ["a", "b", "blog"], 6379: ["cache"]}
     assert list(indistinct(MESH, CALLED)) == [("queue", 6379), ("c", 6379)]
     assert by_port(MESH, ["c", "cache"]) == {6379: ["c"]}
+
+
+def test_the_way_to_what_has_no_name_here_has_a_port_of_its_own() -> None:
+    assert by_port(MESH, [*CALLED, names.PASSTHROUGH])[names.OUTBOUND_PORT_BASE] == [names.PASSTHROUGH]
 
 
 def test_each_has_its_own_routes_for_its_name_and_nobody_else_any() -> None:
