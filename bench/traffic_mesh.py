@@ -34,7 +34,7 @@ _FIELDS = {
     "extauthz": "ext_authz: {service: authz, timeout: 1s}\ncalls: [authz]",
     "globallimit": (
         "rate_limit: {global: {service: limiter, timeout: 1s, "
-        "limits: [{requests_per_unit: 4000000000, unit: day, by_caller: true}]}}\ncalls: [limiter]"
+        "limits: [{requests_per_unit: 1000000000, unit: day, by_caller: true}]}}\ncalls: [limiter]"
     ),
 }
 _ALLOW = f"[{{methods: [POST, GET], paths: [{PATH}, /health, /admin/*], headers: {{x-team: {{prefix: pay}}}}}}]"
