@@ -14,13 +14,18 @@ from google.protobuf.json_format import Parse
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
+from legation.runtime.tasks import Latest
 from tests.support.envoys import VERSIONS, envoy
+from tests.xds_server.serve.envoy import running
+from tests.xds_server.serve.world import Consumer, seen
 from xds_server import snapshot as kinds
 from xds_server.compile import BootstrapInput, Compiler
 from xds_server.compile.older import PARTS, lacking, losses
 from xds_server.compile.partial import certificates_alone, telemetry_alone
 from xds_server.prove.capabilities import capabilities
 from xds_server.prove.envoy import NoVerdict
+from xds_server.serve.server import serve
+from xds_server.snapshot import Snapshot
 
 MESH = """
 mesh: older
@@ -108,6 +113,23 @@ def test_a_real_envoy_takes_what_is_made_for_it(version, tmp_path):
         command = [program, "--mode", "validate", "-c", file, "-l", "error"]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_an_envoy_says_of_itself_is_what_it_can(version, tmp_path):
+    """Over xDS it lists its extensions: by their names what it lacks is known as by trying it."""
+
+    async def main():
+        consumer, program = Consumer(Latest(Snapshot.of(()))), envoy(version)
+        async with (
+            serve(consumer, address=tmp_path / "xds.sock", grace=0.2),
+            running(tmp_path, program=program),
+        ):
+            await seen(lambda: bool(consumer.infos), 30)
+        (said, *_) = consumer.infos
+        assert set(lacking(said.version, said.extensions)) == set((await capabilities(program)).lacks)
+
+    asyncio.run(main())
 
 
 def test_a_part_is_all_that_there_is():

@@ -88,13 +88,18 @@ class Envoy:
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, hds: bool = False, api_type: str = "DELTA_GRPC", source: dict | None = None
+    folder: Path,
+    *,
+    hds: bool = False,
+    api_type: str = "DELTA_GRPC",
+    source: dict | None = None,
+    program: Path | None = None,
 ) -> AsyncIterator[Envoy]:
     """A started Envoy (not yet a ready one); its log is in folder/envoy.log."""
     config = folder / "envoy.json"
     config.write_text(json.dumps(bootstrap(folder, hds=hds, api_type=api_type, source=source)))
     command: list[str | Path] = [
-        binaries.envoy(),
+        program or binaries.envoy(),
         "-c",
         config,
         "--use-dynamic-base-id",
