@@ -58,7 +58,8 @@ def actuator_of(settings: Settings) -> Actuator | None:
     """Return whoever starts and ends instances here; None where nobody does."""
     if settings.host_control is not None:
         return HostRunner(settings.host_control)
-    return Compose(settings.compose_file) if settings.compose_file is not None else None
+    files = tuple(Path(name) for name in settings.compose_files.split(":") if name)
+    return Compose(files) if files else None
 
 
 class Follower:

@@ -23,8 +23,9 @@ class Settings:
     host_control: Path | None = field(
         default=None, metadata={"help": "unix socket of legation up, which starts and ends instances by their load"}
     )
-    compose_file: Path | None = field(
-        default=None, metadata={"help": "the docker compose file whose services are scaled, where compose runs them"}
+    compose_files: str = field(
+        default="",
+        metadata={"help": "docker compose files, with colons between them, whose services are scaled: a.yaml:b.yaml"},
     )
     autoscale_interval: float = field(default=5.0, metadata={"help": "seconds between two looks at the load"})
 

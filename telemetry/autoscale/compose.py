@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ _ASK_LIMIT, _SCALE_LIMIT = 20.0, 120.0
 
 
 class Compose:
-    """`docker compose` with one file. Containers that it takes away end by SIGTERM, in their `stop_grace_period`."""
+    """`docker compose` with its files. Containers that it takes away end by SIGTERM, in their `stop_grace_period`."""
 
-    def __init__(self, file: Path, program: str = DOCKER) -> None:
-        """Speak of the services of a compose file, which are called as mesh.yaml calls them."""
-        self._file, self._program = file, program
+    def __init__(self, files: Sequence[Path], program: str = DOCKER) -> None:
+        """Speak of the services of compose files, in compose's own order; they are called as mesh.yaml calls them."""
+        self._files, self._program = [word for file in files for word in ("--file", str(file))], program
         self._scaling = asyncio.Lock()
 
     async def look(self, services: Collection[str]) -> tuple[Workload, ...]:
@@ -39,7 +39,7 @@ class Compose:
 
     async def _run(self, limit: float, *words: str) -> str:
         """Return what `docker compose` says; ActuatorError when it fails or takes too long."""
-        command = (self._program, "compose", "--file", str(self._file), *words)
+        command = (self._program, "compose", *self._files, *words)
         pipe = asyncio.subprocess.PIPE
         try:
             running = await asyncio.create_subprocess_exec(

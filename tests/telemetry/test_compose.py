@@ -16,7 +16,7 @@ def docker(folder: Path, *, says: str = "", fails: str = "", more: str = "") -> 
     (folder / "says").write_text(says)
     end = f"echo '{fails}' >&2; exit 17" if fails else "exit 0"
     program = script(folder / "docker", f'echo "$@" >> {folder}/told\n{more}\ncat {folder}/says\n{end}')
-    return Compose(folder / "compose.yaml", str(program))
+    return Compose([folder / "compose.yaml", folder / "more.yaml"], str(program))
 
 
 def container(service: str, state: str = "running", health: str = "") -> dict[str, str]:
@@ -40,8 +40,8 @@ def test_what_compose_runs_is_what_there_is(tmp_path: Path, says: str) -> None:
     """In both forms that versions of compose have had."""
     found = asyncio.run(docker(tmp_path, says=says).look(["web", "orders"]))
     assert found == (Workload("web", "", 3, (), 2),)
-    file = tmp_path / "compose.yaml"
-    assert (tmp_path / "told").read_text() == f"compose --file {file} ps --all --format json\n"
+    files = f"--file {tmp_path}/compose.yaml --file {tmp_path}/more.yaml"
+    assert (tmp_path / "told").read_text() == f"compose {files} ps --all --format json\n"
 
 
 def test_a_number_is_compose_s_own_scale(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_what_goes_wrong_is_said(tmp_path: Path, says: str, fails: str, why: str
 
 def test_no_docker_and_one_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ActuatorError, match="cannot be started: No such file"):
-        asyncio.run(Compose(tmp_path / "compose.yaml", str(tmp_path / "none")).look(["web"]))
+        asyncio.run(Compose([tmp_path / "compose.yaml"], str(tmp_path / "none")).look(["web"]))
     monkeypatch.setattr("telemetry.autoscale.compose._ASK_LIMIT", 0.2)
     with pytest.raises(ActuatorError, match="docker compose ps has taken longer than 0 s"):
         asyncio.run(docker(tmp_path, more="exec sleep 60").look(["web"]))
