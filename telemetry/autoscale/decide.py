@@ -115,6 +115,11 @@ def _seen(policy: Autoscale, history: History, wanted: int, now: float) -> tuple
     return tuple((at, number) for at, number in history.proposals if at > now - window)
 
 
+def told(history: History, wanted: int, now: float) -> History:
+    """Return the history of somebody who finds that another, an operator, has asked for so many instances."""
+    return replace(history, proposals=(*(p for p in history.proposals if p[1] > wanted), (now, wanted)))
+
+
 def changed(history: History, by: int, now: float) -> History:
     """Return the history of somebody whose decision was carried out: so many more (or fewer) instances."""
     return replace(history, changes=(*history.changes, (now, by))) if by else history

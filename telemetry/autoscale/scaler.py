@@ -13,7 +13,7 @@ from legation.runtime.control.messages import Scaling
 from legation.runtime.prometheus import Prometheus
 from legation.runtime.tasks import pause
 from telemetry.autoscale.actuator import Actuator, ActuatorError, Workload
-from telemetry.autoscale.decide import Decision, History, Observed, changed, decide
+from telemetry.autoscale.decide import Decision, History, Observed, changed, decide, told
 from telemetry.autoscale.queries import policies
 from telemetry.autoscale.sources import FromPrometheus, Sidecars, Source
 from telemetry.inventory import Inventory
@@ -93,8 +93,10 @@ class Scaler:
             self.counts.setdefault((*key, direction), 0)
         readings = await source.read(workload, policy, self.clock.now())
         observed = Observed(workload.wanted, workload.serving, readings)
-        history = before.history if before is not None else History()
         now = self.clock.now()
+        history = before.history if before is not None else History()
+        if before is not None and workload.wanted > before.workload.wanted:
+            history = told(history, workload.wanted, now)
         decision, history = decide(policy, observed, history, now)
         looks = _blind_looks(before, decision)
         _tell(workload, before, looks, decision.reason)

@@ -156,6 +156,22 @@ def test_instances_are_asked_for_and_given_back(world: World) -> None:
     play(world, scene)
 
 
+def test_a_number_that_an_operator_asks_for_stands_for_a_window(world: World) -> None:
+    async def scene() -> None:
+        scaler = world.scaler()
+        for _ in range(9):
+            await world.look(scaler, requests=0)
+        world.wanted = 3
+        for _ in range(6):
+            await world.look(scaler, requests=0)
+            assert world.wanted == 3
+        for _ in range(2):
+            await world.look(scaler, requests=0)
+        assert world.wanted == 1
+
+    play(world, scene)
+
+
 def test_sidecars_that_say_nothing_keep_what_there_is(world: World) -> None:
     async def scene() -> None:
         scaler = world.scaler()
