@@ -126,8 +126,8 @@ async def _case(folder: Path, group: str, protocol: str, seconds: int) -> Iterab
     ):
         ours, peer = (Side(pair, _load(folder, pair, protocol, asked)) for pair in (our, their))
         for side in (ours, peer):
-            await _answers(side)
-        await _measure(ours, peer, seconds, folder / "h2load.log")
+            await answers(side)
+        await measure(ours, peer, seconds, folder / "h2load.log")
     cost = f"{median(ours.costs):.1f} us of a core a request, peer {median(peer.costs):.1f}"
     rate = f"at {median(peer.rates) / 2:.0f}/s"
     return (
@@ -150,7 +150,7 @@ def _load(folder: Path, pair: Pair, protocol: str, headers: Mapping[str, str]) -
     return Load(pair.url + traffic_mesh.PATH, protocol, headers, body if protocol == "grpc" else None)
 
 
-async def _answers(side: Side) -> None:
+async def answers(side: Side) -> None:
     """Wait until requests are answered, when keys of tokens are there."""
 
     async def answers() -> bool:
@@ -164,7 +164,8 @@ async def _answers(side: Side) -> None:
         await side.load.most(_WARM)
 
 
-async def _measure(ours: Side, peer: Side, seconds: int, log: Path) -> None:
+async def measure(ours: Side, peer: Side, seconds: int, log: Path) -> None:
+    """Measure both in turns: as fast as they can, then at half of the peer's best."""
     for _ in range(ROUNDS):
         await ours.most(seconds)
         await peer.most(seconds)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from bench import apply_mesh, certs, certs_fleet, compile_change, dataplane, fanout, footprint, handover, sidecar_memory
+from bench import apply_mesh, certs, certs_fleet, compile_change, dataplane, fanout, footprint, handover, sidecar_memory, telemetry
 from bench.program import Broken
 from bench.report import Figure
 
@@ -51,6 +51,11 @@ async def _certs(_: int, __: float) -> AsyncIterator[Figure]:
         yield figure
 
 
+async def _telemetry(_: int, seconds: float) -> AsyncIterator[Figure]:
+    async for figure in telemetry.figures(2 if seconds < FULL_SECONDS else 5):
+        yield figure
+
+
 BENCHES: Mapping[str, Callable[[int, float], AsyncIterator[Figure]]] = {
     "fanout": _fanout,
     "handover": _handover,
@@ -58,6 +63,7 @@ BENCHES: Mapping[str, Callable[[int, float], AsyncIterator[Figure]]] = {
     "apply": _apply,
     "certs": _certs,
     "dataplane": _dataplane,
+    "telemetry": _telemetry,
 }
 
 

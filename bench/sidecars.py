@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,9 +42,22 @@ class Pair:
     pids: tuple[int, ...]
 
 
+def _as_it_is(started: dict[str, Any]) -> dict[str, Any]:
+    return started
+
+
 @asynccontextmanager
-async def ours(folder: Path, text: str, *others: str, slot: int = 1) -> AsyncIterator[Pair]:
-    """Run the caller's and the called sidecar of a mesh.yaml, and those of `others`, which the called one asks."""
+async def ours(
+    folder: Path,
+    text: str,
+    *others: str,
+    slot: int = 1,
+    change: Callable[[dict[str, Any]], dict[str, Any]] = _as_it_is,
+) -> AsyncIterator[Pair]:
+    """Run the caller's and the called sidecar of a mesh.yaml, and those of `others`, which the called one asks.
+
+    `change` is made to what each Envoy starts with; pairs beside each other take other slots.
+    """
     mesh = load(text, "mesh.yaml")
     compiler, authority = Compiler(mesh), Authority("bench")
     nodes = [_node(service, at) for at, service in enumerate((CALLER, CALLED), start=slot)]
@@ -54,8 +67,17 @@ async def ours(folder: Path, text: str, *others: str, slot: int = 1) -> AsyncIte
         pids = []
         for node in nodes:
             secrets = authority.issue(names.spiffe_id(TRUST_DOMAIN, node.service), folder / f"secrets-{node.service}")
-            given = BootstrapInput(node, TRUST_DOMAIN, "127.0.0.1", 1, "/nowhere", str(folder / f"{node.id}.sock"))
-            text = static_file(bootstrap(given), compiler.snapshot(node, endpoints), secrets)
+            given = BootstrapInput(
+                node,
+                TRUST_DOMAIN,
+                "127.0.0.1",
+                1,
+                "/nowhere",
+                str(folder / f"{node.id}.sock"),
+                mesh.mesh.metrics.is_full,
+            )
+            static = json.loads(static_file(bootstrap(given), compiler.snapshot(node, endpoints), secrets))
+            text = json.dumps(change(static))
             pids.append(await stack.enter_async_context(envoy(folder, node.id, text)))
         called = [call.service for call in mesh.mesh.services[CALLER].calls]
         yield Pair(f"http://{nodes[0].address}:{names.outbound_ports(called, {})[CALLED]}", tuple(pids[:2]))
