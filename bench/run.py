@@ -6,7 +6,18 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from bench import apply_mesh, certs, certs_fleet, compile_change, dataplane, fanout, footprint, handover, sidecar_memory, telemetry
+from bench import (
+    apply_mesh,
+    certs,
+    certs_fleet,
+    compile_change,
+    dataplane,
+    fanout,
+    footprint,
+    handover,
+    sidecar_memory,
+    telemetry,
+)
 from bench.program import Broken
 from bench.report import Figure
 
