@@ -1,5 +1,6 @@
 """telemetry: what being measured and traced costs requests, and a Prometheus; how long rules and dashboards take."""
 
+import asyncio
 import resource
 import shutil
 import subprocess
@@ -34,8 +35,9 @@ PROFILES = ("standard", "full")
 
 async def figures(seconds: int) -> AsyncIterator[Figure]:
     """Yield all figures."""
-    for figure in [*rendering(), *scrapes()]:
-        yield figure
+    for measured in (rendering, scrapes):
+        for figure in await asyncio.to_thread(list, measured()):
+            yield figure
     for profile in PROFILES:
         async for figure in requests(profile, seconds):
             yield figure
