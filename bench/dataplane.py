@@ -96,7 +96,7 @@ async def _cost(folder: Path, group: str, protocol: str, seconds: int) -> Figure
         ):
             ours, peer = (Side(pair, _load(folder, pair, protocol, asked)) for pair in (asking, silent))
             for side in (ours, peer):
-                await _answers(side)
+                await answers(side)
             for _ in range(ROUNDS):
                 for side in (ours, peer):
                     await side.most(seconds)
