@@ -26,6 +26,10 @@ build() { # build NAME FILE BASE [TARGET]
         { cat build/docker-build.log >&2; return 1; }
 }
 
+docker info >/dev/null 2>&1 || {
+    echo "no Docker Engine answers here: start it, or have .ci/docker install and start one (Debian, as root)" >&2
+    exit 1
+}
 mkdir -p build
 if [ -z "${BASE_IMAGE:-}" ]; then
     make_base
