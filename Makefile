@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: vault test-vault help python sync runtime up test ratelimit jaeger keda envoys conformance conformance-peers cover check bench fuzz mutate golden picture lock clean
+.PHONY: vault test-vault help python sync runtime up test ratelimit jaeger keda loki envoys conformance conformance-peers cover check bench fuzz mutate golden picture lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ test-vault: sync ## run certmgr's tests on a real Vault 1.21 in place of OpenBao
 	@$(PYTHON) requirements/go_tools.py vault
 	LEGATION_TEAM_SERVER="$$($(PYTHON) requirements/go_tools.py vault)" $(BIN)/pytest -n 2 tests/certmgr tests/hosts $(ARGS)
 
-ratelimit jaeger keda vault: python ## build envoyproxy/ratelimit, Jaeger, KEDA's types or Vault for the tests (Go 1.26; once a version)
+ratelimit jaeger keda loki vault: python ## build envoyproxy/ratelimit, Jaeger, KEDA's types, Loki or Vault for the tests (Go 1.26; once a version)
 	@$(PYTHON) requirements/go_tools.py $@
 
 envoys: sync ## fetch the older Envoys that tests run beside ours, pinned by hash, into build/envoy

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -12,6 +13,8 @@ from legation.runtime.control.messages import Scaling, TelemetryStatus
 from legation.runtime.control.server import reply
 from telemetry.discovery import TargetGroup
 from telemetry.inventory import Inventory
+from telemetry.logs.logs import Logs
+from telemetry.logs.query import parse
 from telemetry.metrics import Metrics
 
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
@@ -49,8 +52,12 @@ def control_routes(
     targets: Callable[[], tuple[TargetGroup, ...]],
     url: str,
     scaling: Callable[[], tuple[tuple[Scaling, ...], str | None]] = lambda: ((), None),
+    logs: Logs | None = None,
 ) -> tuple[Route, ...]:
-    """Return the routes of the control API; `url` is where `/sd` is, `scaling` what is scaled and what hinders it."""
+    """Return the routes of the control API; `url` is where `/sd` is, `scaling` what is scaled and what hinders it.
+
+    Without `logs` none are kept here.
+    """
 
     async def status(_: Request) -> Response:
         scaled, problem = scaling()
@@ -65,4 +72,18 @@ def control_routes(
             )
         )
 
-    return (Route("/status", status),)
+    routes = (Route("/status", status),)
+    return routes if logs is None else (*routes, Route("/logs", partial(_search, logs)))
+
+
+async def _search(logs: Logs, request: Request) -> Response:
+    """Answer `GET /logs`: the words of `telemetry.logs.query`, and `wait` seconds for something after `after`."""
+    words = dict(request.query_params)
+    try:
+        query, wait = parse(words), float(words.get("wait", "0"))
+    except ValueError as error:
+        return PlainTextResponse(f"{error}\n", 400)
+    try:
+        return reply(await logs.search(query, wait))
+    except TimeoutError as error:
+        return PlainTextResponse(f"{error}\n", 504)

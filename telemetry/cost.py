@@ -31,8 +31,8 @@ GATEWAYS = 2
 SIDECAR = CALLER + 3 + 1 + 4 + 2 + 1
 """Of what arrives: as of a called service; completed, in flight, connections; denied; handshakes; certificates; app."""
 
-PROXY = 2 + 1 + 2 + 1 + 2
-"""Of the proxy itself: certificates, streams to xds_server, clusters, listeners that warm, life."""
+PROXY = 2 + 1 + 2 + 1 + 2 + 1
+"""Of the proxy itself: certificates, streams to xds_server, clusters, listeners that warm, life, lost log records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def costs(mesh: Mesh) -> tuple[Cost, ...]:
     gateway = (
         _full(mesh, exposed)
         if mesh.metrics.is_full
-        else PROXY + sum(GATEWAY_CALLER + _caller(mesh, name) + _clusters(mesh, name) for name in exposed)
+        else _proxy(mesh) + sum(GATEWAY_CALLER + _caller(mesh, name) + _clusters(mesh, name) for name in exposed)
     )
     return (*found, *([Cost(names.GATEWAY, gateway, GATEWAYS)] if exposed else []))
 
@@ -73,7 +73,12 @@ def sidecar(mesh: Mesh, service: str) -> int:
     if mesh.metrics.is_full:
         return _full(mesh, (call.service for call in mesh.services[service].calls if call.service in mesh.services))
     called = (call.service for call in mesh.services[service].calls)
-    return PROXY + SIDECAR + sum(_caller(mesh, name) + _clusters(mesh, name) for name in called)
+    return _proxy(mesh) + SIDECAR + sum(_caller(mesh, name) + _clusters(mesh, name) for name in called)
+
+
+def _proxy(mesh: Mesh) -> int:
+    """Return the series of any proxy: one more where it counts lost spans."""
+    return PROXY + (mesh.tracing is not None)
 
 
 def _full(mesh: Mesh, called: Iterable[str]) -> int:
@@ -88,4 +93,5 @@ def _caller(mesh: Mesh, service: str) -> int:
 
 def _clusters(mesh: Mesh, service: str) -> int:
     """Return the series of the clusters that requests to a service go to: one a version that a split names."""
-    return CLUSTER * len(targets(mesh.services[service]))
+    found = mesh.services[service]
+    return (CLUSTER + (found.outlier_detection is not None)) * len(targets(found))

@@ -10,6 +10,7 @@ from legation.runtime.registry import metrics_registry
 from telemetry.autoscale.scaler import Outcome, Scaler
 from telemetry.discovery import TargetGroup
 from telemetry.inventory import WATCHES, Inventory, services
+from telemetry.logs.metrics import LogMetrics
 from telemetry.rules.conventions import (
     BLIND,
     CALLER_INFO,
@@ -46,6 +47,8 @@ class Metrics:
         )
         self._registry.register(_InventoryCollector(inventory, targets))
         self._registry.register(_ScalingCollector(scaler))
+
+        self.logs = LogMetrics(self._registry)
 
     def text(self) -> bytes:
         """Return everything in Prometheus's text format 0.0.4."""

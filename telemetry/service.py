@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +12,12 @@ import structlog
 
 from legation.mesh.errors import InvalidMesh
 from legation.mesh.load import load
+from legation.mesh.model.mesh import Mesh
 from legation.runtime.clock import Clock
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import InstanceList, MeshDocument, Message
 from legation.runtime.control.server import bind_tcp, bind_unix, serve
+from legation.runtime.state import StateFolder
 from legation.runtime.tasks import follow, spawn
 from telemetry.autoscale.actuator import Actuator, HostRunner
 from telemetry.autoscale.compose import Compose
@@ -22,6 +25,7 @@ from telemetry.autoscale.scaler import Scaler
 from telemetry.control import control_routes, public_routes
 from telemetry.discovery import TargetGroup, join, target_groups
 from telemetry.inventory import Inventory, Watch
+from telemetry.logs.logs import Logs
 from telemetry.metrics import Metrics
 from telemetry.rules import runbook
 from telemetry.rules.alerting import alerts
@@ -41,12 +45,14 @@ async def run(settings: Settings, clock: Clock) -> None:
     scaler = Scaler(follower.inventory, actuator, clock) if actuator is not None else None
     metrics = Metrics(follower.inventory, follower.targets, scaler)
     routes = public_routes(follower.inventory, follower.targets, metrics, follower.runbooks)
+    logs = None if settings.state is None else _logs(StateFolder(settings.state), metrics, follower)
     scaling = scaler.shown if scaler is not None else lambda: ((), None)
-    control = control_routes(follower.inventory, follower.targets, f"http://{own}/sd", scaling)
+    control = control_routes(follower.inventory, follower.targets, f"http://{own}/sd", scaling, logs)
     async with (
         serve([public], routes),
         serve([bind_unix(settings.control)], control),
         asyncio.TaskGroup() as group,
+        _running(logs, group),
     ):
         log.info("serving", discovery=f"http://{own}/sd", control=str(settings.control))
         if scaler is not None:
@@ -62,6 +68,16 @@ def actuator_of(settings: Settings) -> Actuator | None:
     return Compose(files) if files else None
 
 
+def _logs(state: StateFolder, metrics: Metrics, follower: "Follower") -> Logs:
+    logs = Logs(state.telemetry, state.instances, state.logs_socket, metrics.logs)
+    follower.on_mesh = logs.use
+    return logs
+
+
+def _running(logs: Logs | None, group: asyncio.TaskGroup) -> AbstractAsyncContextManager[None]:
+    return nullcontext() if logs is None else logs.running(group)
+
+
 class Follower:
     """Keeps the inventory up to date, and what it last knew while xds_server is away."""
 
@@ -69,6 +85,7 @@ class Follower:
         """Know nothing yet but our own services (name: host:port), and our own address."""
         self._clock, self._components, self._host = clock, components, host
         self._inventory = Inventory()
+        self.on_mesh: Callable[[Mesh], None] = lambda _: None
 
     def inventory(self) -> Inventory:
         """Return what is known now."""
@@ -104,6 +121,7 @@ class Follower:
             log.warning("mesh not understood", file=event.file, version=event.version, faults=str(error))
             return
         self._inventory = replace(self._inventory, mesh=mesh)
+        self.on_mesh(mesh)
 
     async def _watch(self, path: Path, watch: Watch, event: type[M], take: Callable[[M], Awaitable[None]]) -> None:
         """Follow one watch for ever; after each break, start again with a short back-off."""

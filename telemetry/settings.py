@@ -29,6 +29,10 @@ class Settings:
     )
     autoscale_interval: float = field(default=5.0, metadata={"help": "seconds between two looks at the load"})
 
+    state: Path | None = field(
+        default=None, metadata={"help": "the mesh's state folder on this host: its apps' output is read there"}
+    )
+
     def component_addresses(self) -> Mapping[str, str]:
         """Return name: host:port of `components`; ValueError when an entry has another form."""
         found = {}

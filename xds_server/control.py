@@ -162,6 +162,7 @@ class Control:
             sds_socket=asked.sds_socket,
             admin_socket=asked.admin_socket,
             counts_all=mesh.metrics.is_full,
+            logs_socket=asked.logs_socket,
         )
         spiffe_id = names.spiffe_id(mesh.trust_domain, service)
         return reply(SidecarPlan(spec=given.node, spiffe_id=spiffe_id, bootstrap=bootstrap(given)))

@@ -296,6 +296,40 @@ def render_bootstrap(
     work.render(words, file, state)
 
 
+@app.command()
+def logs(
+    file: Annotated[Path | None, typer.Option("--file", help="the mesh file; without it the running mesh's")] = None,
+    state: StateOption = None,
+    service: Annotated[str | None, typer.Option("--service", help="of this service")] = None,
+    instance: Annotated[str | None, typer.Option("--instance", help="of this instance")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="access: requests; app: what apps wrote")] = None,
+    code: Annotated[
+        str | None, typer.Option("--code", help="answered so: 503, 5xx, or a gRPC status as UNAVAILABLE")
+    ] = None,
+    flag: Annotated[str | None, typer.Option("--flag", help="with this response flag of Envoy's, as UF")] = None,
+    trace: Annotated[str | None, typer.Option("--trace", help="of this trace id")] = None,
+    request: Annotated[str | None, typer.Option("--request", help="of this x-request-id")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="with this text in it, in capitals or not")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="15m (ago), 12:30 (UTC) or an ISO 8601 time")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="the same: before that")] = None,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=10_000, help="the newest so many")] = 100,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="go on with what comes, until Ctrl-C")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show what the mesh logs: each request at both ends of a hop, and what the apps write."""
+    from legation.cli import logs as work  # noqa: PLC0415
+
+    now = datetime.now(UTC)
+    asked = {
+        "service": service, "instance": instance, "kind": kind, "code": code, "flag": flag, "trace": trace,
+        "request": request, "text": text, "limit": str(limit),
+        "since": str(work.moment("--since", since, now)) if since else None,
+        "until": str(work.moment("--until", until, now)) if until else None,
+    }  # fmt: skip
+    words = {name: value for name, value in asked.items() if value is not None}
+    raise typer.Exit(int(work.logs(running(state, file), words, output, follow=follow)))
+
+
 app.add_typer(certs)
 app.add_typer(scale)
 app.add_typer(slo)

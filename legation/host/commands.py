@@ -42,6 +42,7 @@ def telemetry_command(state: StateFolder, host: HostFile) -> list[str]:
         *("--control", str(state.control("telemetry"))),
         *("--xds-control", str(state.control("xds_server"))),
         *("--host", host.address),
+        *("--state", str(state.root)),
         *("--components", f"xds_server={host.xds_metrics},certmgr={host.certmgr_metrics}"),
         *("--host-control", str(state.control("host"))),
     ]

@@ -8,6 +8,7 @@ from legation.mesh.access_checks import access_violations
 from legation.mesh.autoscale_checks import autoscale_violations, most_instances
 from legation.mesh.errors import Violation
 from legation.mesh.expose_checks import expose_violations
+from legation.mesh.logging_checks import logging_violations
 from legation.mesh.match_checks import starred_paths
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Service
@@ -45,6 +46,7 @@ def rule_violations(sourced: SourcedMesh) -> Iterator[RuleViolation]:
         yield from autoscale_violations(service, (*here, "autoscale"))
     yield from _external(mesh)
     yield from tracing_violations(mesh)
+    yield from logging_violations(mesh)
     yield from expose_violations(mesh)
     yield from _certificates(mesh)
     yield from _workloads(mesh)

@@ -31,6 +31,9 @@ LOCAL_APP = "local_app"
 XDS_CLUSTER = "xds"
 SDS_CLUSTER = "sds"
 ADMIN_CLUSTER = "admin"
+LOGS_CLUSTER = f"{COMPONENT_PREFIX}logs"
+LOGS_STAT_PREFIX = "to_telemetry."
+"""In metrics: `envoy_access_logs_open_telemetry_access_log_to_telemetry_logs_dropped`."""
 TRACES_CLUSTER = f"{COMPONENT_PREFIX}traces"
 
 INBOUND_PORT = 15006

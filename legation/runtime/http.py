@@ -7,13 +7,15 @@ purpose: every `legation run` holds it.
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
 import h11
+
+_JSON: Mapping[str, str] = {"content-type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +51,22 @@ class Answer:
 
 
 async def request(
-    address: Address, method: str, target: str, *, query: dict[str, str] | None = None, body: bytes = b"", limit: float
+    address: Address,
+    method: str,
+    target: str,
+    *,
+    query: dict[str, str] | None = None,
+    body: bytes = b"",
+    headers: Mapping[str, str] = _JSON,
+    limit: float,
 ) -> Answer:
-    """Return the answer to a request; HttpError when it is not whole within `limit` seconds."""
+    """Return the answer to a request; HttpError when it is not whole within `limit` seconds.
+
+    `headers` go with a body, in lower case.
+    """
     path = f"{target}?{urlencode(query)}" if query else target
     with _errors(address):
-        async with asyncio.timeout(limit), _exchange(address, method, path, body) as (status, chunks):
+        async with asyncio.timeout(limit), _exchange(address, method, path, body, headers=headers) as (status, chunks):
             return Answer(status, b"".join([chunk async for chunk in chunks]))
 
 
@@ -73,23 +85,27 @@ async def lines(address: Address, target: str, *, limit: float) -> AsyncGenerato
 
 @asynccontextmanager
 async def _exchange(
-    address: Address, method: str, target: str, body: bytes, quiet: float | None = None
+    address: Address,
+    method: str,
+    target: str,
+    body: bytes,
+    quiet: float | None = None,
+    headers: Mapping[str, str] = _JSON,
 ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
     """Send a request; give its status and its body, as it comes."""
     reader, writer = await _connect(address, quiet)
     connection = h11.Connection(h11.CLIENT)
     try:
-        headers = [("host", "legation"), ("connection", "close"), ("content-length", str(len(body)))]
-        if body:
-            headers.append(("content-type", "application/json"))
-        for event in (h11.Request(method=method, target=target, headers=headers), h11.Data(body), h11.EndOfMessage()):
+        head = [("host", "legation"), ("connection", "close"), ("content-length", str(len(body)))]
+        head += headers.items() if body else ()
+        for event in (h11.Request(method=method, target=target, headers=head), h11.Data(body), h11.EndOfMessage()):
             writer.write(connection.send(event) or b"")
         await writer.drain()
         events = _events(connection, reader, quiet)
-        head = await anext(events)
-        if not isinstance(head, h11.Response):
+        answer = await anext(events)
+        if not isinstance(answer, h11.Response):
             raise HttpError(f"{_name(address)} closes without an answer")
-        yield head.status_code, (bytes(event.data) async for event in events if isinstance(event, h11.Data))
+        yield answer.status_code, (bytes(event.data) async for event in events if isinstance(event, h11.Data))
     finally:
         writer.close()
 

@@ -71,6 +71,11 @@ class StateFolder:
         return self.root / "certmgr"
 
     @property
+    def telemetry(self) -> Path:
+        """Where telemetry keeps the mesh's log."""
+        return self.root / "telemetry"
+
+    @property
     def database(self) -> Path:
         """xds_server's registry."""
         return self.root / "xds_server" / "registry.sqlite"
@@ -100,6 +105,11 @@ class StateFolder:
     def admin(self, instance: str) -> Path:
         """Return the socket of an Envoy's admin interface."""
         return self.run / f"admin-{instance}.sock"
+
+    @property
+    def logs_socket(self) -> Path:
+        """Where telemetry takes the records of this host's proxies."""
+        return self.run / "logs.sock"
 
     @property
     def bao_socket(self) -> Path:

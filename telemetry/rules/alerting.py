@@ -9,6 +9,7 @@ from telemetry.rules.alerts import (
     components,
     configuration,
     measurement,
+    records,
     traffic,
 )
 from telemetry.rules.rule import Alert, Group
@@ -22,6 +23,7 @@ _FILES = {
     "capacity": capacity.alerts,
     "components": components.alerts,
     "measurement": measurement.alerts,
+    "records": records.alerts,
 }
 
 

@@ -32,7 +32,11 @@ INHIBITIONS = (
     Inhibition("MeshRegistryUnreachable", (*_PROXY, "MeshComponentRestarts"), (MESH,)),
     # What is not measured is told of once, not by each alert that it blinds or sets off.
     Inhibition("MeshTargetDown", ("MeshProxyWarming", "MeshControlPlaneDisconnected"), (MESH, INSTANCE)),
-    Inhibition("MeshTelemetryDown", ("MeshRegistryUnreachable", "MeshInstanceNotSynced", "MeshMetricsAbsent"), (MESH,)),
+    Inhibition(
+        "MeshTelemetryDown",
+        ("MeshRegistryUnreachable", "MeshInstanceNotSynced", "MeshMetricsAbsent", "MeshProxyLogsDropped"),
+        (MESH,),
+    ),
 )
 
 

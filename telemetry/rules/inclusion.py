@@ -41,6 +41,10 @@ _SPECIAL = {
     "envoy_http_rbac_denied": (r"^http\.inbound\.rbac\.denied$",),
     "envoy_http_rbac_policy_shadow_denied": (r"^http\.inbound\.rbac\.policy\.[^.]+\.shadow_denied$",),
     "envoy_connection_limit_limited_connections": (r"^connection_limit\.inbound\.limited_connections$",),
+    "envoy_access_logs_open_telemetry_access_log_to_telemetry_logs_dropped": (
+        r"^access_logs\.open_telemetry_access_log\.to_telemetry\.logs_dropped$",
+    ),
+    "envoy_tracing_opentelemetry_spans_dropped": (r"^tracing\.opentelemetry\.spans_dropped$",),
     "envoy_plaintext_requests": (r"^plaintext\.requests\..+$",),
     "envoy_listener_ssl_certificate_expiration_unix_time_seconds": (
         _LISTENER + r"ssl\.certificate\.[^.]+\.expiration_unix_time_seconds$",

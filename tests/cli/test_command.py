@@ -110,7 +110,7 @@ def test_what_is_rendered_is_checked_where_one_asks(tmp_path: Path) -> None:
     words = ("render", "prometheus", "out", "-f", "mesh.yaml", "--check")
     done = command.legation(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "promtool has found no fault in 7 files of rules" in done.stderr
+    assert "promtool has found no fault in 8 files of rules" in done.stderr
 
 
 def test_a_tool_that_is_missing_or_finds_something_is_said(tmp_path: Path) -> None:

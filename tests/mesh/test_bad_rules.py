@@ -21,6 +21,10 @@ def grpc(more: str) -> str:
 
 
 BAD = {
+    "a CA for logs that go in plain text": (
+        WEB + "logging: {otlp: {url: http://loki:3100/otlp/v1/logs, ca: ca.pem}}\n",
+        ["mesh.yaml:5:54: logging.otlp.ca: not looked at without TLS: write an https:// url, or leave it out"],
+    ),
     "one host for two services": (
         web("expose: {port: 80, hosts: [a.test, b.test]}")
         + "  b: {protocol: http, port: 1, expose: {port: 80, hosts: [c.test, a.test]}}\n",

@@ -80,7 +80,10 @@ def test_traces_of_identity_reach_the_app(shop: Mesh) -> None:
     shop.get("/")
 
     def logged() -> bool | None:
-        logs = [shop.state / "instances" / i / "access.log" for i in ("orders-v1-0", "orders-v1-1")]
-        return any("spiffe://shop.local/web" in log.read_text() for log in logs) or None
+        done = legation("logs", "--state", str(shop.state), "--service", "orders", "-o", "json")
+        return (
+            any(r["fields"].get("peer") == "spiffe://shop.local/web" for r in json.loads(done.stdout)["records"])
+            or None
+        )
 
-    wait_for("an access log line with the caller's identity", logged, 15)
+    wait_for("an access log record with the caller's identity", logged, 15)

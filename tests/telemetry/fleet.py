@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from legation.runtime import binaries
 from legation.runtime.control.messages import Instance
 from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest
+from legation.sidecar.environment import envoy_environment
 from tests.xds_server.serve.world import Authority
 from xds_server.compile import BootstrapInput, Compiler, bootstrap
 from xds_server.endpoint import Endpoint
@@ -100,7 +102,9 @@ class Fleet:
             "warning",
         ]
         with (self.folder / f"{node.id}.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+            process = await asyncio.create_subprocess_exec(
+                *command, stdout=log, stderr=log, env=envoy_environment(os.environ, node)
+            )
         try:
             yield
         finally:

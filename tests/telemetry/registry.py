@@ -15,6 +15,7 @@ from legation.runtime.tasks import Latest
 MESH = """
 mesh: shop
 trust_domain: shop.local
+tracing: {otlp: {host: 127.0.0.1}}
 services:
   web:
     protocol: http
@@ -23,7 +24,7 @@ services:
     expose: {port: 8080}
     slo: {availability: 99.9, latency: {threshold: 250ms, objective: 99}}
     autoscale: {min: 1, max: 5, requests_per_second: 200}
-  orders: {protocol: grpc, port: 9090}
+  orders: {protocol: grpc, port: 9090, outlier_detection: {consecutive_5xx: 5}}
 """
 
 

@@ -1,13 +1,28 @@
-"""The access log: one JSON line a request on stdout, the same fields at both ends of a hop."""
+"""The access log: one record a request, the same fields at both ends of a hop.
 
+It goes to telemetry over OTLP where the bootstrap knows its socket, else as JSON lines to stdout: two loggers, one of
+which is off by the bootstrap's runtime, as all else is shared by a service's nodes.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, NotHealthCheckFilter
+from envoy.config.accesslog.v3.accesslog_pb2 import (
+    AccessLog,
+    AccessLogFilter,
+    AndFilter,
+    NotHealthCheckFilter,
+    RuntimeFilter,
+)
 from envoy.config.core.v3.base_pb2 import Metadata
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
+from envoy.type.v3.percent_pb2 import FractionalPercent
+from google.protobuf.any_pb2 import Any
 from google.protobuf.struct_pb2 import Struct
+from xds.type.v3.typed_struct_pb2 import TypedStruct
 
+from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from xds_server.compile.pack import pack
 
@@ -57,25 +72,83 @@ _OF_CONNECTIONS = (
 )  # fmt: skip
 
 
-def tcp_access_log(direction: Direction, service: str) -> AccessLog:
-    """Return the access log of connections: a line when one ends."""
-    fields = Struct()
-    fields.update({**{name: _FIELDS[name] for name in _OF_CONNECTIONS}, "direction": direction, "service": service})
-    return AccessLog(
-        name="envoy.access_loggers.stdout",
-        typed_config=pack(StdoutAccessLog(log_format=SubstitutionFormatString(json_format=fields))),
+_KNOWN_TO_OTLP = frozenset({"time", "trace_id", "instance"})
+"""What a record of OTLP has a place of its own for; the instance is its resource's `node_name`."""
+
+_TIMEOUT = "1s"
+"""Of one batch of records; what telemetry does not take in time is dropped."""
+
+_OTLP_CONFIG = "type.googleapis.com/envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig"
+
+
+def runtime(to_telemetry: bool) -> dict[str, int]:
+    """Return the runtime by which a bootstrap says where its access log goes."""
+    return {_ON_STDOUT: 0 if to_telemetry else 100, _OVER_OTLP: 100 if to_telemetry else 0}
+
+
+_ON_STDOUT, _OVER_OTLP = "legation.access_log.stdout", "legation.access_log.otlp"
+
+
+def tcp_access_logs(direction: Direction, service: str) -> list[AccessLog]:
+    """Return the access logs of connections: a record when one ends."""
+    return _loggers({name: _FIELDS[name] for name in _OF_CONNECTIONS}, direction, service)
+
+
+def access_logs(direction: Direction, service: str) -> list[AccessLog]:
+    """Return the access logs of one proxy's listeners; `service` is the proxy's own. Health checks are left out."""
+    return _loggers(_FIELDS, direction, service, AccessLogFilter(not_health_check_filter=NotHealthCheckFilter()))
+
+
+def _loggers(
+    fields: Mapping[str, str], direction: Direction, service: str, *filters: AccessLogFilter
+) -> list[AccessLog]:
+    said = {**fields, "direction": direction, "service": service}
+    return [
+        AccessLog(
+            name="envoy.access_loggers.stdout",
+            filter=_all((_where(_ON_STDOUT, 100), *filters)),
+            typed_config=_json(said),
+        ),
+        AccessLog(
+            name="envoy.access_loggers.open_telemetry",
+            filter=_all((_where(_OVER_OTLP, 0), *filters)),
+            typed_config=_otlp({n: v for n, v in said.items() if n not in _KNOWN_TO_OTLP}),
+        ),
+    ]
+
+
+def _where(key: str, default: int) -> AccessLogFilter:
+    """Return what lets all or nothing pass, as the bootstrap's runtime says."""
+    share = FractionalPercent(numerator=default)
+    return AccessLogFilter(
+        runtime_filter=RuntimeFilter(runtime_key=key, percent_sampled=share, use_independent_randomness=True)
     )
 
 
-def access_log(direction: Direction, service: str) -> AccessLog:
-    """Return the access log of one proxy's listeners; `service` is the proxy's own. Health checks are left out.
+def _all(filters: Sequence[AccessLogFilter]) -> AccessLogFilter:
+    return AccessLogFilter(and_filter=AndFilter(filters=filters)) if len(filters) > 1 else filters[0]
 
-    Written to standard output itself: /dev/stdout cannot be opened where that is a socket.
+
+def _json(fields: Mapping[str, str]) -> Any:
+    """Return JSON lines on standard output itself: /dev/stdout cannot be opened where that is a socket."""
+    shape = Struct()
+    shape.update(fields)
+    return pack(StdoutAccessLog(log_format=SubstitutionFormatString(json_format=shape)))
+
+
+def _otlp(fields: Mapping[str, str]) -> Any:
+    """Return records of OTLP; who writes is in their resource, once a batch.
+
+    The protos that we have lack `grpc_service`, in place of which Envoy finds all else deprecated: written as JSON.
     """
-    fields = Struct()
-    fields.update({**_FIELDS, "direction": direction, "service": service})
-    return AccessLog(
-        name="envoy.access_loggers.stdout",
-        filter=AccessLogFilter(not_health_check_filter=NotHealthCheckFilter()),
-        typed_config=pack(StdoutAccessLog(log_format=SubstitutionFormatString(json_format=fields))),
+    values = [{"key": name, "value": {"string_value": said}} for name, said in sorted(fields.items())]
+    config = TypedStruct(type_url=_OTLP_CONFIG)
+    config.value.update(
+        {
+            "grpc_service": {"envoy_grpc": {"cluster_name": names.LOGS_CLUSTER}, "timeout": _TIMEOUT},
+            "log_name": "access",
+            "stat_prefix": names.LOGS_STAT_PREFIX,
+            "attributes": {"values": values},
+        }
     )
+    return pack(config)

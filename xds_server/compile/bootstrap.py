@@ -22,8 +22,9 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
-from xds_server.compile import tls
+from xds_server.compile import access_log, tls
 from xds_server.compile.address import is_ip, one_host, pipe, tcp
+from xds_server.compile.circuit_breaker import BATCHES, thresholds
 from xds_server.compile.cluster import CONNECT_TIMEOUT, HTTP_OPTIONS, ads, http2
 from xds_server.compile.grpc_service import grpc_service
 from xds_server.compile.metrics import metrics_listener, stats_config
@@ -49,7 +50,8 @@ _ELSEWHERE = {"loopback", "by_name", "plain_addresses", "metrics_address", "stan
 class BootstrapInput:
     """What the bootstrap depends on: the node, and where its host's services are.
 
-    `xds_host` is an IP address or a name; `sds_socket` and `admin_socket` are paths of unix sockets.
+    `xds_host` is an IP address or a name; `sds_socket`, `admin_socket` and `logs_socket` are paths of unix
+    sockets; without the last one the access log goes to stdout.
     `counts_all` is mesh.yaml's full profile of metrics.
     """
 
@@ -60,6 +62,7 @@ class BootstrapInput:
     sds_socket: str
     admin_socket: str
     counts_all: bool = False
+    logs_socket: str = ""
 
 
 def bootstrap(given: BootstrapInput) -> str:
@@ -69,7 +72,7 @@ def bootstrap(given: BootstrapInput) -> str:
         node=_node(node),
         admin=Admin(address=pipe(given.admin_socket, _OWNER_ONLY)),
         static_resources=Bootstrap.StaticResources(
-            clusters=[_xds(given), _sds(given), _admin(given)],
+            clusters=[_xds(given), _sds(given), _admin(given), _logs(given)],
             listeners=[metrics_listener(node.scraped_address, node.metrics_port)],
         ),
         dynamic_resources=_dynamic_resources(),
@@ -78,7 +81,7 @@ def bootstrap(given: BootstrapInput) -> str:
         # Histograms reach a scrape only with a flush: 5 s by default, a whole scrape late.
         stats_flush_interval=duration(timedelta(seconds=1)),
         overload_manager=_overload_manager(),
-        layered_runtime=_runtime(node),
+        layered_runtime=_runtime(given),
     )
     return MessageToJson(proto, preserving_proto_field_name=True, sort_keys=True, indent=2) + "\n"
 
@@ -140,6 +143,14 @@ def _admin(given: BootstrapInput) -> Cluster:
     return _static(names.ADMIN_CLUSTER, pipe(given.admin_socket))
 
 
+def _logs(given: BootstrapInput) -> Cluster:
+    """Return telemetry's socket for access logs; where there is none, a cluster that nothing is sent to."""
+    cluster = _with_http2(_static(names.LOGS_CLUSTER, pipe(given.logs_socket or given.admin_socket)))
+    # a telemetry that hangs may hold up no more than this of a proxy's memory
+    cluster.circuit_breakers.CopyFrom(thresholds(BATCHES))
+    return cluster
+
+
 def _static(name: str, address: Address) -> Cluster:
     return Cluster(
         name=name,
@@ -156,9 +167,10 @@ def _with_http2(cluster: Cluster, common: CommonOptions | None = None) -> Cluste
     return cluster
 
 
-def _runtime(node: InstanceSpec) -> LayeredRuntime:
+def _runtime(given: BootstrapInput) -> LayeredRuntime:
     layer = Struct()
-    layer.update({_RESETS: _GATEWAY_RESETS if node.service == names.GATEWAY else _PEER_RESETS})
+    resets = _GATEWAY_RESETS if given.node.service == names.GATEWAY else _PEER_RESETS
+    layer.update({_RESETS: resets, **access_log.runtime(to_telemetry=bool(given.logs_socket))})
     return LayeredRuntime(layers=[RuntimeLayer(name="legation", static_layer=layer)])
 
 

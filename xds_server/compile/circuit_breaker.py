@@ -10,6 +10,10 @@ NO_LIMIT = 1_000_000
 """What no breaker of ours reaches: Envoy's defaults of 1024 (and 3 retries) would bind a mesh that asked for none."""
 
 
+BATCHES = CircuitBreaker(max_pending_requests=16, max_requests=16)
+"""Of spans or log records on their way at a time; what is beyond is dropped."""
+
+
 def thresholds(asked: CircuitBreaker | None = None) -> CircuitBreakers:
     """Return the limits of one caller's proxy; whatever is not given has none."""
     asked = asked or CircuitBreaker()

@@ -18,7 +18,7 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutat
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
-from xds_server.compile.access_log import Direction, access_log
+from xds_server.compile.access_log import Direction, access_logs
 from xds_server.compile.cluster import ads
 from xds_server.compile.pack import duration, pack
 
@@ -46,7 +46,7 @@ def connection_manager(
         stat_prefix=stat_prefix,
         rds=Rds(route_config_name=routes, config_source=ads()),
         http_filters=[*filters, router()],
-        access_log=[access_log(direction, service)],
+        access_log=access_logs(direction, service),
         early_header_mutation_extensions=[_early(mutations)],
         normalize_path=BoolValue(value=True),
         server_name=SERVER_NAME,

@@ -4,8 +4,10 @@ Written from them by `make golden` (`telemetry.rules.inclusion`): what is read i
 """
 
 INCLUDED = (
+    r"^access_logs\.open_telemetry_access_log\.to_telemetry\.logs_dropped$",
     r"^cluster\.(_local_app|[a-z0-9][a-z0-9_-]*)\.upstream_cx_connect_fail$",
     r"^cluster\.[a-z0-9][a-z0-9_-]*\.grpc\.[0-9]+$",
+    r"^cluster\.[a-z0-9][a-z0-9_-]*\.outlier[._]detection[._]ejections[._]active$",
     r"^cluster\.[a-z0-9][a-z0-9_-]*\.upstream[._]rq[._]pending[._]overflow$",
     r"^cluster\.[a-z0-9][a-z0-9_-]*\.upstream[._]rq[._]retry$",
     r"^cluster\.[a-z0-9][a-z0-9_-]*\.upstream[._]rq[._]retry[._]overflow$",
@@ -31,4 +33,5 @@ INCLUDED = (
     r"^plaintext\.requests\..+$",
     r"^server\.live$",
     r"^server\.uptime$",
+    r"^tracing\.opentelemetry\.spans_dropped$",
 )

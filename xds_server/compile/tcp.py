@@ -17,7 +17,7 @@ from legation.mesh.model.connections import Connections
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Service
 from xds_server.compile import tls
-from xds_server.compile.access_log import Direction, tcp_access_log
+from xds_server.compile.access_log import Direction, tcp_access_logs
 from xds_server.compile.connection_limit import limit
 from xds_server.compile.listener import Chain, shared
 from xds_server.compile.pack import duration, pack
@@ -74,7 +74,7 @@ def _proxy(
         stat_prefix=prefix,
         cluster=cluster,
         max_connect_attempts=UInt32Value(value=_CONNECT_ATTEMPTS),
-        access_log=[tcp_access_log(direction, service), *logs],
+        access_log=[*tcp_access_logs(direction, service), *logs],
     )
     if asked.idle_timeout is not None:
         config.idle_timeout.CopyFrom(duration(asked.idle_timeout))

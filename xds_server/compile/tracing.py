@@ -35,19 +35,15 @@ from envoy.type.v3.percent_pb2 import FractionalPercent, Percent
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from legation.mesh import names
-from legation.mesh.model.circuit_breaker import CircuitBreaker
 from legation.mesh.model.service import Protocol
 from legation.mesh.model.tracing import RouteTracing, Tracing
-from xds_server.compile.circuit_breaker import thresholds
+from xds_server.compile.circuit_breaker import BATCHES, thresholds
 from xds_server.compile.cluster import HTTP_OPTIONS, http2
 from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import duration, pack
 
 FROM_OUTSIDE = ("traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-sampled", "x-client-trace-id")
 """Headers by which a client could have its requests traced, at our cost."""
-
-_BATCHES = CircuitBreaker(max_pending_requests=16, max_requests=16)
-"""Of spans on their way at a time; what is beyond is dropped."""
 
 _FORCE = "x-envoy-force-trace"
 _HOP = HeaderMutation(append=HeaderValueOption(header=HeaderValue(key=_FORCE, value="true")))
@@ -118,7 +114,7 @@ def receiver(tracing: Tracing) -> Cluster:
     tls = verified(otlp.host, otlp.ca, ("h2",)) if otlp.tls else None
     cluster = outside_cluster(names.TRACES_CLUSTER, otlp.host, otlp.port, tls)
     # a receiver that hangs may hold up no more than this of a proxy's memory
-    cluster.circuit_breakers.CopyFrom(thresholds(_BATCHES))
+    cluster.circuit_breakers.CopyFrom(thresholds(BATCHES))
     cluster.alt_stat_name = names.own_stat_name("traces")
     options = HttpProtocolOptions(explicit_http_config=http2())
     cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(pack(options))

@@ -25,7 +25,7 @@ from xds_server.compile.http import network_filter, router
 from xds_server.compile.pack import pack, serialize
 from xds_server.snapshot import Resource
 
-BOOTSTRAP_CLUSTERS = (names.XDS_CLUSTER, names.SDS_CLUSTER, names.ADMIN_CLUSTER)
+BOOTSTRAP_CLUSTERS = (names.XDS_CLUSTER, names.SDS_CLUSTER, names.ADMIN_CLUSTER, names.LOGS_CLUSTER)
 """What every bootstrap of ours has, and resources may refer to."""
 _HOST = tcp("127.0.0.1", 1)
 

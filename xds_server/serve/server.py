@@ -1,7 +1,5 @@
 """The gRPC server: where it listens, how it is secured, how it stops."""
 
-import os
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +8,7 @@ import grpc
 
 from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest
+from legation.runtime.unix_grpc import listen_unix
 from xds_server.protocol.types import Limits
 from xds_server.serve.credentials import server_credentials
 from xds_server.serve.followers import Unsynced
@@ -108,7 +107,7 @@ async def serve(
     if health is not None:
         server.add_generic_rpc_handlers((health_discovery(health, streams),))
     credentials = None if identity is None else server_credentials(identity)
-    bound = _listen_unix(server, address) if isinstance(address, Path) else _listen_tcp(server, address, credentials)
+    bound = listen_unix(server, address) if isinstance(address, Path) else _listen_tcp(server, address, credentials)
     await server.start()
     try:
         yield Server(bound, streams)
@@ -121,19 +120,6 @@ async def serve(
 
 def _age(seconds: float) -> list[tuple[str, int]]:
     return [("grpc.max_connection_age_ms", int(seconds * 1000)), ("grpc.max_connection_age_grace_ms", AGE_GRACE_MS)]
-
-
-def _listen_unix(server: grpc.aio.Server, path: Path) -> str:
-    """Listen on a unix socket with mode 0600, in place of a dead one."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        if path.is_socket() and probe.connect_ex(str(path)) == 0:
-            raise OSError(f"{path} is served by another process")
-    before = os.umask(0o177)
-    try:
-        _add(server, f"unix:{path}", None)
-    finally:
-        os.umask(before)
-    return f"unix:{path}"
 
 
 def _listen_tcp(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:

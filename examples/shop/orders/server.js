@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { answer } from '../lib/answer.js';
 import { readText } from '../lib/client.js';
+import { log } from '../lib/log.js';
 import { serve } from '../lib/server.js';
 import { charge, status } from './payments.js';
 
@@ -19,6 +20,7 @@ async function create(req, res) {
   const id = randomUUID();
   const { payment_id } = await charge(id, quantity * price_cents);
   const order = { id, item, quantity, amount_cents: quantity * price_cents, payment_id };
+  log('order placed', { order: id, item, payment: payment_id });
   count += 1;
   last.push(order);
   if (last.length > KEPT) last.shift();

@@ -7,6 +7,7 @@ from pydantic import Field
 from legation.mesh import names
 from legation.mesh.model.certificates import Certificates
 from legation.mesh.model.external import External
+from legation.mesh.model.logging import Logging
 from legation.mesh.model.metrics import Metrics
 from legation.mesh.model.prometheus import Prometheus
 from legation.mesh.model.service import Mtls, Service
@@ -30,6 +31,7 @@ class Mesh(Model):
     tracing: Annotated[Tracing | None, Field(description="traces of requests")] = None
     metrics: Annotated[Metrics, Field(description="what proxies count")] = Metrics()
     prometheus: Annotated[Prometheus | None, Field(description="the one that scrapes this mesh")] = None
+    logging: Logging = Logging()
     workloads: tuple[Workload, ...] = ()
 
     def callers(self, service: str) -> tuple[tuple[str, Service], ...]:

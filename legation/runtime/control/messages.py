@@ -76,6 +76,7 @@ class SidecarRequest(Message, frozen=True, kw_only=True):
     xds_port: Annotated[int, Meta(description="0: the server's own")]
     sds_socket: str
     admin_socket: str
+    logs_socket: Annotated[str, Meta(description="where telemetry takes access logs; empty: they go to stdout")] = ""
 
 
 class SidecarPlan(Message, frozen=True, kw_only=True):

@@ -37,8 +37,11 @@ HANDSHAKES = {
 def alerts(mesh: Mesh) -> tuple[Alert, ...]:
     """Return the alerts of this group; those about calls need one."""
     found = called_services(mesh)
-    between = (retries(mesh, found[0]), overflow(mesh, found[0]), connect_failures(mesh, found[0])) if found else ()
-    return (*between, handshakes(mesh), proxy_restarts(mesh))
+    made = (retries, overflow, connect_failures)
+    between = tuple(make(mesh, found[0]) for make in made) if found else ()
+    watched = [name for name in found if mesh.services[name].outlier_detection is not None]
+    out = (ejections(mesh, watched[0]),) if watched else ()
+    return (*between, *out, handshakes(mesh), proxy_restarts(mesh))
 
 
 def outgoing(mesh: str, *metrics: str) -> str:
@@ -137,6 +140,33 @@ def overflow(mesh: Mesh, service: str) -> Alert:
                 silent(15, 30),
             ),
             Case("no data", [], silent(30)),
+        ),
+    )
+
+
+def ejections(mesh: Mesh, service: str) -> Alert:
+    """Return the alert on instances that a caller's outlier detection keeps out."""
+    edge, counted = _edge(mesh, service)
+    metric = "envoy_cluster_outlier_detection_ejections_active"
+    out = f"max by ({BY_EDGE}) ({with_source(by_cluster(outbound(metric, mesh.mesh)))})"
+    return Alert(
+        name="MeshInstancesEjected",
+        terms=(Term(out, "> 0"),),
+        severity="ticket",
+        hold=timedelta(minutes=5),
+        summary="{{ $labels.source }} keeps {{ $value }} instances of {{ $labels.destination }} out",
+        description="Outlier detection of {{ $labels.source }} has taken instances of {{ $labels.destination }} out "
+        "of its load balancing, again and again, as they fail and others do not.",
+        runbook="`legation logs --service SOURCE --code 5xx` shows which instance fails, and how; `legation logs "
+        "--instance INSTANCE --kind app` what its app says. Replace it, or mend what it alone depends on.",
+        cases=(
+            Case(
+                "an instance fails for a quarter of an hour",
+                [Series(metric, counted, "0x9 1x15 0x20")],
+                [*silent(9, 12), fires(18, Firing(edge, "1")), *silent(30)],
+            ),
+            Case("once, for a moment", [Series(metric, counted, "0x9 1 0x30")], silent(10, 14, 20)),
+            Case("no data", [], silent(20)),
         ),
     )
 

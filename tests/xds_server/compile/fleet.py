@@ -131,6 +131,7 @@ class Fleet:
     outages: dict[str, Outage] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
     unwell: set[str] = field(default_factory=set)
+    logs_socket: str = ""
 
     def __post_init__(self) -> None:
         self.mesh = load(self.text, "mesh.yaml")
@@ -191,7 +192,7 @@ class Fleet:
     def _start(self, node: InstanceSpec) -> subprocess.Popen:
         given = BootstrapInput(
             node, self.mesh.mesh.trust_domain, "127.0.0.1", 1, "/nowhere", self.admin(node.id),
-            self.mesh.mesh.metrics.is_full,
+            self.mesh.mesh.metrics.is_full, self.logs_socket,
         )  # fmt: skip
         file = self.folder / f"{node.id}.json"
         snapshot, endpoints = self._snapshot(node), self.folder / f"{node.id}-endpoints"

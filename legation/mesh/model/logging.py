@@ -1,0 +1,35 @@
+"""`logging`: how much of the mesh's log is kept on a host, and who else gets it."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
+
+from legation.mesh.types import Argument, HeaderValue, Integer, Interval, Model, Url
+
+MEGABYTE = 1 << 20
+
+
+class Receiver(Model):
+    """A receiver of OTLP over HTTP: Loki, an OpenTelemetry collector."""
+
+    url: Annotated[
+        Url,
+        Field(
+            description="the whole address", json_schema_extra={"examples": ["http://loki.internal:3100/otlp/v1/logs"]}
+        ),
+    ]
+    ca: Annotated[
+        Argument | None, Field(description="a file of the CAs that may vouch for it; none: those of the machine")
+    ] = None
+    tenant: Annotated[HeaderValue | None, Field(description="X-Scope-OrgID, where Loki has several tenants")] = None
+
+
+class Logging(Model):
+    """Access logs and what apps write, in one place: searched by `legation logs`."""
+
+    max_megabytes: Annotated[Integer, Field(ge=1, le=100_000, description="kept on a host; the oldest goes first")] = (
+        256
+    )
+    max_age: Annotated[Interval, Field(description="what is older goes")] = timedelta(days=7)
+    otlp: Annotated[Receiver | None, Field(description="who gets all of it too")] = None

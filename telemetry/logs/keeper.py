@@ -1,0 +1,151 @@
+"""The one thread that keeps records: takes batches from the loop, reads what apps wrote, writes both to the store.
+
+Nobody waits for it. What it is too slow for (a slow disk, a busy machine) is dropped where it came in, and counted.
+"""
+
+import asyncio
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from legation.runtime.control.log_messages import LogRecord
+from telemetry.logs import otlp
+from telemetry.logs.budget import Budget
+from telemetry.logs.store import Store
+from telemetry.logs.tail import Tail
+
+log = structlog.get_logger()
+
+MOST_WAITING = 8 << 20
+"""Bytes of batches that wait for the disk."""
+PER_SECOND = 5000.0
+"""Records of requests that went well: above, only failures are kept. About half of a core."""
+_LOOK_EVERY = 0.5
+_PRUNE_EVERY = 5.0
+_PAUSE = 1.0
+_NICENESS = 10
+"""Requests go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is kept: bytes, and seconds of age."""
+
+    size: int = 256 << 20
+    age: float = 7 * 86400.0
+
+
+class Keeper:
+    """A bounded queue of batches, and the thread behind it."""
+
+    def __init__(
+        self,
+        file: Path,
+        tail: Tail,
+        dropped: Callable[[str, int], None],
+        kept: Callable[[Sequence[LogRecord], int, int], None],
+    ) -> None:
+        """Prepare; `dropped(reason, number)` and `kept(records, last id, bytes)` are called on its own thread."""
+        self._file, self._tail, self._dropped, self._kept = file, tail, dropped, kept
+        self._batches: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self.limits = Limits()
+        self._store: Store | None = None
+        self._pruned, self._failing = 0.0, False
+
+    def offer(self, batch: bytes) -> None:
+        """Take a serialised ExportLogsServiceRequest, or drop it; returns at once."""
+        with self._lock:
+            fits = self._waiting + len(batch) <= MOST_WAITING
+            self._waiting += len(batch) if fits else 0
+        if fits:
+            self._batches.put(batch)
+        else:
+            self._dropped("full", _count(batch))
+
+    async def run(self) -> None:
+        """Keep records until cancelled."""
+        thread = threading.Thread(target=self._work, name="log-keeper", daemon=True)
+        thread.start()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._ended.set()
+            self._batches.put(None)
+            await asyncio.to_thread(thread.join, 2.0)
+
+    def _work(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        budget = Budget(PER_SECOND, PER_SECOND, time.monotonic())
+        while not self._ended.is_set():
+            records = self._take(budget)
+            try:
+                self._keep(records)
+            except (sqlite3.Error, OSError) as error:
+                # a full or a broken disk: lines of apps stay in their files, and are read again
+                self._dropped("disk", len(records))
+                if not self._failing:
+                    log.warning("cannot keep log records", error=str(error))
+                self._failing = True
+                self._ended.wait(_PAUSE)
+            else:
+                self._failing = False
+        if self._store is not None:
+            self._store.close()
+
+    def _keep(self, records: list[LogRecord]) -> None:
+        """Write records, and what apps have written meanwhile; let the oldest go from time to time."""
+        if self._store is None:
+            self._store = Store(self._file)
+            self._tail.done(self._store.places())
+        lines, places = self._tail.read(time.time())
+        if records or places:
+            last = self._store.add([*records, *lines], places)
+            self._tail.done(places)
+            self._kept([*records, *lines], last, self._store.bytes())
+        if time.monotonic() - self._pruned > _PRUNE_EVERY:
+            self._pruned = time.monotonic()
+            self._store.prune(self.limits.size, time.time() - self.limits.age)
+
+    def _take(self, budget: Budget) -> list[LogRecord]:
+        """Wait for a batch, for a while; return the records of all that wait by now."""
+        found: list[LogRecord] = []
+        size = 0
+        try:
+            batch = self._batches.get(timeout=_LOOK_EVERY)
+            while batch is not None:
+                size += len(batch)
+                found += self._parse(batch)
+                batch = self._batches.get_nowait() if size < MOST_WAITING // 8 else None
+        except queue.Empty:
+            pass
+        with self._lock:
+            self._waiting -= size
+        kept = budget.admit(found, time.monotonic())
+        if len(kept) < len(found):
+            self._dropped("rate", len(found) - len(kept))
+        return kept
+
+    def _parse(self, batch: bytes) -> list[LogRecord]:
+        try:
+            return list(otlp.records(batch))
+        except DecodeError:
+            self._dropped("malformed", 1)
+            return []
+
+
+def _count(batch: bytes) -> int:
+    try:
+        return otlp.count(batch)
+    except DecodeError:
+        return 1

@@ -1,0 +1,120 @@
+"""Log records as OTLP has them (opentelemetry-proto, logs/v1): Envoy's to ours, ours to a receiver's. Pure.
+
+The protos are those that come with Envoy's API; they have `scope_logs` and `log_records` by their older names.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1 import logs_pb2 as proto
+
+from legation.runtime.control.log_messages import LogRecord
+from telemetry.logs.lenient import LenientBatch
+from telemetry.logs.shorten import shorten
+
+_NANOSECONDS = 1_000_000_000
+_OWN_COLUMNS = frozenset({"service", "version", "status", "grpc_status", "flags", "request_id"})
+
+
+def records(serialised: bytes) -> Iterator[LogRecord]:
+    """Yield the access log records of one batch of an Envoy of ours; DecodeError where it is none."""
+    for batch in LenientBatch.FromString(serialised).resource_logs:
+        writer = _texts(batch.resource.attributes)
+        for scope in batch.instrumentation_library_logs:
+            for record in scope.logs:
+                yield _access(record, writer)
+
+
+def count(serialised: bytes) -> int:
+    """Return how many records a batch has; DecodeError where it is none."""
+    batches = LenientBatch.FromString(serialised).resource_logs
+    return sum(len(scope.logs) for batch in batches for scope in batch.instrumentation_library_logs)
+
+
+def _texts(pairs: Iterable[Any]) -> dict[str, str]:
+    """Return what is known: Envoy writes a dash where it knows nothing."""
+    said = ((pair.key.decode(errors="replace"), pair.value.string_value) for pair in pairs)
+    return {key: shorten(value.decode(errors="replace")) for key, value in said if value not in (b"", b"-")}
+
+
+def _access(record: Any, writer: Mapping[str, str]) -> LogRecord:
+    said = _texts(record.attributes)
+    return LogRecord(
+        time=record.time_unix_nano / _NANOSECONDS,
+        kind="access",
+        service=said.get("service") or writer.get("cluster_name", ""),
+        instance=writer.get("node_name", ""),
+        version=said.get("version", ""),
+        code=_number(said.get("status")),
+        grpc=_number(said.get("grpc_status")),
+        flags=said.get("flags", ""),
+        trace=record.trace_id.hex(),
+        request=said.get("request_id", ""),
+        text=shorten(summary(said)),
+        fields={key: value for key, value in said.items() if key not in _OWN_COLUMNS},
+    )
+
+
+def summary(said: Mapping[str, str]) -> str:
+    """Return one record of an access log in a few words: what was asked, of whom, and what came of it."""
+    took = f"{said['duration_ms']}ms" if "duration_ms" in said else ""
+    if "method" not in said:
+        asked = ("connection", said.get("cluster", ""))
+    else:
+        asked = (said["method"], said.get("authority", "") + said.get("path", ""))
+    words = (*asked, said.get("status", ""), said.get("flags", ""), took, said.get("details", ""))
+    return " ".join(word for word in words if word and word != "via_upstream")
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None
+
+
+def export(found: Iterable[LogRecord], mesh: str) -> bytes:
+    """Return a serialised ExportLogsServiceRequest: records by who wrote them, in OpenTelemetry's own words."""
+    request = ExportLogsServiceRequest()
+    writers: dict[tuple[str, str, str], proto.InstrumentationLibraryLogs] = {}
+    for record in found:
+        writer = (record.service, record.instance, record.version)
+        if writer not in writers:
+            writers[writer] = _of_writer(request, mesh, *writer)
+        writers[writer].logs.append(_export_one(record))
+    return bytes(request.SerializeToString())
+
+
+def _of_writer(
+    request: ExportLogsServiceRequest, mesh: str, service: str, instance: str, version: str
+) -> proto.InstrumentationLibraryLogs:
+    batch = request.resource_logs.add()
+    known = {
+        "service.namespace": mesh,
+        "service.name": service,
+        "service.instance.id": instance,
+        "service.version": version,
+    }
+    batch.resource.attributes.extend(_pairs(known))
+    return batch.instrumentation_library_logs.add()
+
+
+def _export_one(record: LogRecord) -> proto.LogRecord:
+    code = "" if record.code is None else str(record.code)
+    grpc = "" if record.grpc is None else str(record.grpc)
+    own = {
+        "kind": record.kind,
+        "status": code,
+        "grpc_status": grpc,
+        "flags": record.flags,
+        "request_id": record.request,
+    }
+    return proto.LogRecord(
+        time_unix_nano=int(record.time * _NANOSECONDS),
+        body=AnyValue(string_value=record.text),
+        trace_id=bytes.fromhex(record.trace),
+        attributes=_pairs({**own, **record.fields}),
+    )
+
+
+def _pairs(said: Mapping[str, str]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in sorted(said.items()) if value]
