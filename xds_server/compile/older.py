@@ -47,7 +47,13 @@ PLAINTEXT_COUNT = Part(
 SPAN_TAGS = Part(
     "span_tags", (1, 38), "", "spans have Envoy's own names, and say neither who called nor how many tries"
 )
-PARTS = (HTTP1_LINES, PLAINTEXT_COUNT, SPAN_TAGS)
+OTLP_LOG = Part(
+    "otlp_log",
+    (1, 40),
+    "envoy.access_loggers.open_telemetry",
+    "the access log goes to stdout alone, and not to `legation logs`",
+)
+PARTS = (HTTP1_LINES, PLAINTEXT_COUNT, SPAN_TAGS, OTLP_LOG)
 
 
 def lacking(version: Version | None, extensions: Collection[str]) -> tuple[str, ...]:
@@ -82,16 +88,16 @@ def _change(one: Filter, lacks: Collection[str]) -> None:
         if SPAN_TAGS.name in lacks and manager.HasField("tracing"):
             _drop(manager.tracing.custom_tags, lambda tag: tag.HasField("value"))
             manager.tracing.ClearField("operation")
-        _uncount(manager.access_log, lacks)
+        _drop_logs(manager.access_log, lacks)
         one.typed_config.CopyFrom(pack(manager))
     elif one.typed_config.Unpack(proxy):
-        _uncount(proxy.access_log, lacks)
+        _drop_logs(proxy.access_log, lacks)
         one.typed_config.CopyFrom(pack(proxy))
 
 
-def _uncount(logs: Any, lacks: Collection[str]) -> None:
-    if PLAINTEXT_COUNT.name in lacks:
-        _drop(logs, lambda log: log.name == PLAINTEXT_COUNT.extension)
+def _drop_logs(logs: Any, lacks: Collection[str]) -> None:
+    unknown = {part.extension for part in (PLAINTEXT_COUNT, OTLP_LOG) if part.name in lacks}
+    _drop(logs, lambda log: log.name in unknown)
 
 
 def _drop(field: Any, unwanted: Callable[[Any], bool]) -> None:

@@ -1,5 +1,7 @@
 """Bootstraps with a part of what is here, for Envoys that teams configure themselves: certificates, or telemetry."""
 
+from dataclasses import replace
+
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -14,6 +16,7 @@ from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
 from xds_server.compile.bootstrap import BootstrapInput, bootstrap
 from xds_server.compile.compiler import Compiler
+from xds_server.compile.older import OTLP_LOG
 from xds_server.compile.pack import pack
 from xds_server.snapshot import Snapshot
 
@@ -29,7 +32,9 @@ def certificates_alone(given: BootstrapInput, mesh: SourcedMesh) -> str:
     It is all in the file; certmgr's socket is the only thing of ours that it asks.
     """
     found = _without_xds(given, names.SDS_CLUSTER, names.ADMIN_CLUSTER)
-    snapshot = Compiler(mesh).snapshot(given.node, {})
+    # the log goes to stdout: telemetry's socket is no part of it
+    node = replace(given.node, lacks=(*given.node.lacks, OTLP_LOG.name))
+    snapshot = Compiler(mesh).snapshot(node, {})
     listener = Listener.FromString(_body(snapshot, kinds.LISTENER, names.INBOUND))
     if names.INBOUND in snapshot.of_type(kinds.ROUTE):
         _inline(listener, RouteConfiguration.FromString(_body(snapshot, kinds.ROUTE, names.INBOUND)))

@@ -47,10 +47,10 @@ FULL = frozenset(part.extension for part in PARTS)
         (None, frozenset(), ()),
         ((1, 40), FULL, ()),
         ((1, 41), FULL, ()),
-        ((1, 38), FULL, ("plaintext_count",)),
-        ((1, 36), FULL, ("plaintext_count", "span_tags")),
-        ((1, 40), frozenset({"envoy.access_loggers.stats"}), ("http1_lines",)),
-        ((1, 40), frozenset({"envoy.wasm.runtime.v8"}), ("plaintext_count",)),
+        ((1, 38), FULL, ("plaintext_count", "otlp_log")),
+        ((1, 36), FULL, ("plaintext_count", "span_tags", "otlp_log")),
+        ((1, 40), FULL - {"envoy.wasm.runtime.v8"}, ("http1_lines",)),
+        ((1, 40), FULL - {"envoy.access_loggers.stats"}, ("plaintext_count",)),
         ((1, 36), frozenset({"x"}), EVERYTHING),
     ],
 )
@@ -82,6 +82,7 @@ def test_nothing_else_is_left_out(service):
         ("http1_lines", "http1_lines"),
         ("plaintext_count", "plaintext"),
         ("span_tags", "legation.peer"),
+        ("otlp_log", "open_telemetry.v3.OpenTelemetryAccessLogConfig"),
     ):
         for name, listener in listeners(part).items():
             text = str(listener)
@@ -99,8 +100,8 @@ def test_a_real_envoy_takes_what_is_made_for_it(version, tmp_path):
     assert (
         found.lacks
         == {
-            "1.36.4": ("plaintext_count", "span_tags"),
-            "1.38.3": ("http1_lines", "plaintext_count"),
+            "1.36.4": ("plaintext_count", "span_tags", "otlp_log"),
+            "1.38.3": ("http1_lines", "plaintext_count", "otlp_log"),
             "1.40.0": (),
         }[version]
     )
