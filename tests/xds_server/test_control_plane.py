@@ -418,11 +418,14 @@ def test_a_proxy_gets_what_it_knows(tmp_path: Path) -> None:
         world = World(tmp_path)
         await world.apply()
         sizes = []
-        for name, extensions in (("orders-1", frozenset({"envoy.wasm.runtime.v8"})), ("orders-2", frozenset({"x"}))):
+        for name, extensions in (
+            ("orders-1", frozenset({"envoy.wasm.runtime.v8", "envoy.access_loggers.open_telemetry"})),
+            ("orders-2", frozenset({"x"})),
+        ):
             info = replace(world.info(name), extensions=extensions, version=(1, 40))
             stream = await world.admission.admit(info)
             sizes.append(stream.snapshots.value.of_type(LISTENER)["inbound"].size)
-        assert world.of("orders-2").spec.lacks == ("http1_lines", "plaintext_count")
+        assert world.of("orders-2").spec.lacks == ("http1_lines", "plaintext_count", "otlp_log")
         assert sizes[1] < sizes[0] - 2000, "the filter is some 3 kB"
 
     asyncio.run(run())
