@@ -34,6 +34,8 @@ def test_embedded_openbao_to_the_vault_of_a_team_and_the_old_one_is_needed_no_mo
             await here.certmgr.ready(names=NAMES)
             watching = asyncio.ensure_future(scene.watch())
             await there_and_back(scene, here)
+            code, said = await ask(scene, "join", *scene.there())
+            assert (code, "this host can log in to" in said) == (0, True), said
             code, said = await ask(scene, "start", *scene.there(), "--what", "vault", "--settle", "0s", "--wait")
             assert code == 0, said + here.certmgr.log.read_text()[-3000:]
             assert there.phase == "done"
