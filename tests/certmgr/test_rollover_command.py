@@ -2,11 +2,16 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
 
+from certmgr.issue.vault import Denied, Missing, Unreachable
 from certmgr.store import Store
+from legation.cli import certs_rollover
+from legation.cli.output import Exit
+from legation.mesh.rollover import CaRef, Rollover
 from legation.runtime.identity import Identity as Presented
 from legation.runtime.tasks import until
 from tests.certmgr.coordinator import Coordinator, coordinator
@@ -151,3 +156,22 @@ def test_nothing_to_go_on_with_is_said(there):
 def there(tmp_path_factory):
     with made(tmp_path_factory.mktemp("there")) as scene:
         yield scene
+
+
+def test_of_many_who_are_waited_for_five_are_named(capsys):
+    rollover = Rollover("x", "root", CaRef("int-1", "root-1"), CaRef("int-2", "root-2"), "trust", 0.0, 0.0)
+    certs_rollover._tell(rollover, tuple(f"host {n}: away" for n in range(7)), news=True)
+    said = capsys.readouterr().err
+    assert "trust: every proxy trusts" in said
+    assert "host 4: away" in said
+    assert "host 5: away" not in said
+    assert "and for 2 more" in said
+    assert certs_rollover._end(replace(rollover, paused=True)) is Exit.FINDINGS
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(Denied("no"), Exit.FINDINGS), (Unreachable("away"), Exit.UNREACHABLE), (Missing("x"), Exit.FINDINGS)],
+)
+def test_what_vault_says_has_an_exit_code(error, code):
+    assert certs_rollover._failed(error).exit_code == code  # type: ignore[attr-defined]
