@@ -157,5 +157,5 @@ class Rollouts(RuleBasedStateMachine):
         assert len(running) == self.desired.replicas
 
 
-Rollouts.TestCase.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+Rollouts.TestCase.settings = settings(max_examples=100, stateful_step_count=25)
 TestRollouts = Rollouts.TestCase

@@ -182,13 +182,12 @@ def test_columns_count_characters():
 
 
 @given(st.text(max_size=300))
-@settings(deadline=None)
 def test_any_text_is_a_mesh_or_an_invalid_mesh(text):
     _load(text)
 
 
 @given(st.text(alphabet="ab:- \n\t{}[],&*!|>'\"%@`#?<~.1\\u\x00\ufeff\x85", max_size=60))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_any_yaml_like_text_is_a_mesh_or_an_invalid_mesh(text):
     _load(text)
 
@@ -215,7 +214,7 @@ VALUES = (
 
 
 @given(st.data())
-@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
 def test_any_change_of_a_good_file_is_a_mesh_or_an_invalid_mesh(data):
     """Words and lines are replaced, dropped and moved; violations lie inside of the file and are one line each."""
     parts = re.split(r"([\s,:\[\]{}]+)", FULL)

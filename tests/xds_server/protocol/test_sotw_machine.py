@@ -212,5 +212,5 @@ class Conversation(RuleBasedStateMachine):
         assert self.stream.synced or not self.open
 
 
-Conversation.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+Conversation.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
 TestConversation = Conversation.TestCase

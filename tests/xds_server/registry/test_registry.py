@@ -242,5 +242,5 @@ class Machine(RuleBasedStateMachine):
         self.newest = {i: boot for i, boot in self.newest.items() if i in self.registry.entries}
 
 
-Machine.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+Machine.TestCase.settings = settings(max_examples=100, stateful_step_count=30)
 TestMachine = Machine.TestCase
