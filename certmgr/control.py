@@ -20,14 +20,8 @@ from certmgr.metrics import Metrics
 from certmgr.revocation import CannotRevoke
 from certmgr.rollover import RollingOver
 from certmgr.vaults import UnknownVault
-from legation.runtime.control.messages import (
-    CertificateMessage,
-    CertmgrStatus,
-    PresentCa,
-    RevokeReport,
-    RevokeRequest,
-    VaultCredentials,
-)
+from legation.runtime.control.messages import CertificateMessage, CertmgrStatus, RevokeReport, RevokeRequest
+from legation.runtime.control.rollover_messages import PresentCa, VaultCredentials
 from legation.runtime.control.server import reply
 
 

@@ -26,7 +26,7 @@ from certmgr.vaults import UnknownVault, Vaults
 from legation.mesh.rollover import CaRef, HostProgress, Rollover, Standing
 from legation.runtime.clock import Clock
 from legation.runtime.control.client import ControlClient, ControlError
-from legation.runtime.control.messages import RolloverMove, RolloverReport, RolloverView
+from legation.runtime.control.rollover_messages import RolloverMove, RolloverReport, RolloverView
 from legation.runtime.tasks import Latest, follow, spawn
 
 log = structlog.get_logger(__name__)

@@ -5,7 +5,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from legation.runtime.control.messages import RolloverMove, RolloverReport
+from legation.runtime.control.rollover_messages import RolloverMove, RolloverReport
 from legation.runtime.control.server import events, reply
 from xds_server.registry.store import StoreFailed
 from xds_server.rollovers import Moved, Rollovers, TooManyHosts

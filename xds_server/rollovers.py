@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from legation.mesh.rollover import HostProgress, Rollover, Standing
-from legation.runtime.control.messages import RolloverView
+from legation.runtime.control.rollover_messages import RolloverView
 from legation.runtime.tasks import Latest
 from xds_server.registry.store import Store
 

@@ -38,13 +38,8 @@ from legation.cli.output import Exit, Format, chatter, console, fail, write
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.rollover import CaRef, Kind, Rollover, Standing
 from legation.runtime.control.client import ControlClient, ControlError
-from legation.runtime.control.messages import (
-    Message,
-    PresentCa,
-    RolloverMove,
-    RolloverView,
-    VaultCredentials,
-)
+from legation.runtime.control.messages import Message
+from legation.runtime.control.rollover_messages import PresentCa, RolloverMove, RolloverView, VaultCredentials
 from legation.runtime.state import StateFolder
 
 T = TypeVar("T")

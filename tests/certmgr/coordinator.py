@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from legation.mesh.rollover import Standing
 from legation.runtime.control import server
-from legation.runtime.control.messages import RolloverMove, RolloverReport
+from legation.runtime.control.rollover_messages import RolloverMove, RolloverReport
 from legation.runtime.state import StateFolder
 from legation.runtime.tasks import Latest
 from tests.certmgr.host import document

@@ -11,7 +11,6 @@ from msgspec import Meta, Struct, field
 from legation.mesh.desired import DesiredMesh
 from legation.mesh.errors import Position, Violation
 from legation.mesh.instance import InstanceSpec
-from legation.mesh.rollover import CaRef, HostProgress, Rollover, Standing
 
 SCHEMA = 1
 
@@ -163,26 +162,6 @@ class Identity(Message, frozen=True, kw_only=True):
     error: Annotated[str | None, Meta(description="why the last attempt failed; None: it did not")] = None
 
 
-class RolloverView(Message, frozen=True, kw_only=True):
-    """xds_server's `GET /rollover`, and the events of `GET /rollover/watch`: the CA's roll-over and how far it is."""
-
-    standing: Standing
-    schema: int = 1
-
-
-class RolloverMove(Message, frozen=True, kw_only=True):
-    """`PUT /rollover`: what it is to be from now on; 409 when it is not what it was at `version` any more."""
-
-    version: int
-    rollover: Rollover
-
-
-class RolloverReport(Message, frozen=True, kw_only=True):
-    """`PUT /rollover/hosts`: what a host's certmgr says of itself."""
-
-    progress: HostProgress
-
-
 class CertmgrStatus(Message, frozen=True, kw_only=True):
     """certmgr's `GET /status`."""
 
@@ -242,21 +221,6 @@ class RevokeReport(Message, frozen=True, kw_only=True):
     withdrawn: Annotated[tuple[str, ...], Meta(description="instances with these certificates: nobody calls them")] = ()
     seconds: Annotated[float, Meta(description="from the request until all of these proxies had it")] = 0.0
     schema: int = 1
-
-
-class VaultCredentials(Message, frozen=True, kw_only=True):
-    """certmgr's `PUT /vaults`: another Vault, and what this host logs in there with, wrapped for its one use."""
-
-    url: str
-    ca: Annotated[str, Meta(description="PEM of the CA that its certificate is checked by; empty: the system's")]
-    role_id: str
-    wrapped_secret_id: str
-
-
-class PresentCa(Message, frozen=True, kw_only=True):
-    """certmgr's `GET /ca`: the CA that signs for this host now."""
-
-    ca: CaRef
 
 
 class CertificateMessage(Message, frozen=True, kw_only=True):
