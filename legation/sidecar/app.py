@@ -31,7 +31,7 @@ class AppProcess:
         """Prepare an app that is to listen on `port` of loopback; `changed(listens)` is called at each change."""
         self._service, self._port, self._changed = service, port, changed
         self._supervisor = Supervisor(program, self._moved)
-        self._running = asyncio.Event()
+        self._started = asyncio.Event()
         self.problem: str | None = None
 
     @property
@@ -59,9 +59,8 @@ class AppProcess:
     def _moved(self) -> None:
         """Take a start or an end of the process."""
         if self._supervisor.pid is not None:
-            self._running.set()
+            self._started.set()
         else:
-            self._running.clear()
             self._say_how_it_ended()
         self._changed(False)
 
@@ -75,7 +74,8 @@ class AppProcess:
     async def _watch(self) -> None:
         """Say when each life of the app listens; raise Exposed as soon as it does so for more than loopback."""
         while True:
-            await self._running.wait()
+            await self._started.wait()
+            self._started.clear()  # before the look: a life may be over that nobody has been told of yet
             await self._watch_one(self._supervisor.pid)
 
     async def _watch_one(self, pid: int | None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from legation.runtime import locks
+from legation.runtime import locks, process
 from legation.runtime.supervisor import Program
 from legation.runtime.tasks import until
 from legation.sidecar.app import AppProcess, Exposed
@@ -74,5 +74,21 @@ def test_more_of_loopback_is_the_apps_own_matter(tmp_path: Path) -> None:
         assert not (await asyncio.wait({kept}, timeout=0.5))[0]
         await life.app.stop(5)
         await kept
+
+    asyncio.run(run())
+
+
+@pytest.mark.timeout(20)
+def test_an_end_that_is_told_of_late_leaves_the_loop_to_others(tmp_path: Path) -> None:
+    """The process has ended, and the task that waits for that has not had its turn yet."""
+
+    async def run() -> None:
+        app = Life(tmp_path, "127.0.0.1").app
+        app._supervisor.process = ended = await process.start(["true"], tmp_path / "app.log")
+        await ended.wait()
+        app._started.set()
+        watch = asyncio.ensure_future(app._watch())
+        assert not (await asyncio.wait({watch}, timeout=0.1))[0]
+        watch.cancel()
 
     asyncio.run(run())
