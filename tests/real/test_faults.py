@@ -20,6 +20,7 @@ import httpx
 import pytest
 from cryptography import x509
 
+from legation.runtime.control.messages import InstanceStatus
 from tests.certmgr.team import team
 from tests.support.echo import answers, echo_in
 from tests.support.load import Load, Mixed, Report, Request
@@ -95,6 +96,13 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
     os.kill(pid, number)
     if number == signal.SIGKILL:
         wait_for(f"the end of {pid}", lambda: gone(pid) or None, 5)
+
+
+def kill_one(victim: InstanceStatus, kind: str) -> None:
+    """Kill a process of an instance; return when all that dies with it is gone: until then it may take requests."""
+    kill(getattr(victim.pids, kind))
+    others = [pid for pid in (victim.pids.envoy, victim.pids.app) if pid] if kind == "run" else []
+    wait_for(f"the end of {others}", lambda: all(map(gone, others)) or None, 5)
 
 
 def gone(pid: int) -> bool:
@@ -215,7 +223,7 @@ def test_one_of_two_instances_is_killed(shop: Mesh, steady: Steady, retries: Non
     victim = shop.first("orders")
     pid = getattr(victim.pids, kind)
     with steady.window(f"kill -9 the {kind} of one of two") as window:
-        window.fault(lambda: kill(pid))
+        window.fault(lambda: kill_one(victim, kind))
         truth = shop.instance(victim.id)
         back = getattr(truth.pids, kind) not in {None, pid}
         assert back or not truth.healthy, "status says healthy of an instance whose process is dead"
@@ -230,7 +238,7 @@ def test_the_only_instance_is_killed(shop: Mesh, steady: Steady, retries: None, 
     """Requests wait in their callers' Envoys until it is back."""
     victim = shop.first(service)
     with steady.window(f"kill -9 the legation run of the only {service}") as window:
-        window.fault(lambda: kill(victim.pids.run))
+        window.fault(lambda: kill_one(victim, "run"))
         replaced(shop, service, victim)
     only_in_flight(window)
 
@@ -241,7 +249,7 @@ def test_a_gateway_is_killed(shop: Mesh, steady: Steady, kind: str) -> None:
     victim = shop.gateways[0]
     pid = getattr(victim.pids, kind)
     with steady.window(f"kill -9 the {kind} of a gateway") as window:
-        window.fault(lambda: kill(pid))
+        window.fault(lambda: kill_one(victim, kind))
         wait_for("it is back", lambda: getattr(shop.instance(victim.id).pids, kind) not in {None, pid}, 20)
         shop.settle()
     only_in_flight(window)
