@@ -12,7 +12,7 @@ make_base() { # legation-base: Debian with python3; legation-node: the same with
     docker image inspect legation-base legation-node >/dev/null 2>&1 && return
     root=$(mktemp -d)
     trap 'rm -rf "$root"' RETURN
-    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" >build/debootstrap.log ||
+    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >build/debootstrap.log ||
         { tail -20 build/debootstrap.log >&2; return 1; }
     rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,locale}/*
     tar -C "$root" -c . | docker import - legation-base >/dev/null
