@@ -3,9 +3,11 @@
 import base64
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
 from tests.support.mesh import PLAIN, Mesh, processes_below
 
@@ -39,8 +41,10 @@ def visible(mesh: Mesh) -> dict[str, str]:
     found = {str(f): f.read_text(errors="replace") for f in mesh.state.rglob("*.log") if "openbao/data" not in str(f)}
     assert len(found) > 20
     for process in processes_below(mesh):
-        found[f"arguments of {process.pid}"] = " ".join(process.cmdline())
-        found[f"environment of {process.pid}"] = json.dumps(process.environ())
+        with suppress(psutil.NoSuchProcess):  # it has ended since it was listed
+            found[f"arguments of {process.pid}"] = " ".join(process.cmdline())
+            found[f"environment of {process.pid}"] = json.dumps(process.environ())
+    assert sum(name.startswith("environment of") for name in found) > 20
     found |= {str(f): f.read_text() for f in mesh.state.glob("instances/*/*.json")}
     address = mesh.instance("web-v1-0").inbound.rsplit(".", 2)[0] + ".255.1"
     with httpx.Client(trust_env=False, verify=PLAIN, timeout=20) as client:
