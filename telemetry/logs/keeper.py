@@ -27,7 +27,7 @@ log = structlog.get_logger()
 MOST_WAITING = 8 << 20
 """Bytes of batches that wait for the disk."""
 PER_SECOND = 5000.0
-"""Records of requests that went well: above, only failures are kept. About half of a core."""
+"""Records of requests that went well: above, only failures are kept."""
 _LOOK_EVERY = 0.5
 _PRUNE_EVERY = 5.0
 _PAUSE = 1.0

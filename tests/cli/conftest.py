@@ -1,9 +1,7 @@
 """The command in this process, as somebody with an empty home, and a fake host that answers it."""
 
-import asyncio
 import json
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -23,9 +21,10 @@ from legation.host.layout import HostFile
 from legation.runtime.control.messages import (
     MeshDocument,
 )
-from legation.runtime.control.server import bind_unix, reply, serve
+from legation.runtime.control.server import reply
 from legation.runtime.state import StateFolder
 from tests.support.samples import STATUS
+from tests.support.served import served
 
 GOOD = """\
 mesh: shop
@@ -67,23 +66,11 @@ class FakeHost:
 
     @contextmanager
     def answering(self) -> Iterator["FakeHost"]:
-        """Serve from a thread, as the command has this one."""
-        loop, up, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-
-        async def answer() -> None:
-            async with serve([bind_unix(self.state.control("host"))], self.routes()):
-                up.set()
-                await stop.wait()
-
-        thread = threading.Thread(target=loop.run_until_complete, args=(answer(),))
-        thread.start()
+        """Serve while the block runs, and end the process after it."""
         try:
-            assert up.wait(20)
-            yield self
+            with served(self.state.control("host"), self.routes()):
+                yield self
         finally:
-            loop.call_soon_threadsafe(stop.set)
-            thread.join()
-            loop.close()
             self.process.kill()
             self.process.wait()
 

@@ -1,6 +1,5 @@
 """What `legation certs` says of a certmgr's answers, and where there is none."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from legation.runtime.control.messages import CertificateMessage, CertmgrStatus, Identity, ProxyReport, RevokeReport
-from legation.runtime.control.server import bind_unix, reply, serve
+from legation.runtime.control.server import reply
 from legation.runtime.state import StateFolder
 from tests.support.command import legation
+from tests.support.served import served
 
 HAVE_IT = ProxyReport(name="web", streams=2, acknowledged=2)
 REPORTS = {
@@ -29,11 +29,8 @@ REPORTS = {
 @pytest.fixture(params=REPORTS)
 def answering(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, StateFolder]]:
     """A certmgr that answers a revocation with one report, in a loop of its own."""
-    import asyncio
-
     state = StateFolder(tmp_path)
     state.make()
-    up, over, loop = threading.Event(), asyncio.Event(), asyncio.new_event_loop()
     identity = Identity(name="web", spiffe_id="spiffe://shop.local/web", serial="0a", not_after=1.0)
     status = CertmgrStatus(pid=1, ready=True, vault="ok", seconds_to_outage=0.0, identities=(identity,))
 
@@ -52,19 +49,8 @@ def answering(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[
         Route("/revoke", revoke, methods=["POST"]),
         Route("/identities/web/chain", chain),
     ]
-
-    async def run() -> None:
-        async with serve([bind_unix(state.control("certmgr"))], routes):
-            up.set()
-            await over.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(run()), daemon=True)
-    thread.start()
-    assert up.wait(10)
-    yield request.param, state
-    loop.call_soon_threadsafe(over.set)
-    thread.join(10)
-    loop.close()
+    with served(state.control("certmgr"), routes):
+        yield request.param, state
 
 
 def test_a_revocation_says_who_knows_and_whom_nobody_calls(answering: tuple[str, StateFolder]) -> None:

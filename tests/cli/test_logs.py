@@ -1,8 +1,6 @@
 """`legation logs`: its words, its formats, its exit codes, and what no record can do to a terminal."""
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,8 +15,9 @@ from starlette.routing import Route
 from legation.cli import logs
 from legation.cli.output import Format
 from legation.runtime.control.log_messages import LogPage, LogRecord
-from legation.runtime.control.server import bind_unix, reply, serve
+from legation.runtime.control.server import reply
 from tests.cli.conftest import Home
+from tests.support.served import served
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -42,26 +41,12 @@ class FakeTelemetry:
 
     @contextmanager
     def answering(self) -> Iterator["FakeTelemetry"]:
-        loop, up, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-
         async def search(request: Request) -> Response:
             self.asked.append(dict(request.query_params))
             return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
-        async def answer() -> None:
-            async with serve([bind_unix(self.socket)], [Route("/logs", search)]):
-                up.set()
-                await stop.wait()
-
-        thread = threading.Thread(target=loop.run_until_complete, args=(answer(),))
-        thread.start()
-        try:
-            assert up.wait(20)
+        with served(self.socket, [Route("/logs", search)]):
             yield self
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            thread.join()
-            loop.close()
 
 
 def test_a_record_is_one_line_whatever_it_holds(home: Home) -> None:
