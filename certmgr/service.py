@@ -26,6 +26,7 @@ from certmgr.ledger import Ledger
 from certmgr.metrics import Metrics
 from certmgr.revocation import Revocation
 from certmgr.rollover import RollingOver
+from certmgr.rotations import Rotations
 from certmgr.settings import Settings
 from certmgr.sites import Sites
 from certmgr.source import follow, remembered
@@ -41,6 +42,7 @@ from legation.runtime.control.messages import Revoked, RevokedResult
 from legation.runtime.control.mtls import to_xds_server
 from legation.runtime.registry import metrics_registry
 from legation.runtime.tasks import pause, spawn
+from legation.runtime.traces import Traces
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +75,7 @@ async def _run(settings: Settings, clock: Clock) -> None:
             spawn(group, "issued sites", service.issued.run(service.sites.tell, service.revocation.revoked))
             spawn(group, "rollover", service.rollover.run())
             spawn(group, "wire", service.wire.run())
+            spawn(group, "traces", service.traces.run())
 
 
 class _Service:
@@ -96,8 +99,11 @@ class _Service:
         free = embedded is not None
         edge = EdgeEnroller(self._vault, self._store, free=free)
         self.enrolment = Enrolment(self._vault, self._store, clock, self._metrics, login, embedded, edge)
-        self.agent = Agent(
-            Issuer(self._vault, self._store, clock, lambda: self.enrolment.problem, self.ledger.add),
+        self.traces = Traces("certmgr", self._metrics.registry)
+        issuer = Issuer(self._vault, self._store, clock, lambda: self.enrolment.problem, self.ledger.add)
+        rotations = Rotations(issuer, clock, self.traces.emit)
+        self.agent = rotations.shown_by = Agent(
+            rotations,
             self._store,
             clock,
             self._metrics,
@@ -207,6 +213,7 @@ class _Service:
         has_gateway = any(identity.name == names.GATEWAY for identity in desired)
         hosts = edge_hosts(mesh) if has_gateway else ()
         wish = mesh.certificates
+        self.traces.want(mesh.mesh, mesh.tracing)
         dev = wish.dev or self.enrolment.is_embedded
         self.enrolment.want(Authority(mesh.mesh, mesh.trust_domain, dev=dev, hosts=hosts, stored=wish.stored), desired)
         self.wire.skipped = frozenset(name for name, one in mesh.services.items() if one.protocol == "tcp")

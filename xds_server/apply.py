@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+import msgspec
 import structlog
 
 from legation.mesh.errors import InvalidMesh, Violation
@@ -14,6 +15,7 @@ from legation.runtime.control.messages import ApplyResult, MeshDocument, Violati
 from legation.runtime.edge_files import check_files
 from legation.runtime.garbage import Collector
 from legation.runtime.tasks import Latest
+from legation.runtime.trail import Trail
 from xds_server.compile import Compiler
 from xds_server.metrics import Metrics
 from xds_server.prove.prover import Prover
@@ -62,32 +64,39 @@ class Applier:
             return
         self._take(mesh, document, Compiler(mesh, self._revoked()))
 
-    async def apply(self, document: MeshDocument) -> tuple[ApplyResult, bool]:
-        """Take a new mesh file whole, or reject it whole with all its violations; say whether it is another one."""
+    async def apply(self, document: MeshDocument, trail: Trail, now: float = 0.0) -> tuple[ApplyResult, bool]:
+        """Take a new mesh file whole, or reject it whole with all its violations; say whether it is another one.
+
+        Each step is noted on `trail`. `now` is when it is applied, in seconds since the epoch.
+        """
         async with self._applying:
             with self.collector.paused():
-                return await self._apply(document)
+                return await self._apply(document, trail, now)
 
-    async def _apply(self, document: MeshDocument) -> tuple[ApplyResult, bool]:
+    async def _apply(self, document: MeshDocument, trail: Trail, now: float) -> tuple[ApplyResult, bool]:
         try:
-            mesh = await asyncio.to_thread(_load, document)
-            self._check_same_mesh(mesh)
+            with trail.step("load"):
+                mesh = await asyncio.to_thread(_load, document)
+                self._check_same_mesh(mesh)
             changed = mesh.version != self.document.value.version
             if changed:
-                await self._replace(mesh, MeshDocument(file=document.file, text=document.text, version=mesh.version))
+                await self._replace(mesh, msgspec.structs.replace(document, version=mesh.version, applied=now), trail)
         except InvalidMesh as invalid:
             return self._rejected(invalid), False
         self.violations = ()
         self._metrics.applies.labels("applied" if changed else "unchanged").inc()
         return ApplyResult(version=mesh.version, desired=summarize(mesh), changed=changed), changed
 
-    async def _replace(self, mesh: SourcedMesh, applied: MeshDocument) -> None:
+    async def _replace(self, mesh: SourcedMesh, applied: MeshDocument, trail: Trail) -> None:
         """Compile off the event loop what depends on the mesh alone: proxies and health are served meanwhile."""
         nodes = tuple(self._nodes())
-        compiler = await asyncio.to_thread(_compile, mesh, self._revoked(), nodes)
+        with trail.step("compile"):
+            compiler = await asyncio.to_thread(_compile, mesh, self._revoked(), nodes)
         if self._prover is not None:
-            await self._prover.prove(self.mesh, mesh, compiler, nodes)
-        await asyncio.to_thread(self._store.save_mesh, applied)
+            with trail.step("prove"):
+                await self._prover.prove(self.mesh, mesh, compiler, nodes)
+        with trail.step("store"):
+            await asyncio.to_thread(self._store.save_mesh, applied)
         self._take(mesh, applied, compiler)
         log.info("mesh applied", version=mesh.version)
 

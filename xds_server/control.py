@@ -105,7 +105,10 @@ class Control:
     async def put_mesh(self, request: Request) -> Response:
         """Apply a mesh file: 200, 422 with all violations, or 507 when it could not be kept."""
         try:
-            result = await self._plane.apply(msgspec.json.decode(await request.body(), type=MeshDocument))
+            document = msgspec.json.decode(await request.body(), type=MeshDocument)
+            if (peer := peer_of(request)) is not None:
+                document = msgspec.structs.replace(document, by=peer.spiffe_id)
+            result = await self._plane.apply(document)
         except StoreFailed as failed:
             raise HTTPException(507, f"the mesh could not be stored, so it is not applied: {failed}") from failed
         return reply(result, 422 if result.violations else 200)

@@ -18,8 +18,11 @@ from legation.runtime.control.messages import (
     RevokedResult,
 )
 from legation.runtime.tasks import Latest
+from legation.runtime.trail import Step
 from xds_server.apply import Applier
+from xds_server.changes import Changes
 from xds_server.compile import Compiler
+from xds_server.deliveries import Deliveries
 from xds_server.fleet import Stream
 from xds_server.metrics import Metrics
 from xds_server.persist import Persister
@@ -28,7 +31,7 @@ from xds_server.prove.prover import Prover
 from xds_server.publish import Publisher
 from xds_server.registry.entry import Entry
 from xds_server.registry.registry import Registry
-from xds_server.registry.store import Store
+from xds_server.registry.store import Store, StoreFailed
 from xds_server.rollovers import Rollovers
 from xds_server.snapshot import Snapshot
 
@@ -44,13 +47,24 @@ _PATIENCE = 1.0
 class ControlPlane:
     """One mesh's control plane: applies, publishes and persists. All methods run on one event loop."""
 
-    def __init__(self, store: Store, clock: SteadyClock, metrics: Metrics, prover: Prover | None = None) -> None:
-        """Start with nothing; `restore` takes what the store knows. Without a prover meshes are applied as compiled."""
+    def __init__(
+        self,
+        store: Store,
+        clock: SteadyClock,
+        metrics: Metrics,
+        prover: Prover | None = None,
+        emit: Callable[[Step], None] = lambda _: None,
+    ) -> None:
+        """Start with nothing; `restore` takes what the store knows. Without a prover meshes are applied as compiled.
+
+        `emit` gets each change of the mesh, step by step, once it is over.
+        """
         self._clock, self.metrics = clock, metrics
         self.registry = Registry()
         self.publisher = Publisher(self.registry, clock, metrics)
         fleet = self.publisher.fleet
         self.applier = Applier(store, metrics, fleet.nodes, lambda: self.publisher.revoked, self._adopt, prover)
+        self._changes = Changes(fleet, clock, emit)
         self._store = store
         self._persister = Persister(self.registry, store, metrics)
         self.rollovers = Rollovers(store, lambda: self.registry.entries)
@@ -77,10 +91,20 @@ class ControlPlane:
 
     async def apply(self, document: MeshDocument) -> ApplyResult:
         """Take a new mesh file whole, or reject it whole with all its violations."""
-        result, changed = await self.applier.apply(document)
+        trail = self._changes.begin(document)
+        try:
+            result, changed = await self.applier.apply(document, trail, self._clock.now())
+        except StoreFailed as error:
+            self._changes.failed(trail, error)
+            raise
+        if result.violations:
+            self._changes.rejected(trail, result)
         if changed:
-            await self.publisher.publish_all()
+            deliveries = Deliveries()
+            with trail.step("publish") as publish:
+                await self.publisher.publish_all(deliveries)
             self.stale.set()
+            self._changes.published(trail, publish, deliveries, result.version)
         return result
 
     async def revoke(self, said: Revoked) -> RevokedResult:

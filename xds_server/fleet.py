@@ -1,6 +1,6 @@
 """The streams that are up: what each node should have, and what it has said to that. No I/O."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from legation.mesh.instance import InstanceSpec
@@ -116,6 +116,10 @@ class Fleet:
         """Wait until all nodes of these services have answered what they should have; return those that have not."""
         await self._moves.until(lambda: not any(self._behind_of(services)), limit)
         return tuple(sorted({node.id for node in self._behind_of(services)}))
+
+    async def until(self, done: Callable[[], bool], limit: float) -> bool:
+        """Look after each answer until it is done (True) or `limit` seconds have passed (False)."""
+        return await self._moves.until(done, limit)
 
     def _behind_of(self, services: Collection[str]) -> Iterator[InstanceSpec]:
         behind = (self.streams[key].node for key in self._behind)

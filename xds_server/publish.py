@@ -10,6 +10,7 @@ from xds_server.compile import Compiler
 from xds_server.compile.compiler import Group
 from xds_server.compile.unavailable import Outage, outage
 from xds_server.convergence import Convergence
+from xds_server.deliveries import Deliveries
 from xds_server.fleet import Fleet
 from xds_server.metrics import Metrics
 from xds_server.registry.registry import Registry
@@ -60,9 +61,9 @@ class Publisher:
             self._look_for_outage(service, self.outages.get(service))
         await self._tell(self.fleet.keys_of(self.callers(services)))
 
-    async def publish_all(self) -> None:
-        """Tell every proxy what it should have, and how to check its app."""
-        await self._tell(tuple(self.fleet.streams))
+    async def publish_all(self, traced: Deliveries | None = None) -> None:
+        """Tell every proxy what it should have, and how to check its app; `traced` hears how that goes."""
+        await self._tell(tuple(self.fleet.streams), traced)
         for instance, specifier in self.specifiers.items():
             if (entry := self._registry.entries.get(instance)) is not None:
                 specifier.set(self.specifier(entry.node))
@@ -89,9 +90,9 @@ class Publisher:
         """Take that a stream has answered its newest snapshot, or has ended."""
         self._measure(self._convergence.answered(stream, _now()))
 
-    async def _tell(self, streams: Iterable[int]) -> None:
+    async def _tell(self, streams: Iterable[int], traced: Deliveries | None = None) -> None:
         """Give streams what their nodes should have now, a slice at a time."""
-        change, until = self._convergence.begin(_now()), _now() + SLICE
+        change, until = self._convergence.begin(_now(), traced), _now() + SLICE
         groups: dict[str, Group] = {}
         for key in streams:
             if _now() >= until:
@@ -108,7 +109,7 @@ class Publisher:
         service = stream.node.service
         if service not in groups:
             groups[service] = self._group(self.compiler, service)
-        self._convergence.told(change, key)
+        self._convergence.told(change, key, _now())
         self.fleet.tell(key, self.compiler.join(stream.node, groups[service]))
 
     def _group(self, compiler: Compiler, service: str) -> Group:

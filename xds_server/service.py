@@ -12,6 +12,7 @@ from legation.runtime.control import server as wire
 from legation.runtime.identity import Identity, follow
 from legation.runtime.registry import metrics_registry
 from legation.runtime.tasks import Latest, pause, spawn
+from legation.runtime.traces import Traces
 from xds_server import Server, serve
 from xds_server.admission import Admission
 from xds_server.control import Control, metrics_routes
@@ -34,7 +35,8 @@ async def run(settings: Settings, clock: SteadyClock | None = None) -> None:
     """Serve until cancelled. The control API is up at once; ADS as soon as there is an identity."""
     store = SqliteStore(settings.database)
     metrics = Metrics(metrics_registry())
-    plane = ControlPlane(store, clock or WallClock(), metrics, Prover(metrics))
+    traces = Traces("xds_server", metrics.registry)
+    plane = ControlPlane(store, clock or WallClock(), metrics, Prover(metrics), traces.emit)
     plane.restore()
     control = Control(plane, int(settings.listen.rpartition(":")[2]))
     async with AsyncExitStack() as stack:
@@ -47,9 +49,18 @@ async def run(settings: Settings, clock: SteadyClock | None = None) -> None:
             spawn(group, "ticks", _tick(plane))
             spawn(group, "garbage", plane.applier.collector.sweep())
             spawn(group, "instances", _publish(plane))
+            spawn(group, "traces", traces.run())
+            spawn(group, "receiver of traces", _trace(plane, traces))
             spawn(group, "discovery", _discovery(plane, settings, identity))
             if settings.control_address:
                 spawn(group, "remote", _remote(control, settings.control_address, identity))
+
+
+async def _trace(plane: ControlPlane, traces: Traces) -> None:
+    """Send spans where the applied mesh says, from the change on that says so."""
+    async for _ in plane.applier.document.watch():
+        if (source := plane.mesh) is not None:
+            traces.want(source.mesh.mesh, source.mesh.tracing)
 
 
 async def _discovery(plane: ControlPlane, settings: Settings, identity: Latest[Identity | None]) -> None:

@@ -1,6 +1,7 @@
 """A whole mesh on one host: its components, its instances, and the mesh file that says what they are."""
 
 import asyncio
+import getpass
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,9 +116,13 @@ class Host:
         self.touch()
         return wait
 
-    async def apply(self, text: str) -> ApplyResult:
-        """Send a mesh file through the one path that a change takes; then reconcile what runs here with it."""
-        result = await self.xds.send("PUT", "/mesh", MeshDocument(file=self.host.file, text=text), ApplyResult, 30)
+    async def apply(self, text: str, saved: float | None = None) -> ApplyResult:
+        """Send a mesh file through the one path that a change takes; then reconcile what runs here with it.
+
+        `saved` is when the file was, in seconds since the epoch.
+        """
+        document = MeshDocument(file=self.host.file, text=text, saved=saved, by=_whose())
+        result = await self.xds.send("PUT", "/mesh", document, ApplyResult, 30)
         self.file_problems = tuple(str(violation) for violation in result.violations)
         if result.desired is not None and result.version != self.desired.value.version:
             self._take(text, result.desired)
@@ -190,3 +195,11 @@ class Host:
     def _component(self, name: str) -> Supervisor:
         program = Program(name, lambda: COMPONENTS[name](self.state, self.host), self.state.logs / f"{name}.log")
         return Supervisor(program, self.touch)
+
+
+def _whose() -> str:
+    """Return for whom we speak: the user of this process, as nobody knows who saved a file."""
+    try:
+        return f"{getpass.getuser()} (legation up)"
+    except (KeyError, OSError):  # a container's uid need not have a name
+        return f"uid {os.getuid()} (legation up)"

@@ -31,13 +31,21 @@ async def follow(host: Host) -> None:
         if text is None or text == seen:
             continue
         try:
-            result = await host.apply(text)
+            result = await host.apply(text, await asyncio.to_thread(_saved, file))
         except ControlError as error:
             log.warning("mesh file not applied yet", error=str(error))
             continue
         seen = text
         if result.violations:
             log.warning("mesh file rejected, nothing has changed", violations=list(host.file_problems))
+
+
+def _saved(file: Path) -> float | None:
+    """Return when the file was saved, in seconds since the epoch; None while an editor replaces it."""
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return None
 
 
 def _read(file: Path) -> str | None:

@@ -33,6 +33,8 @@ class Node:
     tags: dict[str, str]
     process: dict[str, str]
     children: "list[Node]"
+    start: float = 0.0
+    """Seconds since the epoch."""
 
     def lines(self, depth: int = 0) -> list[str]:
         """The tree, a line a span; children by their lines, as the clock may not tell them apart."""
@@ -52,6 +54,12 @@ class Jaeger:
             return _tree(wait_for(f"{count} spans of {trace}", lambda: self._found(trace, count), limit))
         except AssertionError:
             return None
+
+    def work(self, service: str, name: str) -> list[Node]:
+        """Return the trees of the newest traces of a service of ours that have a span of this name."""
+        words = {"service": service, "operation": name, "limit": "20"}
+        found = httpx.get(f"{self.query}/api/traces", params=words, trust_env=False).json()["data"]
+        return [_tree(trace) for trace in found]
 
     def hang(self) -> None:
         os.kill(self._process.pid, signal.SIGSTOP)
@@ -97,10 +105,16 @@ def _tree(found: dict[str, Any]) -> Node:
     for span in found["spans"]:
         process, tags = found["processes"][span["processID"]], _texts(span["tags"])
         nodes[span["spanID"]] = Node(
-            process["serviceName"], tags["span.kind"], span["operationName"], tags, _texts(process["tags"]), []
+            service=process["serviceName"],
+            kind=tags.get("span.kind", "internal"),
+            name=span["operationName"],
+            tags=tags,
+            process=_texts(process["tags"]),
+            children=[],
+            start=span["startTime"] / 1e6,
         )
         parents[span["spanID"]] = next((r["spanID"] for r in span["references"] if r["refType"] == "CHILD_OF"), "")
-    for span, parent in parents.items():
+    for span, parent in sorted(parents.items(), key=lambda one: nodes[one[0]].start):
         if parent in nodes:
             nodes[parent].children.append(nodes[span])
     (root,) = [nodes[span] for span, parent in parents.items() if parent not in nodes]

@@ -56,6 +56,9 @@ class MeshDocument(Message, frozen=True, kw_only=True):
     file: str
     text: str
     version: Annotated[str, Meta(description="content hash; empty in a request")] = ""
+    saved: Annotated[float | None, Meta(description="when the file was saved, in seconds since the epoch")] = None
+    by: Annotated[str, Meta(description="who applied it; a peer on another host is called by its certificate")] = ""
+    applied: Annotated[float | None, Meta(description="when xds_server took it; none: before its last start")] = None
 
 
 class ApplyResult(Message, frozen=True, kw_only=True):
@@ -255,6 +258,7 @@ class TelemetryStatus(Message, frozen=True, kw_only=True):
     targets: int
     scaling: tuple[Scaling, ...] = ()
     scaling_problem: Annotated[str | None, Meta(description="why nothing is scaled; None: nothing hinders it")] = None
+    logs_problem: Annotated[str | None, Meta(description="why the team's own receiver has no logs")] = None
 
 
 class WorkloadInstance(Message, frozen=True, kw_only=True):
