@@ -69,6 +69,7 @@ def control_routes(
                 targets=len(targets()),
                 scaling=scaled,
                 scaling_problem=problem,
+                logs_problem=None if logs is None else logs.forwarder.problem,
             )
         )
 

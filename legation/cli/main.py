@@ -13,6 +13,7 @@ from legation.cli.find import read_mesh, running, state_of, status_or_leave
 from legation.cli.output import Exit, Format, console, fail, seconds, write
 from legation.cli.scale_commands import scale
 from legation.cli.slo_commands import slo
+from legation.cli.telemetry_commands import telemetry
 from legation.mesh import names
 from legation.mesh.types import NAME_PATTERN
 
@@ -335,17 +336,7 @@ app.add_typer(scale)
 app.add_typer(slo)
 
 
-telemetry = typer.Typer(name="telemetry", help="What is measured, and what that costs.", no_args_is_help=True)
 app.add_typer(telemetry)
-
-
-@telemetry.command("cost")
-def telemetry_cost(file: MeshFile = None, state: StateOption = None, output: Output = Format.TABLE) -> None:
-    """Say how many series a mesh file makes in Prometheus, before it is applied."""
-    from legation.cli import cost  # noqa: PLC0415
-    from legation.cli.render import mesh_for  # noqa: PLC0415
-
-    cost.show(mesh_for(file, state)[0], output)
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ async def request(
 ) -> Answer:
     """Return the answer to a request; HttpError when it is not whole within `limit` seconds.
 
-    `headers` go with a body, in lower case.
+    `headers` are in lower case; those of JSON go with a body alone.
     """
     path = f"{target}?{urlencode(query)}" if query else target
     with _errors(address):
@@ -97,7 +97,7 @@ async def _exchange(
     connection = h11.Connection(h11.CLIENT)
     try:
         head = [("host", "legation"), ("connection", "close"), ("content-length", str(len(body)))]
-        head += headers.items() if body else ()
+        head += headers.items() if body or headers is not _JSON else ()
         for event in (h11.Request(method=method, target=target, headers=head), h11.Data(body), h11.EndOfMessage()):
             writer.write(connection.send(event) or b"")
         await writer.drain()

@@ -5,6 +5,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ SDS = "envoy.service.secret.v3.SecretDiscoveryService"
 class Fleet:
     """One Envoy a node, and what each of them is told."""
 
-    def __init__(self, text: str, nodes: list[InstanceSpec], folder: Path) -> None:
+    def __init__(self, text: str, nodes: list[InstanceSpec], folder: Path, logs: Path | None = None) -> None:
         self.sourced, self.nodes, self.folder = load(text, "mesh.yaml"), nodes, folder
-        self.authority = Authority()
+        self.authority, self.logs = Authority(), logs
         self._streams = 0
         endpoints = {n.service: (Endpoint(n.id, n.version, n.address, n.port),) for n in nodes}
         compiler = Compiler(self.sourced)
@@ -90,6 +91,8 @@ class Fleet:
         admin = self.folder / f"{node.id}.admin"
         config = self.folder / f"{node.id}.json"
         given = BootstrapInput(node, self.mesh.trust_domain, "127.0.0.1", xds_port, str(sds), str(admin))
+        if self.logs is not None:
+            given = replace(given, logs_socket=str(self.logs))
         config.write_text(bootstrap(given))
         command: list[str | Path] = [
             binaries.envoy(),

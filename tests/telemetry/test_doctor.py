@@ -1,0 +1,200 @@
+"""The doctor's request through real Envoys, in a real Prometheus, Jaeger and Loki; and with each link broken."""
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
+from legation.mesh.load import load
+from legation.mesh.model.mesh import Mesh
+from legation.runtime.clock import WallClock
+from legation.runtime.control.client import ControlClient
+from legation.runtime.control.messages import TelemetryStatus
+from legation.runtime.state import StateFolder
+from legation.runtime.tasks import until
+from telemetry.doctor.examine import Words, examine
+from telemetry.doctor.finding import Diagnosis
+from telemetry.doctor.hop import NoHop, choose, counted
+from telemetry.service import run
+from telemetry.settings import Settings
+from tests.support.jaeger import jaeger
+from tests.support.loki import loki
+from tests.telemetry.fleet import Fleet
+from tests.telemetry.registry import MESH, Registry, instance
+from tests.telemetry.test_real_prometheus import LIMIT, PROMETHEUS, answers, is_ready, prometheus
+from tests.xds_server.compile.fleet import address
+from tests.xds_server.serve.envoy import app, free_port
+
+WEB, ORDERS = address(64), address(65)
+TEXT = """
+mesh: shop
+trust_domain: shop.local
+tracing: {otlp: {host: 127.0.0.1, port: OTLP}}
+logging: {otlp: {url: LOKI}}
+services:
+  web: {protocol: http, port: 8080, calls: [orders]}
+  orders: {protocol: http, port: 8080}
+"""
+PORTS = names.outbound_ports(["orders"], {})
+
+
+def node(service: str, at: str, app_port: int) -> InstanceSpec:
+    ports = PORTS if service == "web" else {}
+    return InstanceSpec(
+        f"{service}-v1-0", service, "v1", "1", at, names.INBOUND_PORT,
+        app_port=app_port, metrics_port=names.METRICS_PORT, outbound_ports=ports,
+    )  # fmt: skip
+
+
+@dataclass
+class World:
+    """A caller and a callee, and all that measures them."""
+
+    mesh: Mesh
+    fleet: Fleet
+    telemetry: ControlClient
+    registry: Registry
+    urls: dict[str, str]
+
+    async def look(self, wait: float = 20, prometheus: str | None = "", jaeger: str = "") -> Diagnosis:
+        ids = Words(
+            secrets.token_hex(16),
+            str(uuid.uuid4()),
+            wait=wait,
+            prometheus=self.urls["prometheus"] if prometheus == "" else prometheus,
+            jaeger=jaeger or self.urls["jaeger"],
+        )
+        return await examine(self.mesh, self.fleet.instances(), self.telemetry, ids)
+
+
+def states(found: Diagnosis) -> dict[str, str]:
+    return {finding.link: finding.state for finding in found.findings}
+
+
+def broken(found: Diagnosis) -> dict[str, str]:
+    """What was seen at the links that are broken; each of them says what to do."""
+    assert all(finding.fix for finding in found.findings if finding.state == "broken")
+    return {finding.link: finding.said for finding in found.findings if finding.state == "broken"}
+
+
+@asynccontextmanager
+async def telemetry(registry: Registry, folder: Path, state: StateFolder) -> AsyncIterator[ControlClient]:
+    settings = Settings(control=state.control("telemetry"), xds_control=folder / "xds.sock", port=0, state=state.root)
+    async with registry.serving(settings.xds_control):
+        task = asyncio.ensure_future(run(settings, WallClock()))
+        client = ControlClient(settings.control)
+        try:
+            assert await until(lambda: is_ready(client), LIMIT)
+            yield client
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not PROMETHEUS, reason="no prometheus on the PATH: apt-get install prometheus")
+def test_all_is_well_and_each_broken_link_is_named_with_its_fix(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            (tmp_path / "loki").mkdir()
+            traces, team = stack.enter_context(jaeger(tmp_path)), stack.enter_context(loki(tmp_path / "loki"))
+            text = TEXT.replace("OTLP", str(traces.otlp)).replace("LOKI", team.otlp)
+            state = StateFolder(tmp_path / "state")
+            state.make()
+            web, orders = [await stack.enter_async_context(app(name)) for name in ("web", "orders")]
+            fleet = Fleet(text, [node("web", WEB, web), node("orders", ORDERS, orders)], tmp_path, state.logs_socket)
+            registry = Registry(*fleet.instances(), mesh=text)
+            client = await stack.enter_async_context(telemetry(registry, tmp_path, state))
+            await stack.enter_async_context(fleet.running())
+            assert await until(lambda: answers(f"http://{WEB}:{PORTS['orders']}/"), LIMIT), "no request came through"
+            url = (await client.get("/status", TelemetryStatus)).discovery_url
+            there = await stack.enter_async_context(prometheus(tmp_path, fleet, url))
+            world = World(fleet.mesh, fleet, client, registry, {"prometheus": there, "jaeger": traces.query})
+
+            well = await world.look(40)
+            assert broken(well) == {}
+            assert set(states(well).values()) == {"ok"}
+            assert well.hop is not None
+            assert (well.hop.instance, well.hop.destination) == ("web-v1-0", "orders")
+
+            silent = f"http://127.0.0.1:{free_port()}"
+            found = broken(await world.look(20, prometheus=silent))
+            assert list(found) == ["prometheus"]
+            assert "does not answer" in found["prometheus"]
+
+            nobody = await world.look(20, jaeger=silent)
+            assert list(broken(nobody)) == ["traces"]
+
+            other = replace(world, mesh=load(text.replace("mesh: shop", "mesh: other"), "mesh.yaml").mesh)
+            found = broken(await other.look(3))
+            assert "has no target web-v1-0" in found["prometheus"]
+            assert "records no" in found["rules"]
+
+            before = registry.instances.value
+            registry.instances.set(type(before)(instances=before.instances[1:]))
+            assert await until(lambda: gone(url), LIMIT)
+            assert "discovery" in broken(await world.look(3))
+            registry.instances.set(before)
+
+            team.hang()
+            traces.hang()
+            found = broken(await world.look(8))
+            assert {"traces", "log receiver"} <= set(found) <= {"traces", "log receiver", "discovery"}
+            traces.kill()
+
+            off = replace(world, mesh=load(MESH.replace("tracing:", "# tracing:").replace("grpc", "http"), "m").mesh)
+            seen = states(await off.look(3, prometheus=None))
+            assert (seen["prometheus"], seen["rules"], seen["traces"], seen["log receiver"]) == ("off",) * 4
+
+            deaf = replace(world, telemetry=ControlClient(tmp_path / "none.sock"))
+            assert {"logs", "discovery"} <= set(broken(await deaf.look(1)))
+
+    asyncio.run(main())
+
+
+async def gone(url: str) -> bool:
+    async with httpx.AsyncClient() as client:
+        return "web-v1-0" not in (await client.get(url)).text
+
+
+def test_a_hop_is_one_that_the_mesh_has_and_this_host_can_take() -> None:
+    mesh = load(MESH, "mesh.yaml").mesh
+    web = instance(service="web", outbound_ports={"orders": 15100})
+    hop = choose(mesh, [instance(2, "web"), web])
+    assert (hop.instance, hop.destination, hop.port, hop.metrics) == ("web-v1-1", "orders", 15100, ("127.0.1.1", 15090))
+    for instances, words, why in (
+        ([web], ("orders", ""), "no call from orders"),
+        ([web], ("web", "mail"), "no call from web to mail"),
+        ([instance(service="web", outbound_ports={"orders": 1}, connected=False)], ("", ""), "no instance of web"),
+        ([], ("", ""), "no instance of web is connected"),
+    ):
+        with pytest.raises(NoHop, match=why):
+            choose(mesh, instances, *words)
+
+
+def test_what_a_proxy_shows_is_read_by_name_and_label() -> None:
+    text = 'a_total{x="1"} 2\na_total{x="2"} 3\na_total_more{x="1"} 9\nb 4\n'
+    assert (counted(text, "a_total"), counted(text, "a_total", 'x="2"'), counted(text, "b")) == (5, 3, 4)
+    assert counted(text, "c") is None
+
+
+def test_an_envoy_that_hangs_is_named(tmp_path: Path) -> None:
+    """Nothing listens where the registry says that it does."""
+
+    async def main() -> None:
+        mesh = load(MESH, "mesh.yaml").mesh
+        web = instance(service="web", outbound_ports={"orders": free_port()}, metrics_port=free_port(), address=WEB)
+        words = Words(trace=secrets.token_hex(16), request="r")
+        found = await examine(mesh, [web], ControlClient(tmp_path / "none.sock"), words)
+        assert list(broken(found)) == ["request"]
+        assert list(broken(await examine(mesh, [], ControlClient(tmp_path / "none.sock"), words))) == ["request"]
+
+    asyncio.run(main())
