@@ -1,6 +1,6 @@
 """Every metric that telemetry exports: its own, and the inventory of the mesh."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import Counter, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -8,12 +8,14 @@ from prometheus_client.registry import Collector
 
 from legation.runtime.registry import metrics_registry
 from telemetry.autoscale.scaler import Outcome, Scaler
+from telemetry.changes import Change
 from telemetry.discovery import TargetGroup
 from telemetry.inventory import WATCHES, Inventory, services
 from telemetry.logs.metrics import LogMetrics
 from telemetry.rules.conventions import (
     BLIND,
     CALLER_INFO,
+    CHANGE,
     CHANGES,
     CPU_SECONDS,
     INSTANCE_HEALTHY,
@@ -39,20 +41,21 @@ class Metrics:
         inventory: Callable[[], Inventory],
         targets: Callable[[], tuple[TargetGroup, ...]],
         scaler: Scaler | None = None,
+        changes: Callable[[], Sequence[Change]] = tuple,
     ) -> None:
-        """Export what the two functions return, and what is scaled."""
-        self._registry = metrics_registry()
+        """Export what the functions return, and what is scaled."""
+        self.registry = metrics_registry()
         self.discoveries = Counter(
-            "telemetry_discovery_requests", "Requests for the list of targets", registry=self._registry
+            "telemetry_discovery_requests", "Requests for the list of targets", registry=self.registry
         )
-        self._registry.register(_InventoryCollector(inventory, targets))
-        self._registry.register(_ScalingCollector(scaler))
-
-        self.logs = LogMetrics(self._registry)
+        self.registry.register(_InventoryCollector(inventory, targets))
+        self.registry.register(_ScalingCollector(scaler))
+        self.registry.register(_ChangeCollector(changes))
+        self.logs = LogMetrics(self.registry)
 
     def text(self) -> bytes:
         """Return everything in Prometheus's text format 0.0.4."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
 
 
 class _InventoryCollector(Collector):
@@ -125,6 +128,25 @@ def _watches(inventory: Inventory) -> Iterator[Metric]:
             heard.add_metric((watch,), inventory.heard[watch])
     yield connected
     yield heard
+
+
+class _ChangeCollector(Collector):
+    """Turns the newest changes into series that say when: for the texts of alerts, and Grafana's annotations."""
+
+    SHOWN = 20
+
+    def __init__(self, changes: Callable[[], Sequence[Change]]) -> None:
+        self._changes = changes
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the family; of changes that read the same, the newest."""
+        family = GaugeMetricFamily(
+            CHANGE, "When something in the mesh has changed, and what", labels=("kind", "service", "what", "by")
+        )
+        newest = {(c.kind, c.service, c.what, c.by): c.at for c in self._changes()[-self.SHOWN :]}
+        for labels, at in newest.items():
+            family.add_metric(labels, at)
+        yield family
 
 
 class _ScalingCollector(Collector):

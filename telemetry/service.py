@@ -16,17 +16,20 @@ from legation.mesh.model.mesh import Mesh
 from legation.runtime.clock import Clock
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import InstanceList, MeshDocument, Message
+from legation.runtime.control.rollover_messages import RolloverView
 from legation.runtime.control.server import bind_tcp, bind_unix, serve
 from legation.runtime.state import StateFolder
 from legation.runtime.tasks import follow, spawn
 from telemetry.autoscale.actuator import Actuator, HostRunner
 from telemetry.autoscale.compose import Compose
 from telemetry.autoscale.scaler import Scaler
+from telemetry.changes import Change, of_instances, of_mesh
 from telemetry.control import control_routes, public_routes
 from telemetry.discovery import TargetGroup, join, target_groups
 from telemetry.inventory import Inventory, Watch
 from telemetry.logs.logs import Logs
 from telemetry.metrics import Metrics
+from telemetry.record import Record
 from telemetry.rules import runbook
 from telemetry.rules.alerting import alerts
 from telemetry.settings import TELEMETRY, Settings
@@ -40,12 +43,14 @@ async def run(settings: Settings, clock: Clock) -> None:
     components = settings.component_addresses()
     public = bind_tcp(f"{settings.host}:{settings.port}")
     own = join(settings.host, public.getsockname()[1])
-    follower = Follower(clock, {**components, TELEMETRY: own}, settings.host)
+    state = None if settings.state is None else StateFolder(settings.state)
+    record = Record(None if state is None else state.telemetry / "changes.json", clock.now)
+    follower = Follower(clock, {**components, TELEMETRY: own}, settings.host, record.note)
     actuator = actuator_of(settings)
-    scaler = Scaler(follower.inventory, actuator, clock) if actuator is not None else None
-    metrics = Metrics(follower.inventory, follower.targets, scaler)
+    scaler = Scaler(follower.inventory, actuator, clock, note=record.note) if actuator is not None else None
+    metrics = Metrics(follower.inventory, follower.targets, scaler, record.changes)
     routes = public_routes(follower.inventory, follower.targets, metrics, follower.runbooks)
-    logs = None if settings.state is None else _logs(StateFolder(settings.state), metrics, follower)
+    logs = None if state is None else _logs(state, metrics, follower)
     scaling = scaler.shown if scaler is not None else lambda: ((), None)
     control = control_routes(follower.inventory, follower.targets, f"http://{own}/sd", scaling, logs)
     async with (
@@ -81,9 +86,17 @@ def _running(logs: Logs | None, group: asyncio.TaskGroup) -> AbstractAsyncContex
 class Follower:
     """Keeps the inventory up to date, and what it last knew while xds_server is away."""
 
-    def __init__(self, clock: Clock, components: dict[str, str], host: str = "") -> None:
-        """Know nothing yet but our own services (name: host:port), and our own address."""
-        self._clock, self._components, self._host = clock, components, host
+    def __init__(
+        self,
+        clock: Clock,
+        components: dict[str, str],
+        host: str = "",
+        note: Callable[[Change], None] = lambda _: None,
+    ) -> None:
+        """Know nothing yet but our own services (name: host:port), and our own address; `note` hears of changes."""
+        self._clock, self._components, self._host, self._note = clock, components, host, note
+        self._version = ""
+        self._rollover: tuple[str, str] | None = None
         self._inventory = Inventory()
         self.on_mesh: Callable[[Mesh], None] = lambda _: None
 
@@ -104,12 +117,16 @@ class Follower:
         return {} if mesh is None else runbook.pages(alerts(mesh))
 
     async def follow(self, xds_control: Path) -> None:
-        """Follow both watches for ever."""
+        """Follow all watches for ever."""
         async with asyncio.TaskGroup() as group:
+            spawn(group, "watch-rollover", self._watch_rollover(xds_control))
             spawn(group, "watch-instances", self._watch(xds_control, "instances", InstanceList, self._instances))
             spawn(group, "watch-mesh", self._watch(xds_control, "mesh", MeshDocument, self._mesh))
 
     async def _instances(self, event: InstanceList) -> None:
+        if (before := self._inventory.instances) is not None:
+            for change in of_instances(before, event.instances, self._clock.now()):
+                self._note(change)
         self._inventory = replace(self._inventory, instances=event.instances)
 
     async def _mesh(self, event: MeshDocument) -> None:
@@ -120,8 +137,22 @@ class Follower:
             # xds_server checked it already: ours is another version. What we know stays.
             log.warning("mesh not understood", file=event.file, version=event.version, faults=str(error))
             return
+        if event.applied is not None and event.version != self._version:
+            self._note(of_mesh(self._inventory.mesh, mesh, event.version, event.applied, event.by))
+        self._version = event.version
         self._inventory = replace(self._inventory, mesh=mesh)
         self.on_mesh(mesh)
+
+    async def _watch_rollover(self, path: Path) -> None:
+        """Note each step of a roll-over of the CA."""
+        events = partial(ControlClient(path).watch, "/rollover/watch", RolloverView)
+        async for view in follow(events, lambda *_: None, transient=(ControlError,)):
+            rollover = view.standing.rollover
+            at = None if rollover is None else (rollover.id, rollover.phase)
+            if rollover is not None and at != self._rollover:
+                what = f"roll-over of the CA ({rollover.kind}): {rollover.phase}"
+                self._note(Change(at=rollover.since, kind="certificates", what=what, by=rollover.by))
+            self._rollover = at
 
     async def _watch(self, path: Path, watch: Watch, event: type[M], take: Callable[[M], Awaitable[None]]) -> None:
         """Follow one watch for ever; after each break, start again with a short back-off."""

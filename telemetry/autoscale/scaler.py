@@ -16,6 +16,7 @@ from telemetry.autoscale.actuator import Actuator, ActuatorError, Workload
 from telemetry.autoscale.decide import Decision, History, Observed, changed, decide, told
 from telemetry.autoscale.queries import policies
 from telemetry.autoscale.sources import FromPrometheus, Sidecars, Source
+from telemetry.changes import Change
 from telemetry.inventory import Inventory
 
 log = structlog.get_logger()
@@ -53,6 +54,8 @@ class Scaler:
     """Why nothing is scaled at all; None: it is."""
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     """Changes by service, version and direction (`up`, `down`)."""
+    note: Callable[[Change], None] = lambda _: None
+    """Hears of each change that was carried out."""
     _sidecars: Sidecars = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,6 +122,8 @@ class Scaler:
         about.info("scaled", wanted=decision.replicas, reason=decision.reason)
         self.counts[workload.service, workload.version, "up" if by > 0 else "down"] += 1
         change = f"{workload.wanted} to {decision.replicas}: {decision.reason}"
+        said = f"{workload.service} {workload.version} scaled from {change}"
+        self.note(Change(at=now, kind="scale", service=workload.service, what=said, by="autoscaling"))
         history = changed(outcome.history, by, now)
         workload = replace(workload, wanted=decision.replicas)
         return replace(outcome, workload=workload, history=history, change=change, changed_at=now)

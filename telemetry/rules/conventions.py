@@ -79,6 +79,8 @@ LEAST, MOST = "mesh_autoscale_instances_min", "mesh_autoscale_instances_max"
 RATIO = "mesh_autoscale_target_ratio"
 BLIND = "mesh_autoscale_blind"
 CHANGES = "mesh_autoscale_changes_total"
+CHANGE = "mesh_change_timestamp_seconds"
+"""When something has changed, one series a change of the last day; not to be confused with autoscaling's counter."""
 WATCH_CONNECTED = "telemetry_watch_connected"
 """What telemetry itself exports (`telemetry.metrics`)."""
 

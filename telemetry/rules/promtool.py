@@ -5,7 +5,7 @@ from typing import Any
 
 from legation.mesh.types import format_duration
 from telemetry.rules.rule import Alert
-from telemetry.rules.story import Case, Firing
+from telemetry.rules.story import WHAT_CHANGED, Case, Firing
 
 
 def render_case(alert: Alert, annotations: Mapping[str, str], case: Case) -> dict[str, Any]:
@@ -28,7 +28,9 @@ def render_case(alert: Alert, annotations: Mapping[str, str], case: Case) -> dic
 def _expected(alert: Alert, annotations: Mapping[str, str], firing: Firing) -> dict[str, Any]:
     return {
         "exp_labels": {"severity": alert.severity, **firing.labels},
-        "exp_annotations": {key: fill(text, firing) for key, text in annotations.items()},
+        "exp_annotations": {
+            key: firing.changed if key == WHAT_CHANGED else fill(text, firing) for key, text in annotations.items()
+        },
     }
 
 

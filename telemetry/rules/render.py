@@ -10,13 +10,23 @@ from legation.mesh.types import format_duration
 from telemetry.rules import promql
 from telemetry.rules.alerting import alert_groups, alerts
 from telemetry.rules.alertmanager import alertmanager
-from telemetry.rules.conventions import COMPONENT, GRAFANA, INSTANCE, MESH, RUNBOOKS, SERVICE, dashboard_uid
+from telemetry.rules.conventions import (
+    CHANGE,
+    COMPONENT,
+    GRAFANA,
+    INSTANCE,
+    MESH,
+    RUNBOOKS,
+    SERVICE,
+    dashboard_uid,
+    selector,
+)
 from telemetry.rules.promtool import render_case
 from telemetry.rules.reads import closure, name_of
 from telemetry.rules.recorded_tests import recorded_test
 from telemetry.rules.recording import recording_groups
 from telemetry.rules.rule import Alert, Group, Recording
-from telemetry.rules.story import STEP
+from telemetry.rules.story import NOTHING, STEP, WHAT_CHANGED
 from telemetry.rules.yaml_text import dump
 
 HEAD = "Written by legation from mesh.yaml; a change here is lost with the next rendering."
@@ -85,11 +95,20 @@ def annotations(mesh: Mesh, alert: Alert, target: Target) -> dict[str, str]:
     return {
         "summary": alert.summary,
         "description": alert.description,
+        WHAT_CHANGED: what_changed(mesh.mesh),
         "runbook_url": f"{target.runbooks.rstrip('/')}/{alert.name}.md",
         "dashboard_url": f"{target.grafana.rstrip('/')}/d/{dashboard_uid(mesh.mesh, alert.dashboard)}?{about}".rstrip(
             "?"
         ),
     }
+
+
+def what_changed(mesh: str) -> str:
+    """Return the text that names what has changed within an hour before an alert fires, the newest first."""
+    query = f"topk(5, {selector(CHANGE, mesh)}) > time() - 3600".replace('"', '\\"')
+    one = "{{ .Labels.what }}{{ if .Labels.by }} (by {{ .Labels.by }}){{ end }}, {{ .Value | humanizeTimestamp }}. "
+    several = f"{{{{ range . }}}}{one}{{{{ end }}}}"
+    return f'{{{{ with query "sort_desc({query})" }}}}{several}{{{{ else }}}}{NOTHING}{{{{ end }}}}'
 
 
 def prometheus(mesh: Mesh, target: Target) -> dict[str, Any]:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 STEP = timedelta(minutes=1)
+WHAT_CHANGED = "what_changed"
+"""The annotation that names the changes before an alert, and what it says where there are none."""
+NOTHING = "nothing within an hour, as far as telemetry knows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Firing:
 
     labels: Mapping[str, str]
     value: str = ""
+    changed: str = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from legation.runtime.clock import WallClock
 from telemetry.autoscale.actuator import Workload
 from telemetry.autoscale.decide import Decision, History
 from telemetry.autoscale.scaler import Outcome, Scaler
+from telemetry.changes import Change
 from telemetry.discovery import target_groups
 from telemetry.inventory import Inventory
 from telemetry.metrics import Metrics
@@ -138,7 +139,7 @@ def test_targets_are_counted():
 
 def test_the_docs_list_exactly_what_telemetry_exports():
     inventory = Inventory(SHOP, (instance(),), frozenset({"mesh"}), {"mesh": 1.0})
-    metrics = Metrics(lambda: inventory, lambda: (), a_scaler())
+    metrics = Metrics(lambda: inventory, tuple, a_scaler(), lambda: (Change(at=1.0, kind="mesh", what="all"),))
     families = {}
     for family in text_string_to_metric_families(metrics.text().decode()):
         labels = {key for sample in family.samples for key in sample.labels}

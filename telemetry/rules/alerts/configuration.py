@@ -6,12 +6,14 @@ from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts.sample import Labels, a_proxy
 from telemetry.rules.conventions import (
+    CHANGE,
     CLUSTER,
     CONTROL_STREAMS,
     INSTANCE,
     INSTANCE_ID,
     INSTANCE_REJECTS,
     INSTANCE_SYNCED,
+    MESH,
     selector,
 )
 from telemetry.rules.recording import BY_INSTANCE
@@ -19,6 +21,10 @@ from telemetry.rules.rule import Alert, Term
 from telemetry.rules.story import Case, Firing, Series, fires, silent
 
 XDS = f'{CLUSTER}="{names.own_stat_name(names.XDS_CLUSTER)}"'
+CHANGED = (
+    "orders v1: 1 started, 1970-01-01 00:09:00 +0000 UTC. "
+    "mesh.yaml 12ab: orders changed (by ann), 1970-01-01 00:08:00 +0000 UTC. "
+)
 WARMING = {
     "clusters": "envoy_cluster_manager_warming_clusters",
     "listeners": "envoy_listener_manager_total_listeners_warming",
@@ -88,6 +94,17 @@ def config_rejected(mesh: Mesh) -> Alert:
                 "rejected for ten minutes",
                 [Series(INSTANCE_REJECTS, told(mesh), "0x9 1x9 0x20")],
                 [*silent(9), fires(15, Firing(proxy, "1")), *silent(25)],
+            ),
+            Case(
+                "after a change",
+                [
+                    Series(INSTANCE_REJECTS, told(mesh), "0x9 1x9 0x20"),
+                    Series(
+                        CHANGE, {MESH: mesh.mesh, "what": "mesh.yaml 12ab: orders changed", "by": "ann"}, "_x8 480x30"
+                    ),
+                    Series(CHANGE, {MESH: mesh.mesh, "what": "orders v1: 1 started"}, "_x9 540x30"),
+                ],
+                [fires(15, Firing(proxy, "1", CHANGED))],
             ),
             Case("nothing is rejected", [Series(INSTANCE_REJECTS, told(mesh), "0x30")], silent(15)),
             Case("no data", [], silent(15)),
