@@ -23,9 +23,9 @@ _DANGERS = (
     f"{INT_MOUNT}/issue/service",
     f"{INT_MOUNT}/roles/service",
     edge.ROLE_PATH,
-    f"{INT_MOUNT}/root/sign-intermediate",
+    f"{INT_MOUNT}/{layout.SIGN_BY_ROOT}",
     f"{ROOT_MOUNT}/issuer/{layout.ROOT_ISSUER}/sign-intermediate",
-    f"{ROOT_MOUNT}/root/sign-intermediate",
+    f"{ROOT_MOUNT}/{layout.SIGN_BY_ROOT}",
     "auth/mesh-services/role/web/policies",
 )
 """What nobody but an operator may do: whoever can, can be anybody in the mesh."""

@@ -14,6 +14,9 @@ from legation.mesh import names
 
 ROOT_MOUNT = "mesh-root"
 INT_MOUNT = "mesh-int"
+MAKE_ROOT = "root/generate/internal"
+SIGN_BY_ROOT = "root/sign-intermediate"
+"""Below a PKI mount, in Vault's API: what makes a root, and what signs an intermediate by whichever is its default."""
 ROOT_ISSUER = "root-1"
 ISSUER = "int-1"
 """The first intermediate that roles sign with; pinned, never `default` (consul#15217). A roll-over makes `int-2`."""

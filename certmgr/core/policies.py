@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from certmgr.core.layout import EDGE, ENROL, INT_MOUNT, KINDS, REVOKE, ROOT_MOUNT, TOKEN_TTL, Kind
+from certmgr.core.layout import EDGE, ENROL, INT_MOUNT, KINDS, MAKE_ROOT, REVOKE, ROOT_MOUNT, TOKEN_TTL, Kind
 
 
 class Rule(NamedTuple):
@@ -98,7 +98,7 @@ def _init() -> Iterable[Rule]:
     yield from (Rule(f"sys/policies/acl/{policy}", write) for policy in policies)
     yield from (Rule(f"auth/{auth}/role", "list") for auth in auths)
     yield from (Rule(f"auth/approle/role/{role}", write) for role in (f"{ENROL}*", "mesh-sign-*", "legation-*"))
-    yield Rule(f"{ROOT_MOUNT}/root/generate/internal", "update")
+    yield Rule(f"{ROOT_MOUNT}/{MAKE_ROOT}", "update")
     yield Rule(f"{ROOT_MOUNT}/issuer/+/sign-intermediate", "update")
     yield Rule(f"{INT_MOUNT}/issuers/import/bundle", "update")
     yield from (Rule(f"{INT_MOUNT}/config/{what}", "read update") for what in ("issuers", "crl", "auto-tidy"))

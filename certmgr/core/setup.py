@@ -180,7 +180,7 @@ def _authorities(seen: Seen, authority: Authority, now: float) -> Iterator[Step]
                 f"{authority.root_mount} has no issuer called {authority.root_issuer}: "
                 f"give the root that is to sign this name (PATCH {authority.root_mount}/issuer/ID issuer_name=…)"
             )
-        yield Step("write", f"{ROOT_MOUNT}/root/generate/internal", new_root(authority))
+        yield Step("write", f"{ROOT_MOUNT}/{layout.MAKE_ROOT}", new_root(authority))
     signer = seen.signer()
     if signer is None:
         called = {"common_name": authority.called("intermediate")}

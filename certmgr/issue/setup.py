@@ -110,7 +110,7 @@ class Setup:
 
     def make_root(self, authority: Authority) -> None:
         """Make another root, under the name that the authority gives it."""
-        self._vault.call(self._token, "post", f"{authority.root_mount}/root/generate/internal", new_root(authority))
+        self._vault.call(self._token, "post", f"{authority.root_mount}/{layout.MAKE_ROOT}", new_root(authority))
 
     def root_named(self, authority: Authority) -> x509.Certificate:
         """Return the root that an authority names; Missing where there is none."""

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from certmgr import openbao
-from certmgr.core.layout import INT_MOUNT, ROOT_MOUNT
+from certmgr.core.layout import INT_MOUNT, MAKE_ROOT, ROOT_MOUNT
 from certmgr.core.policies import POLICIES
 from certmgr.core.setup import OLD_OPERATOR
 from certmgr.embedded import Embedded
@@ -31,7 +31,7 @@ OLD_GRANTS = {
     "auth/approle/role/mesh-sign-*": WRITE,
     f"{ROOT_MOUNT}/issuers": '["list"]',
     f"{ROOT_MOUNT}/issuer/+": '["read"]',
-    f"{ROOT_MOUNT}/root/generate/internal": '["update"]',
+    f"{ROOT_MOUNT}/{MAKE_ROOT}": '["update"]',
     f"{ROOT_MOUNT}/issuer/+/sign-intermediate": '["update"]',
     f"{INT_MOUNT}/issuers": '["list"]',
     f"{INT_MOUNT}/issuers/import/bundle": '["update"]',

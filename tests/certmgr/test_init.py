@@ -7,7 +7,7 @@ import time
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certmgr.core.layout import INT_MOUNT, ROOT_MOUNT
+from certmgr.core.layout import INT_MOUNT, MAKE_ROOT, ROOT_MOUNT
 from certmgr.core.plan import IdentitySpec
 from certmgr.issue.issuer import Issuer
 from certmgr.issue.setup import Enroller, root_of
@@ -197,7 +197,7 @@ def test_root_of_the_team_signs_the_intermediate(tmp_path):
         (server.folder / "mesh.yaml").write_text(MESH)
         server.vault.call(ROOT, "post", "sys/mounts/pki", {"type": "pki", "config": {"max_lease_ttl": "87600h"}})
         made = {"common_name": "The team's root", "issuer_name": "r26", "ttl": "80000h"}
-        server.vault.call(ROOT, "post", "pki/root/generate/internal", made)
+        server.vault.call(ROOT, "post", f"pki/{MAKE_ROOT}", made)
         boss = Operator(server)
         missing = boss("init", "--yes", "--root", "pki/other", token=ROOT.value)
         assert missing.returncode == 3
