@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import uuid
+from dataclasses import replace
 
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +14,7 @@ from legation.mesh.load import load
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import InstanceList, MeshDocument
 from legation.runtime.state import StateFolder
-from telemetry.doctor.examine import Words, examine
+from telemetry.doctor.examine import Words, examine, tags
 from telemetry.doctor.finding import Diagnosis
 
 _COLORS = {"ok": "green", "broken": "red", "off": "dim", "unknown": "yellow"}
@@ -31,8 +32,8 @@ def doctor(
     """Send a request through a hop of a running mesh and show where it is found."""
     status_or_leave(state)
     words = Words(
-        trace=secrets.token_hex(16),
-        request=str(uuid.uuid4()),
+        trace="",
+        request="",
         source=source or "",
         destination=destination or "",
         prometheus=prometheus,
@@ -56,6 +57,8 @@ async def _examine(state: StateFolder, words: Words) -> Diagnosis:
         raise fail(Exit.UNREACHABLE, text) from error
     here = [i for i in instances if state.instance(i.id).is_dir()]
     mesh = load(document.text, document.file).mesh
+    trace, request = tags(mesh, lambda: (secrets.token_hex(16), str(uuid.uuid4())))
+    words = replace(words, trace=trace, request=request)
     return await examine(mesh, here, ControlClient(state.control("telemetry"), 5.0), words)
 
 

@@ -127,7 +127,8 @@ def _parts(record: LogRecord) -> Iterator[tuple[str, str]]:
     time = datetime.fromtimestamp(record.time, UTC)
     yield f"{time:%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03} ", "dim"
     yield f"{record.instance or record.service or '-'} ", "bold"
-    yield f"{record.fields.get('direction', record.kind)} ", "cyan" if record.kind == "access" else "green"
+    how = record.fields.get("direction") or record.fields.get("stream") or record.kind
+    yield f"{how} ", "cyan" if record.kind == "access" else "green"
     yield plain(record.text), "red" if _is_bad(record) else ""
     if record.trace:
         yield f" trace={record.trace}", "dim"

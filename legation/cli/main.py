@@ -304,6 +304,7 @@ def logs(
     service: Annotated[str | None, typer.Option("--service", help="of this service")] = None,
     instance: Annotated[str | None, typer.Option("--instance", help="of this instance")] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="access: requests; app: what apps wrote")] = None,
+    stream: Annotated[str | None, typer.Option("--stream", help="of an app's stdout, or its stderr")] = None,
     code: Annotated[
         str | None, typer.Option("--code", help="answered so: 503, 5xx, or a gRPC status as UNAVAILABLE")
     ] = None,
@@ -322,8 +323,8 @@ def logs(
 
     now = datetime.now(UTC)
     asked = {
-        "service": service, "instance": instance, "kind": kind, "code": code, "flag": flag, "trace": trace,
-        "request": request, "text": text, "limit": str(limit),
+        "service": service, "instance": instance, "kind": kind, "stream": stream, "code": code, "flag": flag,
+        "trace": trace, "request": request, "text": text, "limit": str(limit),
         "since": str(work.moment("--since", since, now)) if since else None,
         "until": str(work.moment("--until", until, now)) if until else None,
     }  # fmt: skip

@@ -28,15 +28,23 @@ def _die_with_parent() -> None:
 
 
 async def start(
-    argv: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, folder: Path | None = None
+    argv: Sequence[str],
+    log: Path,
+    *,
+    errors: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> asyncio.subprocess.Process:
-    """Start a program in a session of its own (a terminal's Ctrl-C is ours to pass on); output is appended to `log`."""
-    with log.open("ab") as output:
+    """Start a program in a session of its own (a terminal's Ctrl-C is ours to pass on).
+
+    Its output is appended to `log`; what it writes to stderr to `errors`, where that is another file.
+    """
+    with log.open("ab") as output, (errors or log).open("ab") as complaints:
         return await asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
-            stderr=output,
+            stderr=complaints,
             env=dict(env) if env is not None else None,
             cwd=folder,
             start_new_session=True,

@@ -32,6 +32,8 @@ class Program:
     env: Mapping[str, str] | None = None
     folder: Path | None = None
     final: frozenset[int] = field(default_factory=frozenset)
+    errors: Path | None = None
+    """Where stderr goes; None: to the log as well."""
 
 
 class Supervisor:
@@ -77,20 +79,23 @@ class Supervisor:
 
     def last_words(self) -> str:
         """Return the end of its log, for messages."""
-        return process.last_words(self.program.log)
+        files = (self.program.errors, self.program.log)
+        return next((said for file in files if file is not None and (said := process.last_words(file))), "")
 
     async def _once(self) -> None:
         """Run the program once, to its end; one that cannot be started has ended with 127 (as in a shell)."""
         program = self.program
-        process.bound(program.log, _LOG_LIMIT)
+        self._bound()
         argv = program.command()
         try:
             async with self._start:
                 if self.stopping.is_set():
                     return
-                self.process = await process.start(argv, program.log, env=program.env, folder=program.folder)
+                self.process = await process.start(
+                    argv, program.log, errors=program.errors, env=program.env, folder=program.folder
+                )
         except OSError as error:
-            with program.log.open("a") as said:
+            with (program.errors or program.log).open("a") as said:
                 said.write(f"cannot start {argv[0]}: {error.strerror}\n")
             self.process, self.exit_code = None, 127
         else:
@@ -104,11 +109,15 @@ class Supervisor:
             try:
                 code = await asyncio.wait_for(running.wait(), _LOOK_EVERY)
             except TimeoutError:
-                process.bound(self.program.log, _LOG_LIMIT)
+                self._bound()
                 continue
             if not self.stopping.is_set():  # else `stop` gives it a moment
                 process.signal_group(running.pid, signal.SIGKILL)
             return code
+
+    def _bound(self) -> None:
+        for file in filter(None, (self.program.log, self.program.errors)):
+            process.bound(file, _LOG_LIMIT)
 
     def _become(self, state: ProcessState) -> None:
         self.state = state

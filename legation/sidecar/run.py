@@ -126,7 +126,14 @@ class Sidecar:
     def _make_app(self, inherited: Mapping[str, str]) -> AppProcess:
         given = self._settings
         command, env = list(given.command), app_environment(inherited, given.spec)
-        program = Program(given.spec.service, lambda: command, given.files / "app.log", env=env, folder=given.folder)
+        program = Program(
+            given.spec.service,
+            lambda: command,
+            given.files / "app.log",
+            errors=given.files / "app.stderr.log",
+            env=env,
+            folder=given.folder,
+        )
         return AppProcess(given.spec.service, program, given.spec.app_port, self._app_changed)
 
     def _report(self, problem: str | None = None) -> None:

@@ -1,7 +1,7 @@
 """Sends one tagged request through a hop and looks for it in everything that measures."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from legation.mesh.model.mesh import Mesh
@@ -11,8 +11,10 @@ from legation.runtime.control.messages import Instance
 from telemetry.doctor import links
 from telemetry.doctor.finding import Diagnosis, Finding, Hop
 from telemetry.doctor.hop import NoHop, choose
+from telemetry.logs.sampling import is_kept
 
 _LIMIT = 20.0
+_TRIES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,18 @@ async def examine(mesh: Mesh, instances: Sequence[Instance], telemetry: ControlC
     return _diagnosis(mesh, hop, words, (*first, *await _others(mesh, sent, telemetry, words)))
 
 
+def tags(mesh: Mesh, fresh: Callable[[], tuple[str, str]]) -> tuple[str, str]:
+    """Return the ids of a trace and of a request that the mesh's log keeps; `fresh` makes new ones.
+
+    Where it keeps none of what goes well, any.
+    """
+    for _ in range(_TRIES):
+        trace, request = fresh()
+        if is_kept(trace if mesh.tracing is not None else request, mesh.logging.sampling):
+            break
+    return trace, request
+
+
 async def _others(mesh: Mesh, sent: links.Sent, telemetry: ControlClient, words: Words) -> Sequence[Finding]:
     async def spans_lost() -> float:
         return (await links.counts(sent.hop)).spans_dropped
@@ -64,7 +78,7 @@ async def _others(mesh: Mesh, sent: links.Sent, telemetry: ControlClient, words:
         links.prometheus(sent, there, words.wait),
         links.rules(sent, there, words.wait),
         links.traces(sent, otlp, words.jaeger, words.wait, spans_lost),
-        links.logs(sent, telemetry, words.wait, logs_lost),
+        links.logs(sent, telemetry, words.wait, logs_lost, mesh.logging.sampling),
         links.receiver(sent, mesh.logging.otlp, telemetry, words.wait),
     )
 

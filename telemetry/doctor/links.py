@@ -17,6 +17,7 @@ from legation.runtime.tasks import until
 from telemetry.doctor.ask import get
 from telemetry.doctor.finding import Finding, Hop
 from telemetry.doctor.hop import counted
+from telemetry.logs.sampling import is_kept
 from telemetry.rules.alerts.records import LOGS_DROPPED, SPANS_DROPPED
 from telemetry.rules.conventions import INSTANCE, PREFIX, REQUESTS, RQ_XX, selector
 
@@ -216,9 +217,13 @@ def _no_trace(sent: Sent, there: str, at: str, missing: set[str]) -> dict[str, s
     }
 
 
-async def logs(sent: Sent, telemetry: ControlClient, wait: float, lost: Callable[[], Awaitable[float]]) -> Finding:
+async def logs(
+    sent: Sent, telemetry: ControlClient, wait: float, lost: Callable[[], Awaitable[float]], sampling: float = 100
+) -> Finding:
     """Look whether telemetry has the records of both ends."""
     by, tag = sent.tag
+    if not is_kept(tag, sampling):
+        return Finding(link="logs", state="off", said="logging.sampling keeps nothing of requests that go well")
     words = urlencode({by: tag, "kind": "access", "limit": "10"})
     found, ends = set[str](), {sent.hop.source, sent.hop.destination}
 

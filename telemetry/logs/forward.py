@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
@@ -30,6 +31,7 @@ class Forwarder:
         """Prepare; `dropped(reason, number of records)` hears of what does not arrive."""
         self._dropped = dropped
         self._receiver: Receiver | None = None
+        self._tls: tuple[Receiver, float, ssl.SSLContext] | None = None
         self._waiting: deque[tuple[bytes, int]] = deque()
         self._size = 0
         self._something = asyncio.Event()
@@ -89,7 +91,7 @@ class Forwarder:
         if receiver.tenant:
             headers["x-scope-orgid"] = receiver.tenant
         try:
-            address, target = _address(receiver)
+            address, target = self._address(receiver)
             answer = await http.request(address, "POST", target, body=batch, headers=headers, limit=_LIMIT)
         except (http.HttpError, OSError) as error:
             self._say(f"{receiver.url} takes no logs: {error}")
@@ -104,17 +106,23 @@ class Forwarder:
         self.problem = None
         return True
 
+    def _address(self, receiver: Receiver) -> tuple[http.Address, str]:
+        parts = urlsplit(receiver.url)
+        host, target = parts.hostname or "", parts.path + (f"?{parts.query}" if parts.query else "")
+        if parts.scheme == "http":
+            return (host, parts.port or 80), target
+        context = self._context(receiver)
+        return http.Secure(host, parts.port or 443, lambda: context, lambda _: None), target
+
+    def _context(self, receiver: Receiver) -> ssl.SSLContext:
+        """Return by which CAs it is verified: read once, and when their file changes, not with each batch."""
+        changed = Path(receiver.ca).stat().st_mtime if receiver.ca else 0.0
+        if self._tls is None or self._tls[:2] != (receiver, changed):
+            self._tls = receiver, changed, ssl.create_default_context(cafile=receiver.ca)
+        return self._tls[2]
+
     def _say(self, problem: str) -> None:
         """Log a problem when it is a new one."""
         if self.problem is None:
             log.warning("logs do not arrive", problem=problem)
         self.problem = problem
-
-
-def _address(receiver: Receiver) -> tuple[http.Address, str]:
-    parts = urlsplit(receiver.url)
-    host, target = parts.hostname or "", parts.path + (f"?{parts.query}" if parts.query else "")
-    if parts.scheme == "http":
-        return (host, parts.port or 80), target
-    context = ssl.create_default_context(cafile=receiver.ca)
-    return http.Secure(host, parts.port or 443, lambda: context, lambda _: None), target

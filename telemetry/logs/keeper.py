@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from legation.runtime.control.log_messages import LogRecord
 from telemetry.logs import otlp
 from telemetry.logs.budget import Budget
+from telemetry.logs.sampling import sampled
 from telemetry.logs.store import Store
 from telemetry.logs.tail import Tail
 
@@ -37,10 +38,11 @@ _NICENESS = 10
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is kept: bytes, and seconds of age."""
+    """How much is kept: bytes, seconds of age, per cent of the requests that went well."""
 
     size: int = 256 << 20
     age: float = 7 * 86400.0
+    sampling: float = 100.0
 
 
 class Keeper:
@@ -131,9 +133,10 @@ class Keeper:
             pass
         with self._lock:
             self._waiting -= size
-        kept = budget.admit(found, time.monotonic())
-        if len(kept) < len(found):
-            self._dropped("rate", len(found) - len(kept))
+        wanted = sampled(found, self.limits.sampling)
+        kept = budget.admit(wanted, time.monotonic())
+        if len(kept) < len(wanted):
+            self._dropped("rate", len(wanted) - len(kept))
         return kept
 
     def _parse(self, batch: bytes) -> list[LogRecord]:

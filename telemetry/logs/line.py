@@ -16,7 +16,7 @@ _WITHIN = 3600.0
 """Seconds: what lies further away from when a line was read is no time of it."""
 
 
-def record(line: bytes, *, service: str, instance: str, version: str, now: float) -> LogRecord:
+def record(line: bytes, *, service: str, instance: str, version: str, now: float, stream: str = "stdout") -> LogRecord:
     """Return a line as a record; `now` is when it was read, for one that bears no time of its own."""
     text = line.decode(errors="replace").rstrip("\r")
     return LogRecord(
@@ -27,6 +27,7 @@ def record(line: bytes, *, service: str, instance: str, version: str, now: float
         version=version,
         trace=trace_of(text),
         text=shorten(text),
+        fields={} if stream == "stdout" else {"stream": stream},
     )
 
 

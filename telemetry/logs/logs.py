@@ -41,7 +41,7 @@ class Logs:
         """Do as a mesh's `logging` says, from now on."""
         asked = mesh.logging
         self._mesh = mesh.mesh
-        self._keeper.limits = Limits(asked.max_megabytes << 20, asked.max_age.total_seconds())
+        self._keeper.limits = Limits(asked.max_megabytes << 20, asked.max_age.total_seconds(), asked.sampling)
         self.forwarder.use(asked.otlp)
 
     @asynccontextmanager

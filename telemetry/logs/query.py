@@ -47,6 +47,7 @@ def _parts(words: Mapping[str, str]) -> Iterator[tuple[str, tuple[object, ...]]]
     for column in ("service", "instance", "kind"):
         if words.get(column):
             yield f"{column} = ?", (words[column],)
+    yield from _of_stream(words.get("stream", ""))
     if words.get("trace"):
         yield "trace = ?", (words["trace"].lower(),)
     if words.get("request"):
@@ -74,6 +75,14 @@ def code(text: str) -> tuple[str, tuple[object, ...]]:
     if text.upper() in GRPC_STATUSES:
         return "grpc = ?", (GRPC_STATUSES.index(text.upper()),)
     raise BadQuery(f"code {text!r}: a status such as 503, a class such as 5xx, or a gRPC status such as UNAVAILABLE")
+
+
+def _of_stream(text: str) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """Yield the condition of what apps wrote to a stream, if one is asked for; stdout is not noted with each line."""
+    if text not in {"", "stdout", "stderr"}:
+        raise BadQuery(f"stream {text!r}: stdout or stderr")
+    if text:
+        yield "kind = 'app' AND coalesce(json_extract(fields, '$.stream'), 'stdout') = ?", (text,)
 
 
 def _whole(name: str, text: str) -> int:

@@ -16,6 +16,9 @@ Place = tuple[int, int, int]
 Writer = tuple[str, str, str]
 """Service, instance, version."""
 
+_STREAMS = {"app.log": "stdout", "app.stderr.log": "stderr"}
+"""The files that an app's output goes to."""
+
 AT_ONCE = 1 << 20
 """Bytes of one file at a look: a loud app may not hold up the others."""
 LONGEST_LINE = 64 * 1024
@@ -34,14 +37,16 @@ class Tail:
         """Return new lines, and how far each file was read for them; `done` has it so for the next look."""
         records: list[LogRecord] = []
         places: dict[str, Place] = {}
-        for file in sorted(self.folder.glob("*/app.log")):
+        for file in sorted(file for name in _STREAMS for file in self.folder.glob(f"*/{name}")):
             seen = self.places.get(str(file))
             lines, place = _new_lines(file, seen)
             if place != seen:
                 places[str(file)] = place
             service, instance, version = self.writer(file.parent.name) if lines else ("", "", "")
             records += [
-                line.record(text, service=service, instance=instance, version=version, now=now)
+                line.record(
+                    text, service=service, instance=instance, version=version, now=now, stream=_STREAMS[file.name]
+                )
                 for text in lines
                 if text
             ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from legation.runtime import locks, process
-from legation.runtime.supervisor import Program
+from legation.runtime.supervisor import Program, Supervisor
 from legation.runtime.tasks import until
 from legation.sidecar.app import AppProcess, Exposed
 
@@ -90,5 +90,26 @@ def test_an_end_that_is_told_of_late_leaves_the_loop_to_others(tmp_path: Path) -
         watch = asyncio.ensure_future(app._watch())
         assert not (await asyncio.wait({watch}, timeout=0.1))[0]
         watch.cancel()
+
+    asyncio.run(run())
+
+
+def test_stdout_and_stderr_are_told_apart(tmp_path: Path) -> None:
+    async def run() -> None:
+        log, errors = tmp_path / "app.log", tmp_path / "app.stderr.log"
+        said = ["sh", "-c", "echo said; echo error: complained >&2; exec sleep 60"]
+        supervisor = Supervisor(Program("orders", lambda: said, log, errors=errors))
+        kept = asyncio.ensure_future(supervisor.keep())
+
+        async def complained() -> bool:
+            return errors.exists() and errors.read_text() != ""
+
+        assert await until(complained, 10)
+        assert (log.read_text(), errors.read_text()) == ("said\n", "error: complained\n")
+        assert supervisor.last_words() == "error: complained"
+        errors.write_text("")
+        assert supervisor.last_words() == "said"
+        await supervisor.stop(5)
+        await kept
 
     asyncio.run(run())

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from legation.mesh.model.tracing import Share
 from legation.mesh.types import Argument, HeaderValue, Integer, Interval, Model, Url
 
 MEGABYTE = 1 << 20
@@ -32,4 +33,8 @@ class Logging(Model):
         256
     )
     max_age: Annotated[Interval, Field(description="what is older goes")] = timedelta(days=7)
-    otlp: Annotated[Receiver | None, Field(description="who gets all of it too")] = None
+    sampling: Annotated[
+        Share,
+        Field(description="per cent of the requests that went well that are kept; those that failed are in any case"),
+    ] = 100.0
+    otlp: Annotated[Receiver | None, Field(description="who gets what is kept too")] = None

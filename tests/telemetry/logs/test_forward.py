@@ -1,6 +1,7 @@
 """Records on their way to the team's own receiver: what arrives, and what becomes of those that do not."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -169,3 +170,18 @@ async def test_records_go_over_verified_tls(tmp_path: Path, vouched: bool):
         else:
             assert await soon(lambda: forwarder.problem is not None)
             assert team.taken == []
+
+
+def test_cas_are_read_once_and_when_their_file_changes(tmp_path: Path) -> None:
+    made = certificate(tmp_path)
+    forwarder = Forwarder(lambda *_: None)
+    receiver = Receiver(url="https://localhost/v1/logs", ca=str(made))
+    first = forwarder._context(receiver)
+    assert forwarder._context(receiver) is first
+    os.utime(made, (1, 1))
+    again = forwarder._context(receiver)
+    assert again is not first
+    assert forwarder._context(Receiver(url="https://other/v1/logs", ca=str(made))) is not again
+    made.unlink()
+    with pytest.raises(OSError, match=r"outside\.|No such file"):
+        forwarder._context(receiver)

@@ -68,7 +68,7 @@ def test_a_mesh_says_how_much_is_kept(tmp_path, monkeypatch):
 
     async def main() -> None:
         async with host(tmp_path) as here:
-            here.logs.use(load(MESH + "logging: {max_megabytes: 1, max_age: 1h}\n", "mesh.yaml").mesh)
+            here.logs.use(load(MESH + "logging: {max_megabytes: 1, max_age: 1h, sampling: 100}\n", "mesh.yaml").mesh)
             here.logs.offer(batch({"method": "GET", "path": "/old"}, at=time.time() - 7200))
             for number in range(40):
                 here.logs.offer(batch(*[{"method": "GET", "path": f"/{number}" + "x" * 900}] * 50))

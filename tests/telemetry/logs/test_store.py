@@ -119,3 +119,13 @@ def test_a_search_ends_in_time(file):
 
 def test_before_anything_is_kept_nothing_is_found(file):
     assert search(file, parse({}), 5).records == ()
+
+
+def test_what_apps_wrote_is_found_by_its_stream(file):
+    filled(
+        file,
+        record(text="asked"),
+        record(text="said", kind="app", code=None, fields={}),
+        record(text="complained", kind="app", code=None, fields={"stream": "stderr"}),
+    )
+    assert (texts(file, stream="stdout"), texts(file, stream="stderr")) == (["said"], ["complained"])

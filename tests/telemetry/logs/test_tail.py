@@ -77,3 +77,12 @@ def test_an_app_that_is_gone_leaves_its_last_words(apps):
     assert apps.read() == []
     apps.say(b"back\n")
     assert apps.read() == ["back"]
+
+
+def test_what_goes_to_stderr_says_so(apps):
+    apps.say(b"said\n")
+    apps.file.with_name("app.stderr.log").write_bytes(b"complained\n")
+    records, places = apps.tail.read(1000.0)
+    assert [(r.text, r.fields) for r in records] == [("said", {}), ("complained", {"stream": "stderr"})]
+    apps.tail.done(places)
+    assert apps.read() == []

@@ -8,6 +8,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from telemetry.logs import line, otlp
 from telemetry.logs.budget import Budget, has_failed
 from telemetry.logs.query import BadQuery, code, parse
+from telemetry.logs.sampling import is_kept, sampled
 from telemetry.logs.shorten import LONGEST, shorten
 from tests.telemetry.logs.samples import TRACE, record
 
@@ -101,6 +102,7 @@ def test_a_status_is_a_number_a_class_or_a_name(text, values):
         ({"limit": "0"}, "limit 0: 1 to 10000"),
         ({"limit": "-1"}, "limit '-1': a whole number"),
         ({"after": "9" * 30}, "a whole number"),
+        ({"stream": "stdin"}, "stream 'stdin': stdout or stderr"),
         ({"since": "noon"}, "since 'noon': seconds since the epoch"),
     ],
 )
@@ -131,3 +133,18 @@ def test_records_reach_the_teams_receiver_by_who_wrote_them():
         "kind": "access", "status": "200", "grpc_status": "14", "flags": "UF", "request_id": "r1", "path": '/"\n',
     }  # fmt: skip
     assert otlp.count(serialised) == 3
+
+
+def test_a_share_of_what_goes_well_is_kept_at_all_hops_or_at_none():
+    traces = [f"{number:032x}" for number in range(2000)]
+    hops = [record(trace=trace, service=service) for trace in traces for service in ("web", "orders")]
+    kept = sampled(hops, 10)
+    assert 150 * 2 < len(kept) < 250 * 2
+    assert {r.trace for r in kept if r.service == "web"} == {r.trace for r in kept if r.service == "orders"}
+    failed = [record(code=503), record(grpc=14), record(flags="UF"), record(kind="app", code=None)]
+    assert sampled([*hops, *failed], 0) == failed
+    assert sampled(hops, 100) == hops
+    assert [r.request for r in sampled([record(request="one"), record(request="two")], 50)] in (
+        [], ["one"], ["two"], ["one", "two"],
+    )  # fmt: skip
+    assert [is_kept("one", share) for share in (0, 100)] == [False, True]
