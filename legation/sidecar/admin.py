@@ -52,6 +52,11 @@ class Admin:
         rows = (line.partition(": ") for line in answer.text.splitlines())
         return {name: int(value) for name, _, value in rows}
 
+    async def has_healthy_host(self, cluster: str) -> bool:
+        """Say whether a cluster has a host that Envoy takes for healthy."""
+        lines = (await self._ask("GET", "/clusters")).text.splitlines()
+        return any(line.startswith(f"{cluster}::") and line.endswith("::health_flags::healthy") for line in lines)
+
     async def leaf(self, spiffe_id: str) -> LeafCertificate | None:
         """Return the certificate with a SPIFFE ID that Envoy presents, or None before it has one."""
         found = [

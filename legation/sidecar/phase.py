@@ -7,9 +7,14 @@ from legation.runtime.control.messages import InstanceState
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What is up of an instance. `has_app` is False for a sidecar without a command (a gateway, a container)."""
+    """What is up of an instance. `has_app` is False for one without an app (a gateway).
+
+    `apart` says that the app is in containers of its own, which start when they see this one up: callers have its
+    address before.
+    """
 
     has_app: bool
+    apart: bool = False
     envoy_ready: bool = False
     app_ready: bool = False
     was_ready: bool = False
@@ -27,7 +32,12 @@ class Phase:
             return "draining"
         if self.ready:
             return "ready"
-        return "restarting" if self.was_ready else "starting"
+        return "restarting" if self.was_ready or self.serves_without_app else "starting"
+
+    @property
+    def serves_without_app(self) -> bool:
+        """Whether requests are taken though no app is there to have them: their callers are told to try again."""
+        return self.apart and self.envoy_ready and not self.app_ready
 
     def with_envoy(self, ready: bool) -> "Phase":
         """Return the phase after Envoy became ready, or died."""

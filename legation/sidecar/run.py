@@ -3,13 +3,13 @@
 import asyncio
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import structlog
 
 from legation.mesh import names
-from legation.runtime import process
+from legation.runtime import http, process
 from legation.runtime.control.client import ControlClient
 from legation.runtime.control.messages import InstanceState, Pids, SidecarPlan, SidecarRequest
 from legation.runtime.supervisor import Program
@@ -31,6 +31,9 @@ log = structlog.get_logger()
 EXIT_REJECTED = 78
 """sysexits.h EX_CONFIG: the app as it is may not run here; starting it again would not help."""
 
+_APPS_EVERY = 2.0
+"""Seconds between looks at whether Envoy knows of an app."""
+
 _LOG_LIMIT = 16 << 20
 _LOG_EVERY = 30.0
 
@@ -45,7 +48,7 @@ class Sidecar:
         self._settings, self._plan = replace(settings, spec=given.spec), given
         self._is_gateway = given.spec.service == names.GATEWAY
         self._listener = names.GATEWAY_LISTENERS if self._is_gateway else names.INBOUND
-        self._phase = Phase(has_app=bool(settings.command))
+        self._phase = Phase(has_app=bool(settings.command or settings.app), apart=bool(settings.app))
         self._registration = Registration(client, given.spec, lambda: self._phase.state, self._mark)
         self._envoy = EnvoyProcess(self._settings, self._listener, self._envoy_changed)
         self._envoy_ready = asyncio.Event()
@@ -60,7 +63,7 @@ class Sidecar:
                 talk = spawn(group, "registration", self._registration.keep())
                 tasks = [
                     spawn(group, "envoy", self._envoy.keep()),
-                    spawn(group, "app", self._keep_app()),
+                    spawn(group, "app", self._look_for_apps() if self._settings.app else self._keep_app()),
                     spawn(group, "logs", self._bound_envoy_log()),
                 ]
                 await termination.due(self._settings)
@@ -81,6 +84,16 @@ class Sidecar:
             await self._envoy_ready.wait()
             await self._app.keep()
 
+    async def _look_for_apps(self) -> None:
+        """See whether Envoy has an app to send requests to; they come and go without a word to us."""
+        while True:
+            await self._envoy_ready.wait()
+            with suppress(http.HttpError):
+                found = await self._envoy.admin.has_healthy_host(names.LOCAL_APP)
+                if found != self._phase.app_ready:
+                    self._app_changed(found)
+            await pause(_APPS_EVERY)
+
     def _envoy_changed(self, ready: bool) -> None:
         if ready:
             self._envoy_ready.set()
@@ -97,8 +110,8 @@ class Sidecar:
         self._report()
 
     def _mark(self, known: InstanceState) -> None:
-        """Say to the health check of a container whether callers have our address."""
-        if self._settings.beside and known == "ready":
+        """Say to the health check of a container whether callers have our address, and somebody answers there."""
+        if self._settings.beside and (known == "ready" or self._phase.serves_without_app):
             self._settings.state.ready.touch()
         else:
             self._settings.state.ready.unlink(missing_ok=True)

@@ -10,9 +10,12 @@ import pytest
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
+from legation.sidecar.admin import Admin
+from legation.sidecar.phase import Phase
 from legation.sidecar.place import completed, own_address
 from legation.sidecar.run import Sidecar
 from legation.sidecar.settings import RunSettings
+from tests.support.tiny_http import serve
 
 OURS = f"127.216.{os.getpid() % 250}"
 
@@ -48,11 +51,32 @@ def test_a_name_that_leads_to_others_alone_is_said(tmp_path: Path) -> None:
             asyncio.run(own_address(name, limit=0.1))
 
 
-def test_the_health_check_sees_whether_callers_have_its_address(tmp_path: Path) -> None:
+def test_the_health_check_sees_whether_callers_have_its_address_and_its_envoy_answers(tmp_path: Path) -> None:
     given = replace(settings(tmp_path), beside=True)
     given.state.make()
     sidecar = Sidecar.__new__(Sidecar)
     sidecar._settings = given
-    for state, there in (("ready", True), ("restarting", False), ("ready", True), ("draining", False)):
-        sidecar._mark(state)  # type: ignore[arg-type]
-        assert given.state.ready.exists() is there, state
+    starting = Phase(has_app=True, apart=True)
+    for said, phase, there in (
+        ("restarting", starting.with_envoy(ready=True), True),
+        ("ready", starting.with_envoy(ready=True).with_app(ready=True), True),
+        ("restarting", starting, False),
+        ("draining", starting, False),
+    ):
+        sidecar._phase = phase
+        sidecar._mark(said)  # type: ignore[arg-type]
+        assert given.state.ready.exists() is there, said
+
+
+def test_an_app_is_there_when_envoy_has_a_healthy_one(tmp_path: Path) -> None:
+    """Not while it is ill, nor for one of a service that it calls."""
+    said = ["local_app::10.0.0.2:8080::health_flags::/failed_active_hc", "orders::10.0.0.3:80::health_flags::healthy"]
+    admin = Admin(tmp_path / "admin.sock")
+
+    async def scene() -> list[bool]:
+        await serve(tmp_path / "admin.sock", lambda *_: (200, "\n".join(said).encode()))
+        before = await admin.has_healthy_host("local_app")
+        said.append("local_app::10.0.0.4:8080::health_flags::healthy")
+        return [before, await admin.has_healthy_host("local_app")]
+
+    assert asyncio.run(scene()) == [False, True]

@@ -17,6 +17,16 @@ def test_without_an_app_the_envoy_alone_decides() -> None:
     assert Phase(has_app=False).with_envoy(ready=True).state == "ready"
 
 
+def test_one_whose_app_is_apart_has_callers_before_and_without_it() -> None:
+    apart = Phase(has_app=True, apart=True)
+    assert apart.state == "starting"
+    serving = apart.with_envoy(ready=True)
+    assert (serving.state, serving.serves_without_app) == ("restarting", True)
+    assert serving.with_app(ready=True).state == "ready"
+    assert serving.with_app(ready=True).with_app(ready=False).state == "restarting"
+    assert not serving.with_envoy(ready=False).serves_without_app
+
+
 def test_what_was_ready_once_is_restarting_not_starting() -> None:
     ready = Phase(has_app=True).with_envoy(ready=True).with_app(ready=True)
     assert ready.with_app(ready=False).state == "restarting"

@@ -35,6 +35,9 @@ BUFFER_LIMIT = 1 << 20
 APP_LOOK = timedelta(milliseconds=500)
 """Between looks for the apps behind a name."""
 
+APP_CONNECT_TIMEOUT = timedelta(milliseconds=500)
+"""For those: one that has ended is silent, and until it is no longer found a request waits for this."""
+
 APP_IDLE_TIMEOUT = timedelta(seconds=4)
 """Below the 5 s after which Node.js closes an idle connection: a request must never meet that close."""
 
@@ -96,6 +99,7 @@ def _resolve(cluster: Cluster) -> None:
     """
     looked_for = DnsCluster(dns_refresh_rate=duration(APP_LOOK), dns_lookup_family=DnsLookupFamily.V4_ONLY)
     cluster.cluster_type.CopyFrom(Cluster.CustomClusterType(name="envoy.clusters.dns", typed_config=pack(looked_for)))
+    cluster.connect_timeout.CopyFrom(duration(APP_CONNECT_TIMEOUT))
     cluster.wait_for_warm_on_init.value = False  # the app may start after its sidecar, which is ready without it
     cluster.ignore_health_on_host_removal = True
     cluster.common_lb_config.healthy_panic_threshold.value = 1

@@ -135,9 +135,10 @@ class Compiler:
         yield from self._shared_clusters(node.service).values()
         yield from self._own.clusters(node).values()
         yield from self._own.listeners(node, fresh).values()
-        yield from self._routes(node.service, {}).values()
+        routes = self._routes(node.service, {})
         if node.by_name:
-            yield from self._own.named_routes(self._reached(node.service), {}).values()
+            routes |= self._own.named_routes(node.service, self._reached(node.service), {})
+        yield from routes.values()
 
     def join(self, node: InstanceSpec, group: Group) -> Snapshot:
         """Return a node's snapshot of its service's group and its own resources."""
@@ -151,7 +152,7 @@ class Compiler:
         """Return the routes of a service's containers, which have some of their own; the same while the group's are."""
         kept = self._named.get(service)
         if kept is None or kept[0] is not group.routes:
-            own = self._own.named_routes(self._reached(service), group.outages)
+            own = self._own.named_routes(service, self._reached(service), group.outages)
             kept = self._named[service] = group.routes, Resources({**group.routes, **own})
         return kept[1]
 

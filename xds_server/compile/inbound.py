@@ -17,7 +17,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.mesh import Mesh
-from legation.mesh.model.service import Service
+from legation.mesh.model.service import Protocol, Service
 from xds_server.compile import tls
 from xds_server.compile.access_log import writer
 from xds_server.compile.active_health_check import answering
@@ -67,7 +67,7 @@ def _manager(
     manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters, mutations)
     accept_websockets(manager, service)
     trace(manager, mesh.tracing, name, operation(service.protocol, name))
-    manager.MergeFrom(_peer_options(life))
+    manager.MergeFrom(_peer_options(life, service.protocol))
     manager.stream_idle_timeout.CopyFrom(duration(timedelta(0)))
     if restricts_paths(allowed):
         # An app may read %2F as a slash after we have matched the path without doing so.
@@ -84,27 +84,29 @@ def inbound_listener(node: InstanceSpec, chain: Chain, plain_port: int | None = 
     return listener(names.INBOUND, (node.address, node.port), chain, writer(node), more)
 
 
-def _peer_options(connection_life: timedelta) -> HttpConnectionManager:
+def _peer_options(connection_life: timedelta, protocol: Protocol) -> HttpConnectionManager:
     """Return what holds for peers: the caller's identity for the app, and connections that end with certificates."""
     return HttpConnectionManager(
         forward_client_cert_details=HttpConnectionManager.ForwardClientCertDetails.SANITIZE_SET,
         set_current_client_cert_details=HttpConnectionManager.SetCurrentClientCertDetails(uri=True),
         common_http_protocol_options=HttpProtocolOptions(max_connection_duration=duration(connection_life)),
         http1_safe_max_connection_duration=True,
-        local_reply_config=LocalReplyConfig(mappers=[_app_unreachable()]),
+        local_reply_config=LocalReplyConfig(mappers=[_app_unreachable(protocol)]),
         use_remote_address=BoolValue(value=False),
     )
 
 
-def _app_unreachable() -> ResponseMapper:
+def _app_unreachable(protocol: Protocol) -> ResponseMapper:
     """Mark the answer to a request that no app got: it refused to connect (flag UF), or none is there (UH).
 
-    Callers try again, POSTs too, as `RETRY_HEADER` is in their retriable headers.
+    Over HTTP/2 it may have refused the stream, as often as that was tried (URX: there all that is tried again here
+    is what no app has taken). Callers try again, POSTs too, as `RETRY_HEADER` is in their retriable headers.
     """
+    flags = ["UF", "UH"] if protocol == "http" else ["UF", "UH", "URX"]
     header = HeaderValueOption(
         header=HeaderValue(key=RETRY_HEADER, value=APP_UNREACHABLE),
         append_action=HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
     return ResponseMapper(
-        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["UF", "UH"])), headers_to_add=[header]
+        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=flags)), headers_to_add=[header]
     )

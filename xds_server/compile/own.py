@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.external import External
+from legation.mesh.model.service import Protocol
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
 from xds_server.compile.access_log import writer
@@ -24,12 +25,15 @@ from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import resource
 from xds_server.compile.passthrough import passthrough_chain, passthrough_cluster, passthrough_routes
 from xds_server.compile.rbac import Callers
+from xds_server.compile.retry import app_rules
 from xds_server.compile.route import inbound_routes
 from xds_server.compile.tcp import inbound_tcp_chain, outbound_tcp_chain
 from xds_server.compile.tracing import receiver
 from xds_server.compile.unavailable import Outage
 from xds_server.revocations import NONE_REVOKED, Revocations
 from xds_server.snapshot import Resource, Resources
+
+_WITH_ROUTES: tuple[Protocol, ...] = ("http", "http2", "grpc")
 
 
 class Own:
@@ -53,6 +57,12 @@ class Own:
         """Deny what peers with these certificates ask for, from now on; say whether listeners are others for it."""
         position = self._source.position("services")
         self.inbound_routes = resource(kinds.ROUTE, names.INBOUND, inbound_routes(revoked.serials), position)
+        self._named_inbound = {
+            protocol: resource(
+                kinds.ROUTE, names.INBOUND, inbound_routes(revoked.serials, app_rules(protocol)), position
+            )
+            for protocol in _WITH_ROUTES
+        }
         drained = [name for name, mark in revoked.drained.items() if mark != self._drained.get(name)]
         for name in drained:
             self._inbound.pop(name, None)
@@ -109,9 +119,11 @@ class Own:
                 found[name] = kept[1]
         return found
 
-    def named_routes(self, called: Iterable[str], outages: Mapping[str, Outage]) -> dict[str, Resource]:
-        """Return the routes of containers that call several at one port."""
-        found = {}
+    def named_routes(self, service: str, called: Iterable[str], outages: Mapping[str, Outage]) -> dict[str, Resource]:
+        """Return the routes of containers that are not those of other proxies: to their apps, and of a shared port."""
+        known, found = self._mesh.services.get(service), {}
+        if known is not None and known.protocol in self._named_inbound:
+            found[names.INBOUND] = self._named_inbound[known.protocol]
         for port, callees in by_port(self._mesh, called).items():
             if len(callees) > 1:
                 proto, name = by_host_routes(self._mesh, port, callees, outages), names.shared_listener(port)

@@ -43,6 +43,10 @@ _FIRST_TRIES = 8
 _BEFORE_TIMEOUT = timedelta(milliseconds=1)
 """Envoy ignores a limit of a try that is not below the route's timeout."""
 
+_APP_TRIES = 2
+"""More tries towards an app: another one at once, or the same, whose proxy sees only then that it has ended."""
+_APP_BACK_OFF = timedelta(milliseconds=25)
+
 _OTHER_HOST_TRIES = 20
 """Picks until another instance is found. `least_request` likes the dead one of two, which has nothing to do.
 
@@ -82,6 +86,29 @@ def retry_rules(retry: RetryPolicy | None, protocol: Protocol, timeout: timedelt
     if not methods or safe == full:
         return (RetryRule((), safe),)
     return (RetryRule(methods, full, asked.hedge_on_per_try_timeout), RetryRule((), safe))
+
+
+def app_rules(protocol: Protocol) -> tuple[RetryRule, ...]:
+    """Return what holds before apps that end without a word to their proxy: containers, which docker signals itself.
+
+    Such an app closes connections that a request may just be using. Whether it had taken that request cannot be
+    told over HTTP/1.1 (HTTP/2 says so), hence only one that may be repeated is (RFC 9110 §9.2.2).
+    """
+    safe = _app_policy(())
+    if protocol != "http":
+        return (RetryRule((), safe),)
+    return (RetryRule(IDEMPOTENT_METHODS, _app_policy(("reset",))), RetryRule((), safe))
+
+
+def _app_policy(conditions: tuple[str, ...]) -> RetryProto:
+    asked = RetryPolicy.model_construct(
+        num_retries=_APP_TRIES, base_interval=_APP_BACK_OFF, max_interval=_APP_BACK_OFF, methods=()
+    )
+    found = _policy(asked, conditions, timedelta(0))
+    # of its own apps: none of them promises anything in a header
+    del found.retriable_headers[:]
+    found.retry_on = ",".join(word for word in found.retry_on.split(",") if word != "retriable-headers")
+    return found
 
 
 def _policy(retry: RetryPolicy, conditions: tuple[str, ...], timeout: timedelta) -> RetryProto:

@@ -11,6 +11,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from legation.mesh import names
 from legation.mesh.model.action import Mirror
+from legation.mesh.model.match import RouteMatch
 from legation.mesh.model.route import Route
 from legation.mesh.model.service import Service
 from xds_server.compile.fault import FILTER as FAULT
@@ -44,22 +45,31 @@ def service_rows(name: str, service: Service, outage: Outage | None = None) -> l
     return routes
 
 
-def inbound_routes(revoked: Collection[str] = ()) -> RouteConfiguration:
+def inbound_routes(
+    revoked: Collection[str] = (), rules: Sequence[RetryRule] = (RetryRule((), None),)
+) -> RouteConfiguration:
     """Return what stands in front of every app: all requests, without limits, as those are the caller's.
 
-    None of a peer whose certificate's serial is `revoked`.
+    None of a peer whose certificate's serial is `revoked`. `rules` are those of tries towards the app.
 
     The app's own `x-legation-retry` is dropped: only its proxy may promise that a request never arrived.
     """
-    action = components.RouteAction(
-        cluster=names.LOCAL_APP, timeout=duration(timedelta(0)), idle_timeout=duration(timedelta(0))
-    )
-    route = components.Route(name=names.INBOUND, match=components.RouteMatch(prefix="/"), route=action)
-    found = configuration(names.INBOUND, [virtual_host(names.INBOUND, ["*"], [route])])
+    routes = [_to_app(rule) for rule in rules]
+    found = configuration(names.INBOUND, [virtual_host(names.INBOUND, ["*"], routes)])
     found.request_headers_to_remove.append(PEER_SERIAL)
     for name, config in denied(revoked).items():
         found.typed_per_filter_config[name].CopyFrom(config)
     return found
+
+
+def _to_app(rule: RetryRule) -> components.Route:
+    action = components.RouteAction(
+        cluster=names.LOCAL_APP,
+        timeout=duration(timedelta(0)),
+        idle_timeout=duration(timedelta(0)),
+        retry_policy=rule.policy,
+    )
+    return components.Route(name=names.INBOUND, match=route_match(RouteMatch(), rule.methods), route=action)
 
 
 def has_catch_all(service: Service) -> bool:
