@@ -11,6 +11,7 @@ from bench import (
     certs,
     certs_fleet,
     compile_change,
+    compose,
     dataplane,
     fanout,
     footprint,
@@ -67,6 +68,11 @@ async def _telemetry(_: int, seconds: float) -> AsyncIterator[Figure]:
         yield figure
 
 
+async def _compose(_: int, seconds: float) -> AsyncIterator[Figure]:
+    async for figure in compose.figures(seconds, 2 if seconds < FULL_SECONDS else 5):
+        yield figure
+
+
 BENCHES: Mapping[str, Callable[[int, float], AsyncIterator[Figure]]] = {
     "fanout": _fanout,
     "handover": _handover,
@@ -75,6 +81,7 @@ BENCHES: Mapping[str, Callable[[int, float], AsyncIterator[Figure]]] = {
     "certs": _certs,
     "dataplane": _dataplane,
     "telemetry": _telemetry,
+    "compose": _compose,
 }
 
 

@@ -1,0 +1,167 @@
+"""What people do to a mesh in docker compose while requests come in, and what came of those.
+
+`python -m tests.compose.live.change [--rate 200] [--before 10] [--after 30] [--runs 1] [NAME...]` brings the shop up,
+does each (or those named) under load, prints a line for each, and ends with 1 if a request failed.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from tests.compose.live.project import Project, shop
+from tests.support.load import Load, Mixed, Report, Request
+from tests.support.mesh import wait_for
+
+Step = Callable[[Project], object]
+
+MIX = Mixed(
+    (
+        Request("GET", "/proxy/catalog/items"),
+        Request("GET", "/proxy/orders/hits?key=a"),
+        Request("GET", "/proxy/catalog/items"),
+    )
+)
+WRITES = Mixed((*MIX.requests, Request("POST", "/proxy/orders/hits?key=a")))
+"""With what may not be repeated: whether an app that ends had taken it cannot be told over HTTP/1.1."""
+
+
+def scale(service: str, count: int) -> Step:
+    """Have so many containers of a service; those that are new are well when this returns."""
+
+    def step(project: Project) -> None:
+        project.compose("up", "-d", "--no-deps", "--no-recreate", "--wait", "--scale", f"{service}={count}", service)
+
+    return step
+
+
+def answers(service: str, count: int) -> Step:
+    """Wait until so many of a service answer."""
+    path, header = f"/proxy/{service}/healthz", f"x-{service}-instance"
+
+    def found(project: Project) -> bool:
+        return len({project.get(path).headers.get(header) for _ in range(4 * count)}) == count
+
+    return lambda project: wait_for(f"{count} {service} answer", lambda: found(project), 30)
+
+
+def compose(*words: str, **environment: str) -> Step:
+    def step(project: Project) -> None:
+        project.environment |= environment
+        project.compose(*words)
+
+    return step
+
+
+def newer(image: str) -> Step:
+    return lambda project: project.docker("tag", image, f"{image}:next")
+
+
+def each(service: str, *words: str) -> Step:
+    """Do something with each container of a service, one after the other."""
+
+    def step(project: Project) -> None:
+        for name in sorted(c.name for c in project.containers() if c.service == service):
+            project.docker(*words, name)
+            if "-sidecar" in service:
+                project.healthy(name)
+
+    return step
+
+
+def second(service: str, *words: str) -> Step:
+    return lambda project: project.docker(*words, f"{project.first(service).name[:-1]}2")
+
+
+UP = ("up", "-d", "--no-deps", "--wait")
+CHANGES: Mapping[str, tuple[Step, ...]] = {
+    "scale-app-to-5-and-back": (scale("orders", 5), answers("orders", 5), scale("orders", 1), answers("orders", 1)),
+    "restart-only-app": (compose("restart", "orders"), answers("orders", 1)),
+    "stop-and-start-one-app": (
+        scale("catalog", 2),
+        answers("catalog", 2),
+        second("catalog", "stop"),
+        second("catalog", "start"),
+        answers("catalog", 2),
+        scale("catalog", 1),
+    ),
+    "upgrade-app": (newer("legation-shop"), compose(*UP, "catalog", "orders", SHOP_IMAGE="legation-shop:next")),
+    "scale-sidecar-to-2-and-back": (scale("orders-sidecar", 2), scale("orders-sidecar", 1)),
+    "restart-sidecars-one-by-one": (
+        scale("catalog-sidecar", 2),
+        each("catalog-sidecar", "restart", "-t", "60"),
+        scale("catalog-sidecar", 1),
+    ),
+    "upgrade-sidecar": (
+        newer("legation-sidecar"),
+        compose(*UP, "catalog-sidecar", LEGATION_SIDECAR_IMAGE="legation-sidecar:next"),
+    ),
+    "restart-xds-server": (compose("restart", "legation-xds-server"),),
+    "replace-xds-server": (compose(*UP, "--force-recreate", "legation-xds-server"),),
+    "restart-certmgr": (compose("restart", "legation-certmgr"),),
+    "restart-vault": (compose("restart", "legation-vault"),),
+}
+
+
+def under_load(
+    project: Project,
+    *steps: Step,
+    rate: float = 60,
+    connections: int = 50,
+    before: float = 3,
+    after: float = 5,
+    mix: Mixed = MIX,
+) -> Report:
+    """Take steps while requests come in; return what came of them."""
+
+    async def scene() -> Report:
+        async with Load(project.url, mix=mix, rate=rate, connections=connections) as load:
+            await load.run_for(before)
+            for step in steps:
+                await asyncio.to_thread(step, project)
+            await load.run_for(after)
+        return load.report
+
+    return asyncio.run(scene())
+
+
+@contextmanager
+def _attached(name: str) -> Iterator[Project]:
+    if not name:
+        with shop() as made:
+            yield made
+    else:
+        yield Project(int(name))
+
+
+def main() -> int:
+    words = argparse.ArgumentParser()
+    words.add_argument("--rate", type=float, default=200)
+    words.add_argument("--before", type=float, default=10)
+    words.add_argument("--after", type=float, default=30)
+    words.add_argument("--runs", type=int, default=1)
+    words.add_argument("--port", default="", help="of a gateway that is up; without it the shop is brought up")
+    words.add_argument("--writes", action="store_true", help="with POST, one request in four")
+    words.add_argument("names", nargs="*", metavar="NAME", help=" ".join(CHANGES))
+    given = words.parse_args()
+    failed = 0
+    with _attached(given.port) as project:
+        for name in given.names or CHANGES:
+            for _ in range(given.runs):
+                report = under_load(
+                    project,
+                    *CHANGES[name],
+                    rate=given.rate,
+                    before=given.before,
+                    after=given.after,
+                    mix=WRITES if given.writes else MIX,
+                )
+                failed += len(report.failures)
+                sys.stdout.write(f"{name}: {report.summary()}\n")
+                sys.stdout.flush()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
