@@ -24,8 +24,14 @@ def entries(text: str) -> Mapping[str, tuple[str, frozenset[str]]]:
 
 
 def pick(text: str, names: Iterable[str]) -> str:
-    """Return the entries of some packages and of all that these need; KeyError for one that is not locked."""
-    known, wanted = entries(text), list(names)
+    """Return the entries of some packages and of all that these need; KeyError for one that is not locked.
+
+    A name after a dash is left out, with what is there for it alone.
+    """
+    asked = list(names)
+    omitted = {name.removeprefix("-") for name in asked if name.startswith("-")}
+    wanted = [name for name in asked if not name.startswith("-")]
+    known = {name: entry for name, entry in entries(text).items() if name not in omitted}
     for name in wanted:
         if name not in known:
             raise KeyError(name)

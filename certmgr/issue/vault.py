@@ -26,7 +26,7 @@ import hvac.exceptions
 import requests
 
 from certmgr.issue.unix_http import SCHEME, UnixAdapter
-from legation.mesh.types import NAME_PATTERN
+from legation.mesh.names import NAME_PATTERN
 
 VaultState = Literal["ok", "sealed", "unreachable", "starting"]
 

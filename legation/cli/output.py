@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from ruamel.yaml import YAML
 
+from legation.cli.leave import fail
 from legation.runtime.console import Exit, chatter
 from legation.runtime.control.messages import Message
 
@@ -31,12 +32,6 @@ def console(*, stderr: bool = False) -> Console:
     width = None if stream.isatty() else 160
     no_color = True if os.environ.get("NO_COLOR") else None
     return Console(stderr=stderr, highlight=False, no_color=no_color, width=width)
-
-
-def fail(code: Exit, text: str) -> typer.Exit:
-    """Say what is wrong and return the exit to raise."""
-    chatter(text)
-    return typer.Exit(int(code))
 
 
 def write(message: Message, form: Format) -> None:

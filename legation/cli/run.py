@@ -7,12 +7,12 @@ from pathlib import Path
 from shutil import which
 from socket import gethostname
 
-from legation.cli.find import running
-from legation.cli.output import Exit, chatter, fail
+from legation.cli.leave import fail
 from legation.host.layout import HostFile
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from legation.runtime import binaries
+from legation.runtime.console import Exit, chatter
 from legation.runtime.process import become
 from legation.runtime.state import StateFolder
 from legation.sidecar.settings import RunSettings
@@ -78,6 +78,8 @@ def state_of(words: Words, state: Path | None) -> StateFolder:
             Exit.USAGE, f"--advertise {words.advertise!r}: an IPv4 address of this host, as 10.0.0.2 or 10.0.0.2:15006"
         )
     if not words.xds:
+        from legation.cli.find import running  # noqa: PLC0415 - it reads mesh files, which takes pydantic
+
         return running(state, None)
     host, _, port = words.xds.rpartition(":")
     if not host or not port.isdigit():

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+"""A DNS label (RFC 1123): it becomes part of a SPIFFE ID, a Vault role and a file name."""
+
 COMPONENT_PREFIX = "legation-"
 """How the names of our own components begin; no service may be called so (nor `legation`)."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from legation.mesh.names import NAME_PATTERN
 from legation.mesh.wording import shown
 
 _DURATION = re.compile(r"(?P<number>[0-9]{1,12})(?P<fraction>\.[0-9]{1,6})?(?P<unit>ms|s|m|h)")
@@ -58,9 +59,6 @@ Duration = Annotated[
 
 Interval = Annotated[Duration, Field(gt=timedelta(0))]
 """A time that is not 0: what Envoy repeats or waits for."""
-
-NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
-"""A DNS label (RFC 1123): it becomes part of a SPIFFE ID, a Vault role and a file name."""
 
 TRUST_DOMAIN_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,253}[a-z0-9])?$"
 HEADER_NAME_PATTERN = r"^[a-z0-9!#$%&'*+.^_`|~-]+$"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from legation.mesh import names
-from legation.mesh.types import NAME_PATTERN, format_duration, parse_duration
+from legation.mesh.types import format_duration, parse_duration
 from legation.mesh.wording import among, dotted, either, kind, shown
 
 
@@ -33,7 +33,7 @@ def test_a_duration_is_written_as_it_is_read(milliseconds):
     assert parse_duration(format_duration(time)) == time
 
 
-@given(st.from_regex(NAME_PATTERN, fullmatch=True), st.from_regex(NAME_PATTERN, fullmatch=True))
+@given(st.from_regex(names.NAME_PATTERN, fullmatch=True), st.from_regex(names.NAME_PATTERN, fullmatch=True))
 def test_no_two_services_share_their_variables(one, other):
     """So that no rule has to refuse two names: a name has no underscore and no capitals."""
     assert (names.env_prefix(one) == names.env_prefix(other)) == (one == other)
