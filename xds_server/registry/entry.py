@@ -6,6 +6,9 @@ from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import InstanceState
 from xds_server.endpoint import Endpoint
 
+_NOBODY = "127.0.0.1", 1
+"""Where each caller is refused at once, by its own host, and tries again (tcpmux, which nobody serves)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -30,7 +33,8 @@ class Entry:
     def __post_init__(self) -> None:
         """Make the endpoint once: each change of a service reads those of all its instances."""
         node, healthy = self.node, self.healthy is not False
-        endpoint = Endpoint(node.id, node.version, node.address, node.port, healthy, node.zone, self.ready)
+        address, port = _NOBODY if self.makes_way else (node.address, node.port)
+        endpoint = Endpoint(node.id, node.version, address, port, healthy, node.zone, self.ready)
         object.__setattr__(self, "endpoint", endpoint)
 
     def opened(self, stream: int) -> "Entry":
@@ -41,6 +45,16 @@ class Entry:
         """Return the entry with one stream fewer; the last one's end starts its grace."""
         streams = self.streams - {stream}
         return replace(self, streams=streams, lost_at=None if streams else now, grace=grace)
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it ends and is no longer to be known to callers, even as the last one."""
+        return self.state == "draining" and not self.makes_way
+
+    @property
+    def makes_way(self) -> bool:
+        """Whether it ends in a container, which may be replaced without a word to us: its callers wait to see."""
+        return self.state == "draining" and self.node.by_name
 
     @property
     def ready(self) -> bool:

@@ -135,7 +135,8 @@ class Registry:
         """Return where a service's requests go: each version's ready instances.
 
         A version without any keeps those that start, restart or are lost, marked so: where a cluster has no other,
-        connections to them are refused and tried again until one is ready; an empty cluster would fail at once.
+        connections to them are refused and tried again until one is ready; an empty cluster would fail at once. A
+        container's that ends is kept so too, as it may be replaced: under an address where nobody is.
         """
         return self._endpoints.get(service, ())
 
@@ -160,7 +161,7 @@ class Registry:
     def _is_last(self, entry: Entry) -> bool:
         """Say whether no other instance of its version is ready, so that its callers have nobody else."""
         others = self._of_service[entry.node.service].values()
-        return entry.state != "draining" and not any(
+        return not entry.leaves and not any(
             o.node.version == entry.node.version and o.state == "ready" and o.lost_at is None for o in others
         )
 
@@ -218,7 +219,7 @@ class Registry:
 
     def _is_listed(self, entry: Entry) -> bool:
         versions = self._ready[entry.node.service]
-        return entry.ready or (entry.state != "draining" and not versions[entry.node.version])
+        return entry.ready or (not entry.leaves and not versions[entry.node.version])
 
     def _recompute(self, service: str) -> bool:
         """Bring a service's endpoints up to date; say whether they changed."""
@@ -233,5 +234,5 @@ def _endpoints(entries: Iterable[Entry]) -> tuple[Endpoint, ...]:
     """Return the ready instances, and all of a version without a ready one that do not drain."""
     entries = tuple(entries)
     versions = {e.node.version for e in entries if e.ready}
-    known = [e for e in entries if e.ready or (e.state != "draining" and e.node.version not in versions)]
+    known = [e for e in entries if e.ready or (not e.leaves and e.node.version not in versions)]
     return tuple(sorted((e.endpoint for e in known), key=_by_instance))

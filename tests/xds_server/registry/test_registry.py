@@ -1,5 +1,7 @@
 """The registry's decisions: who is there, who takes requests, when somebody is given up."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -68,6 +70,34 @@ def test_the_last_instance_of_a_version_stays_an_endpoint_for_a_while_after_it_i
     assert len(ids(registry)) == 3
     assert registry.tick(100.0 + STOPGAP_LIMIT) == {"orders"}
     assert ids(registry) == ["orders-v2-0", "orders-v2-1"]
+
+
+def test_the_last_container_that_ends_leaves_its_callers_waiting_for_another() -> None:
+    """At an address that refuses them; on a host a successor is ready before the last one ends."""
+    registry = Registry()
+    old, new = (replace(node(name), by_name=True) for name in ("orders-v1-a", "orders-v1-b"))
+    up(registry, old, 1)
+    assert registry.transition(old.id, old.boot, "draining") == {"orders"}
+    ((kept),) = registry.endpoints("orders")
+    assert (kept.address, kept.port, kept.ready) == ("127.0.0.1", 1, False)
+    assert registry.ready_versions("orders") == frozenset()
+    registry.disconnected(old.id, 1, now=100.0)
+    registry.tick(100.0 + GRACE)
+    assert ids(registry) == [old.id]
+    up(registry, new, 2)
+    assert ids(registry) == [new.id]
+    registry.tick(100.0 + STOPGAP_LIMIT)
+    assert old.id not in registry.entries
+
+
+def test_the_last_container_that_ends_is_given_up_after_a_while() -> None:
+    registry = Registry()
+    only = replace(node(), by_name=True)
+    up(registry, only, 1, "draining")
+    registry.disconnected(only.id, 1, now=100.0)
+    registry.tick(100.0 + GRACE)
+    registry.tick(100.0 + STOPGAP_LIMIT)
+    assert ids(registry) == []
 
 
 def test_a_lost_instance_goes_as_soon_as_another_of_its_version_is_ready() -> None:
