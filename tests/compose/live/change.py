@@ -6,6 +6,7 @@ does each (or those named) under load, prints a line for each, and ends with 1 i
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from tests.compose.live.project import Project, shop
 from tests.support.load import Load, Mixed, Report, Request
 from tests.support.mesh import wait_for
 
+UP = ("up", "-d", "--no-deps", "--wait")
 Step = Callable[[Project], object]
 
 MIX = Mixed(
@@ -46,16 +48,21 @@ def answers(service: str, count: int) -> Step:
     return lambda project: wait_for(f"{count} {service} answer", lambda: found(project), 30)
 
 
-def compose(*words: str, **environment: str) -> Step:
+def compose(*words: str) -> Step:
+    return lambda project: project.compose(*words)
+
+
+def upgrade(variable: str, image: str, *services: str) -> Step:
+    """Have services run another image: the same content under another name."""
+
     def step(project: Project) -> None:
-        project.environment |= environment
-        project.compose(*words)
+        now = project.environment.get(variable) or os.environ.get(variable, image)
+        then = f"{image}:after" if now.endswith(":next") else f"{image}:next"
+        project.docker("tag", now, then)
+        project.environment[variable] = then
+        project.compose(*UP, *services)
 
     return step
-
-
-def newer(image: str) -> Step:
-    return lambda project: project.docker("tag", image, f"{image}:next")
 
 
 def each(service: str, *words: str) -> Step:
@@ -74,7 +81,6 @@ def second(service: str, *words: str) -> Step:
     return lambda project: project.docker(*words, f"{project.first(service).name[:-1]}2")
 
 
-UP = ("up", "-d", "--no-deps", "--wait")
 CHANGES: Mapping[str, tuple[Step, ...]] = {
     "scale-app-to-5-and-back": (scale("orders", 5), answers("orders", 5), scale("orders", 1), answers("orders", 1)),
     "restart-only-app": (compose("restart", "orders"), answers("orders", 1)),
@@ -86,21 +92,19 @@ CHANGES: Mapping[str, tuple[Step, ...]] = {
         answers("catalog", 2),
         scale("catalog", 1),
     ),
-    "upgrade-app": (newer("legation-shop"), compose(*UP, "catalog", "orders", SHOP_IMAGE="legation-shop:next")),
+    "upgrade-app": (upgrade("SHOP_IMAGE", "legation-shop", "catalog", "orders"),),
     "scale-sidecar-to-2-and-back": (scale("orders-sidecar", 2), scale("orders-sidecar", 1)),
     "restart-sidecars-one-by-one": (
         scale("catalog-sidecar", 2),
         each("catalog-sidecar", "restart", "-t", "60"),
         scale("catalog-sidecar", 1),
     ),
-    "upgrade-sidecar": (
-        newer("legation-sidecar"),
-        compose(*UP, "catalog-sidecar", LEGATION_SIDECAR_IMAGE="legation-sidecar:next"),
-    ),
+    "upgrade-only-sidecar": (upgrade("LEGATION_SIDECAR_IMAGE", "legation-sidecar", "catalog-sidecar"),),
     "restart-xds-server": (compose("restart", "legation-xds-server"),),
     "replace-xds-server": (compose(*UP, "--force-recreate", "legation-xds-server"),),
     "restart-certmgr": (compose("restart", "legation-certmgr"),),
-    "restart-vault": (compose("restart", "legation-vault"),),
+    # sealed until the next `up`
+    "restart-vault": (compose("restart", "legation-vault"), compose("up", "-d", "--wait", "--no-recreate")),
 }
 
 

@@ -3,45 +3,16 @@
 In order: each test finds what the one before has left.
 """
 
-import asyncio
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.compose.live.project import APPS, Capture, Project, shop
-from tests.support.load import Load, Mixed, Request
+from tests.compose.live.project import APPS, Capture, Project
 from tests.support.mesh import wait_for
 
 pytestmark = pytest.mark.timeout(240)
-
-MIX = Mixed((Request("GET", "/"), Request("GET", "/proxy/catalog/items"), Request("GET", "/proxy/orders/hits?key=a")))
-SPAN = 6.0
-"""Seconds of load before and after what is done to the mesh."""
-
-
-@pytest.fixture(scope="module")
-def project():
-    with shop() as made:
-        yield made
-
-
-def under_load(project: Project, *steps) -> None:
-    """Do something while requests come in; none of them may fail."""
-
-    async def scene():
-        async with Load(project.url, mix=MIX, rate=60, connections=16) as load:
-            await load.run_for(SPAN)
-            for step in steps:
-                await asyncio.to_thread(step)
-            await load.run_for(SPAN)
-        return load.report
-
-    report = asyncio.run(scene())
-    sys.stdout.write(f"{report.summary()}\n")
-    assert report.failures == (), report.summary()
-    assert report.total > 2 * SPAN * 30
 
 
 def test_requests_pass_through_all_hops_once_up_returns(project: Project) -> None:
@@ -91,38 +62,6 @@ def test_no_apps_port_is_reachable_but_through_its_sidecar(project: Project) -> 
     for container, found in reached.items():
         own = container.service.removesuffix("-sidecar")
         assert {targets[t] for t in found} == ({own} if own in APPS else set()), container.service
-
-
-def test_a_service_is_scaled_and_restarted_without_a_failed_request(project: Project) -> None:
-    def three() -> None:
-        project.compose("up", "-d", "--no-deps", "--no-recreate", "--scale", "orders=3", "orders")
-        wait_for(
-            "all three answer", lambda: len({project.get("/").headers["x-orders-instance"] for _ in range(12)}) == 3, 30
-        )
-
-    under_load(
-        project,
-        three,
-        lambda: project.compose("restart", "orders"),
-        lambda: project.compose("up", "-d", "--no-deps", "--scale", "orders=1", "orders"),
-        lambda: project.compose("restart", "catalog"),
-        lambda: project.compose("up", "-d", "--no-deps", "--force-recreate", "catalog"),
-    )
-
-
-def test_a_sidecar_of_two_and_our_own_services_are_replaced_without_a_failed_request(project: Project) -> None:
-    project.compose(
-        "up", "-d", "--no-deps", "--no-recreate", "--wait", "--scale", "catalog-sidecar=2", "catalog-sidecar"
-    )
-    first, second = (c.name for c in project.containers() if c.service == "catalog-sidecar")
-    under_load(
-        project,
-        lambda: project.docker("restart", "-t", "60", first),
-        lambda: project.healthy(first),
-        lambda: project.docker("restart", "-t", "60", second),
-        lambda: project.compose("restart", "legation-certmgr"),
-        lambda: project.compose("up", "-d", "--no-deps", "--force-recreate", "--wait", "legation-xds-server"),
-    )
 
 
 def test_certificates_are_rotated_and_revoked_as_vault_sees_it(project: Project) -> None:
