@@ -38,8 +38,8 @@ from legation.mesh.model.mesh import Mesh
 from legation.runtime.clock import Clock
 from legation.runtime.control import server
 from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.contexts import to_xds_server
 from legation.runtime.control.messages import Revoked, RevokedResult
-from legation.runtime.control.mtls import to_xds_server
 from legation.runtime.registry import metrics_registry
 from legation.runtime.tasks import pause, spawn
 from legation.runtime.traces import Traces

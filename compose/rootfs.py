@@ -26,7 +26,7 @@ UNUSED = (
 )
 """Of the standard library: what no sidecar imports (tests/compose sees one run without it)."""
 
-SHOW = "import sys, legation.runtime.control.mtls, legation.runtime.identity; print(*sys.modules)"
+SHOW = "import sys, legation.runtime.identity; print(*sys.modules)"
 """What imports each message that a sidecar uses, and says which those are."""
 UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")

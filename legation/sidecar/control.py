@@ -18,12 +18,12 @@ async def xds_server(settings: RunSettings) -> AsyncIterator[ControlClient]:
         return
     # gRPC holds its threads at each fork otherwise, and now and then ends the child that is to be our Envoy.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    # Here alone, as gRPC and X.509 cost more memory than all of an instance that is beside its xds_server.
-    from legation.runtime.control.mtls import to_xds_server  # noqa: PLC0415
+    # Here alone, as gRPC costs more memory than all of an instance that is beside its xds_server.
+    from legation.runtime.control.contexts import shown, to_xds_server  # noqa: PLC0415
     from legation.runtime.identity import Identity, follow  # noqa: PLC0415
 
     identity: Latest[Identity | None] = Latest(None)
-    following = asyncio.ensure_future(follow(settings.sds_socket, settings.spec.id, identity))
+    following = asyncio.ensure_future(follow(settings.sds_socket, settings.spec.id, identity, shown))
     host, _, port = settings.control.rpartition(":")
     try:
         yield ControlClient(to_xds_server(host, int(port), lambda: identity.value))

@@ -17,7 +17,7 @@ OVERRIDE = YAML(typ="safe").load(
 SIDECARS = {
     name: said["command"] for name, said in OVERRIDE["services"].items() if said.get("command", [""])[0] == "run"
 }
-UNNEEDED = ("pydantic", "pydantic_core", "rich", "pygments", "markdown_it", "ruamel")
+UNNEEDED = ("cryptography", "_cffi_backend", "pydantic", "pydantic_core", "rich", "pygments", "markdown_it", "ruamel")
 """What no sidecar's image has."""
 
 _IMPORT = """
@@ -28,7 +28,7 @@ class Missing:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Missing())
 import legation.cli.run_alone, legation.cli.run, legation.sidecar.__main__, legation.sidecar.run
-import legation.runtime.control.mtls, legation.runtime.identity
+import legation.runtime.control.contexts, legation.runtime.identity
 legation.cli.run_alone.parser()
 """
 

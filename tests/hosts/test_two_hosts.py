@@ -19,8 +19,9 @@ from certmgr.core.rollover import waits_for
 from legation.runtime import http
 from legation.runtime.control import guard
 from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.contexts import to_xds_server
 from legation.runtime.control.messages import Identity, InstanceList, MeshDocument, RevokeReport, RevokeRequest
-from legation.runtime.control.mtls import Peer, to_xds_server
+from legation.runtime.control.mtls import Peer
 from legation.runtime.control.rollover_messages import RolloverView
 from tests.certmgr.host import presented
 from tests.hosts.two import MESH, Host, Two, apply, two

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from legation.runtime import http
 from legation.runtime.control import remote
-from legation.runtime.control.mtls import to_xds_server
+from legation.runtime.control.contexts import shown, to_xds_server
 from legation.runtime.control.remote import peer_of, serve
 from legation.runtime.control.server import bind_tcp
 from legation.runtime.identity import Identity
@@ -40,6 +40,20 @@ async def serving(identity: Latest[Identity | None]) -> AsyncIterator[int]:
 async def ask(port: int, shown: Identity | None) -> str:
     there = to_xds_server("127.0.0.1", port, lambda: shown)
     return (await http.request(there, "GET", "/", limit=10)).text
+
+
+def test_what_a_peer_would_see_of_us_is_read_without_more_than_ssl() -> None:
+    authority, other = Authority(), Authority("other")
+    given = authority.issue(WEB, 10)
+    assert shown(given.certificate_chain, given.private_key, given.trust_bundle) == given
+    for chain, key, bundle in (
+        (given.certificate_chain, other.issue(WEB, 10).private_key, given.trust_bundle),
+        (given.certificate_chain, given.private_key, other.issue(WEB, 10).trust_bundle),
+        (b"no PEM", given.private_key, given.trust_bundle),
+        (given.certificate_chain, given.private_key, b"no PEM"),
+    ):
+        with pytest.raises(ValueError, match="our own certificate does not hold"):
+            shown(chain, key, bundle)
 
 
 def test_both_ends_are_proved_and_the_newest_identity_is_used() -> None:

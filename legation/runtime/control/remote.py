@@ -9,8 +9,9 @@ import structlog
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
+from legation.runtime.control.contexts import Untrusted
 from legation.runtime.control.guard import Connection
-from legation.runtime.control.mtls import Peer, Untrusted, server_context
+from legation.runtime.control.mtls import Peer, server_context
 from legation.runtime.control.server import running
 from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest
