@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -122,8 +123,10 @@ def under_load(
     async def scene() -> Report:
         async with Load(project.url, mix=mix, rate=rate, connections=connections) as load:
             await load.run_for(before)
+            begun = time.monotonic()
             for step in steps:
                 await asyncio.to_thread(step, project)
+                sys.stdout.write(f"a step ended after {time.monotonic() - begun:.1f} s\n")
             await load.run_for(after)
         return load.report
 
