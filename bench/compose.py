@@ -27,7 +27,12 @@ SETTLE = 20.0
 """Seconds after which the containers are looked at, as in footprint."""
 COLD_GOAL, RUN_GOAL, IMAGE_GOAL = 120, 30, 60
 MEGABYTE = 1_000_000
-IMAGES = {"sidecar": "legation-sidecar", "control": "legation", "openbao": "legation-openbao"}
+IMAGES = {
+    "sidecar": os.environ.get("LEGATION_SIDECAR_IMAGE", "legation-sidecar"),
+    "control": os.environ.get("LEGATION_IMAGE", "legation"),
+    "openbao": os.environ.get("LEGATION_VAULT_IMAGE", "legation-openbao"),
+}
+"""As compose's own files take them."""
 SERVICES = ("xds-server", "certmgr", "vault")
 
 
