@@ -69,7 +69,7 @@ async def _telemetry(_: int, seconds: float) -> AsyncIterator[Figure]:
 
 
 async def _compose(_: int, seconds: float) -> AsyncIterator[Figure]:
-    async for figure in compose.figures(seconds, 2 if seconds < FULL_SECONDS else 5):
+    async for figure in compose.figures(seconds / 2, 2 if seconds < FULL_SECONDS else 5):
         yield figure
 
 
