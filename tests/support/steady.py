@@ -120,17 +120,24 @@ class Steady:
         return Window(begin, report=mesh, control=control)
 
     async def _run(self) -> None:
-        with subprocess.Popen(  # noqa: ASYNC220 - forks and is done
-            [sys.executable, "-m", "tests.support.control_server"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        ) as server:
-            assert server.stdout is not None
-            port = int(server.stdout.readline())
+        with control_server() as port:
             plain = Load(f"http://127.0.0.1:{port}", rate=CONTROL_RATE, connections=CONTROL_CONNECTIONS, limit=LIMIT)
             mesh = Load(self._url, rate=RATE, connections=CONNECTIONS, mix=self._mix, limit=LIMIT)
             async with mesh, plain:
                 self._loads = [mesh, plain]
                 self._started.set()
                 await asyncio.to_thread(self._stop.wait)
+
+
+@contextmanager
+def control_server() -> Iterator[int]:
+    """Give the port of a small server with no mesh before it."""
+    command = [sys.executable, "-m", "tests.support.control_server"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield int(server.stdout.readline())
+        finally:
             server.kill()
 
 

@@ -11,10 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tests.compose.live.project import Project, shop
-from tests.support.load import Load, Mixed, Report, Request
+from tests.support.load import Load, Mixed, Record, Report, Request
+from tests.support.load_report import of_the_mesh
 from tests.support.mesh import wait_for
+from tests.support.steady import CONTROL_CONNECTIONS, CONTROL_RATE, control_server
 
 UP = ("up", "-d", "--no-deps", "--wait")
 Step = Callable[[Project], object]
@@ -109,6 +112,26 @@ CHANGES: Mapping[str, tuple[Step, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a load, and of a light one meanwhile that meets no mesh."""
+
+    report: Report
+    control: Report
+
+    @property
+    def failures(self) -> tuple[Record, ...]:
+        """What failed and is the mesh's: what the control suffered too is the machine's."""
+        return of_the_mesh(self.report, self.control)
+
+    def summary(self) -> str:
+        """Return both reports, for people."""
+        machine = (
+            f", {excused} of them the machine's" if (excused := len(self.report.failures) - len(self.failures)) else ""
+        )
+        return f"{self.report.summary()}{machine}; control p99 {self.control.percentile(0.99) * 1000:.0f} ms"
+
+
 def under_load(
     project: Project,
     *steps: Step,
@@ -117,20 +140,22 @@ def under_load(
     before: float = 3,
     after: float = 5,
     mix: Mixed = MIX,
-) -> Report:
+) -> Outcome:
     """Take steps while requests come in; return what came of them."""
 
-    async def scene() -> Report:
-        async with Load(project.url, mix=mix, rate=rate, connections=connections) as load:
+    async def scene(port: int) -> Outcome:
+        control = Load(f"http://127.0.0.1:{port}", rate=CONTROL_RATE, connections=CONTROL_CONNECTIONS)
+        async with control, Load(project.url, mix=mix, rate=rate, connections=connections) as load:
             await load.run_for(before)
             begun = time.monotonic()
             for step in steps:
                 await asyncio.to_thread(step, project)
                 sys.stdout.write(f"a step ended after {time.monotonic() - begun:.1f} s\n")
             await load.run_for(after)
-        return load.report
+        return Outcome(load.report, control.report)
 
-    return asyncio.run(scene())
+    with control_server() as port:
+        return asyncio.run(scene(port))
 
 
 @contextmanager
@@ -156,7 +181,7 @@ def main() -> int:
     with _attached(given.port) as project:
         for name in given.names or CHANGES:
             for _ in range(given.runs):
-                report = under_load(
+                outcome = under_load(
                     project,
                     *CHANGES[name],
                     rate=given.rate,
@@ -164,8 +189,8 @@ def main() -> int:
                     after=given.after,
                     mix=WRITES if given.writes else MIX,
                 )
-                failed += len(report.failures)
-                sys.stdout.write(f"{name}: {report.summary()}\n")
+                failed += len(outcome.failures)
+                sys.stdout.write(f"{name}: {outcome.summary()}\n")
                 sys.stdout.flush()
     return 1 if failed else 0
 

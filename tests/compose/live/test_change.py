@@ -19,6 +19,6 @@ TOGETHER = {
 @pytest.mark.parametrize("what", TOGETHER)
 def test_it_changes_without_a_failed_request(project: Project, what: str) -> None:
     steps = [step for name in TOGETHER[what] for step in CHANGES[name]]
-    report = under_load(project, *steps, rate=40, before=2, after=4)
-    sys.stdout.write(f"{what}: {report.summary()}\n")
-    assert report.failures == (), report.summary()
+    outcome = under_load(project, *steps, rate=40, before=2, after=4)
+    sys.stdout.write(f"{what}: {outcome.summary()}\n")
+    assert outcome.failures == (), outcome.summary()
