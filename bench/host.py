@@ -79,7 +79,7 @@ def chain(folder: Path, services: int, replicas: int) -> Path:
     """Write a mesh of services that each call the next one, with the lightest of apps; return its file."""
     (folder / "app.py").write_text(_APP)
     file = folder / "mesh.yaml"
-    lines = ["mesh: chain", "trust_domain: chain.local", "services:"]
+    lines = ["mesh: chain", "trust_domain: chain.local", "certificates: {dev: true}", "services:"]
     for number in range(services):
         calls = f", calls: [svc-{number + 1}]" if number + 1 < services else ""
         exposed = ", expose: {port: 8080}" if number == 0 else ""

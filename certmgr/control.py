@@ -13,19 +13,25 @@ from starlette.routing import BaseRoute, Route
 from certmgr.agent import Agent
 from certmgr.core.bundle import Damaged
 from certmgr.core.crl import BadCrl
+from certmgr.core.setup import CannotSetUp
 from certmgr.desk import Desk
 from certmgr.issue.issuer import IssueError
 from certmgr.issue.vault import VaultError, VaultState
 from certmgr.metrics import Metrics
+from certmgr.own_root import CannotFollow, OwnRoot
 from certmgr.revocation import CannotRevoke
 from certmgr.rollover import RollingOver
 from certmgr.vaults import UnknownVault
+from legation.mesh.rollover import Standing
+from legation.runtime.control.client import ControlError
 from legation.runtime.control.messages import CertificateMessage, CertmgrStatus, RevokeReport, RevokeRequest
-from legation.runtime.control.rollover_messages import PresentCa, VaultCredentials
+from legation.runtime.control.rollover_messages import PresentCa, RolloverView, VaultCredentials
 from legation.runtime.control.server import reply
 
 
-def routes(desk: Desk, metrics: Metrics, vault: Callable[[], VaultState], rollover: RollingOver) -> list[BaseRoute]:
+def routes(
+    desk: Desk, metrics: Metrics, vault: Callable[[], VaultState], rollover: RollingOver, own_root: OwnRoot
+) -> list[BaseRoute]:
     """Return the routes of the control API."""
     agent = desk.agent
 
@@ -41,6 +47,7 @@ def routes(desk: Desk, metrics: Metrics, vault: Callable[[], VaultState], rollov
                 revoked=desk.revocation.revoked(),
                 problem=desk.enrolment.problem or desk.revocation.problem,
                 rollover=rollover.words(),
+                vault_url=rollover.vaults.shown,
             )
         )
 
@@ -74,6 +81,7 @@ def routes(desk: Desk, metrics: Metrics, vault: Callable[[], VaultState], rollov
         Route("/revoke", revoke, methods=["POST"]),
         metrics_route(agent, metrics, vault),
         *rollover_routes(rollover),
+        own_root_route(own_root),
     ]
 
 
@@ -95,6 +103,20 @@ def rollover_routes(rollover: RollingOver) -> list[BaseRoute]:
             return PlainTextResponse(f"the CA of this host is not known: {error}", 503)
 
     return [Route("/vaults", learn, methods=["PUT"]), Route("/ca", present)]
+
+
+def own_root_route(own_root: OwnRoot) -> BaseRoute:
+    """Return the route that has another root follow the embedded OpenBao's now."""
+
+    async def follow(_: Request) -> Response:
+        try:
+            return reply(RolloverView(standing=Standing(rollover=await own_root.follow())))
+        except CannotFollow as error:
+            return PlainTextResponse(str(error), 409)
+        except (VaultError, CannotSetUp, ControlError, Damaged, OSError) as error:
+            return PlainTextResponse(f"no root follows yet: {error}", 503)
+
+    return Route("/root", follow, methods=["POST"])
 
 
 async def _answered(work: Awaitable[RevokeReport]) -> Response:

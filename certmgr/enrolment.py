@@ -19,6 +19,7 @@ from certmgr.metrics import Metrics
 from certmgr.store import Store
 from legation.mesh.names import EDGE
 from legation.runtime.clock import Clock
+from legation.runtime.embedded import NEEDS_DEV
 from legation.runtime.tasks import jittered
 
 log = structlog.get_logger(__name__)
@@ -130,6 +131,8 @@ class Enrolment:
     def _enrol(self, authority: Authority, desired: Sequence[IdentitySpec]) -> list[str]:
         """Do it all, in order: whoever dies in between leaves a state that the next run completes."""
         changes = []
+        if self._embedded is not None and not authority.dev:
+            raise CannotSetUp(NEEDS_DEV)
         if self._embedded is not None and self._embedded.pending:
             changes += self._embedded.set_up(authority, self._clock.now())
         changes += self._trust(authority)
@@ -166,11 +169,6 @@ class Enrolment:
             enroller.remove(name)
             self._store.forget(name)
         return [*(f"+{name}" for name in missing), *(f"-{name}" for name in left)]
-
-    @property
-    def is_embedded(self) -> bool:
-        """Whether the CA is an embedded OpenBao, which is for trying things out."""
-        return self._embedded is not None
 
     def _trust(self, authority: Authority) -> list[str]:
         """Pin the first root that is seen; refuse another one."""

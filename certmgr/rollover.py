@@ -20,6 +20,7 @@ from certmgr.core.trust import fingerprint
 from certmgr.issue.rollover import WrongCa, ca_of, present_ca
 from certmgr.issue.vault import VaultError
 from certmgr.metrics import Metrics
+from certmgr.own_root import bygone
 from certmgr.revocation import Revocation
 from certmgr.store import Store
 from certmgr.vaults import UnknownVault, Vaults
@@ -127,6 +128,8 @@ class RollingOver:
 
     async def _have(self, rollover: Rollover) -> None:
         """Trust whom the phase wants trusted, with their lists, and have certificates of whom it wants."""
+        if bygone(rollover, self.vaults.generation):
+            return
         wants = wanted(rollover)
         if rollover.kind == "vault":
             self._turn(rollover)

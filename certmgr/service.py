@@ -24,6 +24,7 @@ from certmgr.issue.setup import Authority
 from certmgr.issue.vault import Vault, VaultState
 from certmgr.ledger import Ledger
 from certmgr.metrics import Metrics
+from certmgr.own_root import OwnRoot, begin_anew_where_ended
 from certmgr.revocation import Revocation
 from certmgr.rollover import RollingOver
 from certmgr.rotations import Rotations
@@ -52,6 +53,8 @@ _LOOK_AGAIN: dict[VaultState, float] = {"ok": 3.0, "sealed": 0.5, "unreachable":
 
 async def run(settings: Settings, clock: Clock) -> None:
     """Be certmgr until cancelled. The caller holds the lock of the state folder (`Store.lock`)."""
+    store = Store(settings.folder.certmgr)
+    begin_anew_where_ended(Vaults(settings, store), store, clock.now())
     while True:
         try:
             await _run(settings, clock)
@@ -74,6 +77,7 @@ async def _run(settings: Settings, clock: Clock) -> None:
             spawn(group, "sites", service.sites.run())
             spawn(group, "issued sites", service.issued.run(service.sites.tell, service.revocation.revoked))
             spawn(group, "rollover", service.rollover.run())
+            spawn(group, "own root", service.own_root.run())
             spawn(group, "wire", service.wire.run())
             spawn(group, "traces", service.traces.run())
 
@@ -91,8 +95,8 @@ class _Service:
         self._state: VaultState = "starting"
         self._metrics = Metrics(metrics_registry())
         embedded = None
-        if not settings.vault_address and self._vaults.is_own:
-            embedded = Embedded(self._vault, self._folder.openbao, self._store.host_file)
+        if (number := self._vaults.generation) is not None:
+            embedded = Embedded(self._vault, self._folder.openbao(number), self._vaults.way_in(number))
         login = self._login(clock)
         self.ledger = Ledger(self._folder.certmgr / "ledger.jsonl")
         self._say_broken(self.ledger.open(clock.now()))
@@ -147,6 +151,7 @@ class _Service:
             self._metrics,
             leads=not settings.xds,
         )
+        self.own_root = OwnRoot(settings.folder, self._vaults, self._store, self._xds, self.rollover.present, clock)
         self.wire = Wire(self._xds, self.agent.identity, self.agent.taken, self._metrics, settings.wire_look)
         self.agent.wire_problems = lambda: self.wire.problems
         self._desk = Desk(self.agent, self.revocation, self.ledger, self.enrolment, clock)
@@ -172,7 +177,7 @@ class _Service:
         """Serve the control API while the stack lives."""
         here = server.bind_unix(self._folder.control("certmgr"))
         await stack.enter_async_context(
-            server.serve([here], routes(self._desk, self._metrics, self._vault_state, self.rollover))
+            server.serve([here], routes(self._desk, self._metrics, self._vault_state, self.rollover, self.own_root))
         )
         if self._settings.metrics_address:
             there = server.bind_tcp(self._settings.metrics_address)
@@ -214,8 +219,9 @@ class _Service:
         hosts = edge_hosts(mesh) if has_gateway else ()
         wish = mesh.certificates
         self.traces.want(mesh.mesh, mesh.tracing)
-        dev = wish.dev or self.enrolment.is_embedded
-        self.enrolment.want(Authority(mesh.mesh, mesh.trust_domain, dev=dev, hosts=hosts, stored=wish.stored), desired)
+        authority = Authority(mesh.mesh, mesh.trust_domain, dev=wish.dev, hosts=hosts, stored=wish.stored)
+        self.enrolment.want(authority, desired)
+        self.own_root.want(authority, settle=wish.ttl.total_seconds())
         self.wire.skipped = frozenset(name for name, one in mesh.services.items() if one.protocol == "tcp")
         if has_gateway:
             self.sites.want(mesh, folder)

@@ -88,7 +88,7 @@ class Settings:
         """Where Vault is."""
         if self.vault_address:
             return vault_at(self.vault_address, self.vault_ca)
-        return Address(socket=str(self.folder.bao_socket))
+        return Address(socket=str(self.folder.bao_socket()))
 
     @property
     def chosen(self) -> frozenset[str]:

@@ -12,6 +12,8 @@ shut-out/<name>          there while the identity is revoked and not to be renew
 ledger.jsonl             what was issued and revoked here, each line with the hash of the one before
 crl.pem                  the list of revoked certificates that was shown last
 enrol.json               what the host logs in with: made in the embedded OpenBao, or unwrapped
+embedded                 which embedded OpenBaos `legation up` is to run (certmgr/generations.py)
+vaults/                  other Vaults than that of the settings (certmgr/vaults.py)
 """
 
 import fcntl
@@ -112,6 +114,14 @@ class Store:
     def discard_bundle(self, name: str) -> None:
         """Remove a bundle that cannot be used."""
         self._bundle(name).unlink(missing_ok=True)
+
+    def begin_anew(self) -> None:
+        """Forget every identity and the roots, which come last: while they are there, this is to be done again."""
+        for part in ("identities", "approle"):
+            for path in (self.folder / part).iterdir():
+                path.unlink()
+        (self.folder / "crl.pem").unlink(missing_ok=True)
+        self.root_file.unlink(missing_ok=True)
 
     @property
     def host_file(self) -> Path:

@@ -1,5 +1,7 @@
 """The Vaults that this host knows: the one of its settings, and those that a roll-over has led or may lead it to.
 
+One of them may be a later embedded OpenBao (`certmgr/generations.py`), which needs no URL and no CA.
+
 vaults/<id>/there.json   the URL of another Vault
 vaults/<id>/ca.pem       the CA that its own certificate is checked by
 vaults/<id>/given.json   what the operator gave this host to log in with
@@ -12,6 +14,7 @@ import shutil
 from hashlib import sha256
 from pathlib import Path
 
+from certmgr import generations
 from certmgr.core.bundle import Damaged
 from certmgr.issue.auth import Method, enter
 from certmgr.issue.vault import Address, Vault
@@ -48,6 +51,18 @@ class Vaults:
         return "" if self.is_own else self._url(self._in_use)
 
     @property
+    def shown(self) -> str:
+        """What people call the one in use; empty where it is an embedded OpenBao."""
+        return "" if self.generation is not None else self.url or self._settings.vault_address
+
+    @property
+    def generation(self) -> int | None:
+        """The number of the embedded OpenBao in use; None when it is another Vault."""
+        if self._settings.vault_address:
+            return None
+        return 1 if self.is_own else generations.number_of(self.url)
+
+    @property
     def address(self) -> Address:
         """Where the one in use is."""
         return self._settings.vault if self.is_own else self._address(self._in_use)
@@ -76,6 +91,17 @@ class Vaults:
         write(folder / "there.json", json.dumps({"url": url}).encode())
         enter(Vault(self._address(called)), self._method(called), folder / "enrol.json")()
 
+    def learn_embedded(self, number: int) -> None:
+        """Take in a later embedded OpenBao; what this host logs in there with is `way_in`'s, and made by its set-up."""
+        url = generations.url(number)
+        folder = self._folder / _id(url)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write(folder / "there.json", json.dumps({"url": url}).encode())
+
+    def way_in(self, number: int) -> Path:
+        """Return where the host's own AppRole in an embedded OpenBao is."""
+        return self._store.host_file if number == 1 else self._folder / _id(generations.url(number)) / "enrol.json"
+
     def turn(self, url: str) -> None:
         """Use another Vault from now on, and forget what signers log in to this one with. Raises Turned."""
         called = self._known(url) if url else ""
@@ -87,11 +113,23 @@ class Vaults:
             (self._folder / "in-use").unlink(missing_ok=True)
         raise Turned(url or "that of the settings")
 
+    def begin_with(self, number: int) -> None:
+        """Use an embedded OpenBao that is still to be set up."""
+        self.learn_embedded(number)
+        self._in_use = _id(generations.url(number))
+        write(self._folder / "in-use", self._in_use.encode())
+        self.forget_others()
+
     def forget_others(self) -> None:
-        """Forget every Vault that is not in use, with what this host logs in there with."""
+        """Forget every Vault that is not in use, with what this host logs in there with; of ours the data goes too."""
         for folder in self._folder.glob("*/"):
             if folder.name != self._in_use:
                 shutil.rmtree(folder, ignore_errors=True)
+        if self._settings.vault_address:
+            return
+        generations.want(self._settings.folder, () if self.generation is None else (self.generation,))
+        if not self.is_own:
+            self._store.host_file.unlink(missing_ok=True)
 
     def _known(self, url: str) -> str:
         called = _id(url)
@@ -102,11 +140,16 @@ class Vaults:
         return called
 
     def _address(self, called: str) -> Address:
-        ca = self._folder / called / "ca.pem"
-        return Address(url=self._url(called), ca=str(ca) if ca.stat().st_size else "")
+        url, ca = self._url(called), self._folder / called / "ca.pem"
+        number = generations.number_of(url)
+        if number is not None:
+            return generations.address(self._settings.folder, number)
+        return Address(url=url, ca=str(ca) if ca.stat().st_size else "")
 
     def _method(self, called: str) -> Method:
-        return Method("approle", self._folder / called / "given.json", "approle")
+        number = generations.number_of(self._url(called))
+        file = self._folder / called / "given.json" if number is None else self.way_in(number)
+        return Method("approle", file, "approle")
 
     def _url(self, called: str) -> str:
         content = read(self._folder / called / "there.json")

@@ -19,6 +19,8 @@ from certmgr.core.verify import intermediate_faults
 
 ROOT_HOURS = 87600
 INTERMEDIATE_HOURS = 43800
+DEV_HOURS = 7 * 24
+"""The longest life of a root that is for trying things out."""
 OLD_SIGNER = "mesh-sign-"
 """How the policies and AppRoles of an earlier layout begin: one of each a service."""
 OLD_OPERATOR = "legation-operator"
@@ -53,6 +55,11 @@ class Authority:
     def edge(self) -> edge.Grants:
         """What there is to be for the gateway's certificates."""
         return edge.Grants(self.hosts, free=self.dev)
+
+    @property
+    def root_hours(self) -> int:
+        """How long a root of ours lives."""
+        return (DEV_HOURS if self.dev else ROOT_HOURS) - 1
 
     @property
     def own_root(self) -> bool:
@@ -219,7 +226,7 @@ def new_root(authority: Authority) -> Mapping[str, Any]:
         "key_name": authority.root_issuer,
         "key_type": "ec",
         "key_bits": 256,
-        "ttl": f"{ROOT_HOURS - 1}h",
+        "ttl": f"{authority.root_hours}h",
         "max_path_length": 1,
         "permitted_uri_domains": authority.trust_domain,
     }

@@ -27,6 +27,8 @@ from certmgr.core.verify import intermediate_faults
 from certmgr.issue import csr
 from certmgr.issue.vault import AppRole, Broken, Denied, Missing, Token, Vault, VaultError, pick
 
+_MARGIN = 60
+"""Seconds by which an intermediate ends before its root, at least."""
 _ROUNDS = 6
 """Plans that are made one after the other; three are needed."""
 
@@ -179,7 +181,7 @@ class Setup:
                 "common_name": name,
                 "use_csr_values": True,
                 "max_path_length": 0,
-                "ttl": f"{INTERMEDIATE_HOURS}h",
+                "ttl": f"{_life(root, now)}s",
                 "format": "pem",
             },
         )
@@ -227,6 +229,12 @@ def root_of(vault: Vault) -> x509.Certificate:
     if root.issuer != root.subject:
         raise Missing(f"{vault.address}: the chain of {INT_MOUNT} ends without its root: run legation certs init")
     return root
+
+
+def _life(root: x509.Certificate, now: float) -> int:
+    """Return the seconds that an intermediate is to live: it may not outlive its root."""
+    left = root.not_valid_after_utc.timestamp() - now
+    return min(INTERMEDIATE_HOURS * 3600, int(left) - _MARGIN)
 
 
 def _wrapped(vault: Vault, token: Token, role: str, ttl: int) -> tuple[str, str]:

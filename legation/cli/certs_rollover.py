@@ -44,6 +44,9 @@ from legation.runtime.state import StateFolder
 
 T = TypeVar("T")
 
+_START_LIMIT = 90.0
+"""Seconds in which another embedded OpenBao is started and set up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -120,6 +123,14 @@ def start(state: StateFolder, there: Target, wish: Wish, *, wait: bool) -> Exit:
     except CannotRollOver as error:
         raise fail(Exit.USAGE, str(error)) from error
     return _drive(state, there, wait=wait)
+
+
+def start_own(state: StateFolder, settle: str | None, *, wait: bool) -> Exit:
+    """Have another root follow the embedded OpenBao's now; it needs nobody, as when it comes by itself."""
+    _ask(_certmgr(state).send("POST", "/root", None, RolloverView, limit=_START_LIMIT))
+    if settle is not None:
+        go_on(state, None, settle, wait=False)
+    return _drive(state, None, wait=wait)
 
 
 def go_on(state: StateFolder, there: Target | None, settle: str | None, *, wait: bool) -> Exit:
@@ -266,7 +277,7 @@ def _operator(there: Target) -> Operator:
     return Operator(there.vault, there.token, there.setup, there.authority)
 
 
-def _drive(state: StateFolder, there: Target, *, wait: bool) -> Exit:
+def _drive(state: StateFolder, there: Target | None, *, wait: bool) -> Exit:
     """Take the operator's steps and show the others, until nobody is needed any more."""
     try:
         return asyncio.run(_follow(state, there, wait=wait))
@@ -279,7 +290,7 @@ def _drive(state: StateFolder, there: Target, *, wait: bool) -> Exit:
         return Exit.FINDINGS
 
 
-async def _follow(state: StateFolder, there: Target, *, wait: bool) -> Exit:
+async def _follow(state: StateFolder, there: Target | None, *, wait: bool) -> Exit:
     said: tuple[str, ...] = ()
     acted = -1
     async for view in _client(state).watch("/rollover/watch", RolloverView):
@@ -288,7 +299,7 @@ async def _follow(state: StateFolder, there: Target, *, wait: bool) -> Exit:
             continue
         rollover = _running(standing)
         words = (rollover.phase, *waits_for(standing, time.time()))
-        if ACTORS[rollover.phase] == "operator":
+        if there is not None and ACTORS[rollover.phase] == "operator":
             if rollover.phase not in said[:1]:
                 chatter(f"{rollover.phase}: {WORDS[rollover.phase]}")
             await _act(state, there, standing, rollover)

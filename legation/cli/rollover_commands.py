@@ -38,6 +38,10 @@ Settle = Annotated[
         "--settle", help="time in which all can be rolled back, before the old CA is dropped; default: a life"
     ),
 ]
+OwnVault = Annotated[
+    str | None,
+    typer.Option("--vault", help="https URL of your Vault or OpenBao; without it the embedded OpenBao's own root"),
+]
 Stay = Annotated[bool, typer.Option("--wait", help="stay until it is over, also while it settles")]
 
 
@@ -63,7 +67,7 @@ def rollover_plan(
 
 @rollover.command("start")
 def rollover_start(
-    vault: VaultUrl,
+    vault: OwnVault = None,
     file: File = None,
     state: StateOption = None,
     vault_ca: VaultCa = None,
@@ -77,6 +81,8 @@ def rollover_start(
     """Roll the mesh over to another CA, each step when every proxy has taken the one before; ends when it settles."""
     from legation.cli import certs_rollover as work  # noqa: PLC0415
 
+    if vault is None:
+        raise typer.Exit(int(work.start_own(running(state, file), settle, wait=wait)))
     mesh = mesh_at(file)
     there = _target(vault, mesh, vault_ca, token_file, root)
     wish = work.wish(what, new_root, settle, mesh)

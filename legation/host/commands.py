@@ -12,10 +12,11 @@ from legation.runtime.state import StateFolder
 from legation.sidecar.settings import RunSettings
 
 
-def openbao_command(state: StateFolder, host: HostFile) -> list[str]:
-    """Return how to start OpenBao, which writes its settings where they are missing."""
-    address = f"{host.address}:{names.OPENBAO_CLUSTER_PORT}"
-    return [*_module("certmgr.openbao"), str(state.openbao), str(state.bao_socket), address]
+def openbao_command(state: StateFolder, host: HostFile, number: int) -> list[str]:
+    """Return how to start an OpenBao, which writes its settings where they are missing."""
+    # one follows the other, so two run at most
+    address = f"{host.address}:{names.OPENBAO_CLUSTER_PORTS[number % 2]}"
+    return [*_module("certmgr.openbao"), str(state.openbao(number)), str(state.bao_socket(number)), address]
 
 
 def xds_server_command(state: StateFolder, host: HostFile) -> list[str]:

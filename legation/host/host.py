@@ -16,6 +16,7 @@ from legation.host.counts import Counts, within
 from legation.host.desired import gateway_ports, replica_sets
 from legation.host.instances import Instances
 from legation.host.layout import HostFile
+from legation.host.openbaos import STOP_LIMIT, OpenBaos
 from legation.host.rollout import Running
 from legation.mesh.desired import DesiredMesh, ReplicaSet, WorkloadSpec
 from legation.runtime.control.client import ControlClient, ControlError
@@ -27,12 +28,10 @@ from legation.runtime.tasks import Latest, backoff, follow, spawn
 log = structlog.get_logger()
 
 COMPONENTS: dict[str, Callable[[StateFolder, HostFile], list[str]]] = {
-    "openbao": commands.openbao_command,
     "xds_server": commands.xds_server_command,
     "certmgr": commands.certmgr_command,
     "telemetry": commands.telemetry_command,
 }
-_STOP_LIMIT = 8.0
 _ACK_LIMIT = 5.0
 """Seconds that an instance serves on for callers that have not ACKed its successor."""
 
@@ -63,7 +62,8 @@ class Host:
         self.registry_lost: float | None = None
         self.file_problems: tuple[str, ...] = ()
         self.stopping = asyncio.Event()
-        self.components = {name: self._component(name) for name in COMPONENTS}
+        self.openbaos = OpenBaos(given.state, given.host, self.touch)
+        self._components = {name: self._component(name) for name in COMPONENTS}
         folder = Path(given.host.file).parent
         self.instances = Instances(given.state, folder, dict(os.environ))
         self.xds = ControlClient(given.state.control("xds_server"))
@@ -75,17 +75,24 @@ class Host:
             tasks = [
                 spawn(group, "reconcile", self._reconcile()),
                 spawn(group, "registry", self._watch_registry()),
-                *(spawn(group, name, component.keep()) for name, component in self.components.items()),
+                *(spawn(group, name, component.keep()) for name, component in self._components.items()),
             ]
+            self.openbaos.open(group)
             await self._apply_first()
             await self.stopping.wait()
             tasks[0].cancel()
             await self.instances.end_all()
-            await asyncio.gather(*(component.stop(_STOP_LIMIT) for component in self.components.values()))
+            self.openbaos.close()
+            await asyncio.gather(*(component.stop(STOP_LIMIT) for component in self.components.values()))
             for task in tasks:
                 task.cancel()
         for name in self.state.run.glob("*.sock"):
             name.unlink(missing_ok=True)
+
+    @property
+    def components(self) -> dict[str, Supervisor]:
+        """Our own processes, by name."""
+        return {**self.openbaos.running, **self._components}
 
     def sets(self) -> tuple[ReplicaSet, ...]:
         """Return which instances there are to be: as the mesh file desires, in numbers that follow the load."""

@@ -53,6 +53,8 @@ class _Instances:
 def _components(status: HostStatus) -> Text:
     """Return one line about our own processes."""
     line = Text()
+    if status.vault is not None:
+        line.append(f"Vault: {status.vault}   ")
     for name, component in status.components.items():
         runs = component.state == "running"
         line.append("● " if runs else "○ ", _STYLES[runs]).append(_TITLES.get(name, name))

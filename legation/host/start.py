@@ -10,7 +10,7 @@ from pathlib import Path
 from legation.host.desired import gateway_ports
 from legation.host.layout import HostFile
 from legation.mesh.desired import DesiredMesh, Exposed
-from legation.runtime import binaries, locks, process
+from legation.runtime import binaries, embedded, locks, process
 from legation.runtime.state import StateFolder, default_root
 
 _BLOCKS = range(191)
@@ -30,6 +30,7 @@ def taken(state: StateFolder, file: Path, mesh: DesiredMesh, gateway_port: int |
     _check_components()
     state.make()
     with _locked(state), _block() as block:
+        _check_ca(state, mesh)
         _check_trust_domain(state, mesh)
         ports = _gateway_ports(mesh, gateway_port)
         host = HostFile(mesh=mesh.mesh, file=str(file), pid=os.getpid(), block=block, gateway_ports=ports)
@@ -52,6 +53,12 @@ def _check_components() -> None:
             component()
     except binaries.MissingComponent as error:
         raise CannotStart(str(error)) from error
+
+
+def _check_ca(state: StateFolder, mesh: DesiredMesh) -> None:
+    """Have somebody say that a CA for trying things out is what is wanted, where it is the embedded OpenBao's."""
+    if embedded.wanted(state) and not mesh.dev:
+        raise CannotStart(embedded.NEEDS_DEV)
 
 
 def _check_trust_domain(state: StateFolder, mesh: DesiredMesh) -> None:

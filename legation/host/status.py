@@ -79,7 +79,7 @@ async def collect(host: Host) -> HostStatus:
         state=str(host.state.root),
         gateway=gateway_url(desired.exposed, host.host.gateway_ports),
         isolation=ISOLATION,
-        openbao=_component(host, "openbao"),
+        openbao=_openbao(host),
         xds_server=_component(host, "xds_server"),
         certmgr=_component(host, "certmgr"),
         telemetry=_component(host, "telemetry"),
@@ -94,6 +94,7 @@ async def collect(host: Host) -> HostStatus:
         ),
         problems=(*await _problems(host, described.values(), certificates), *unscaled),
         rollover=None if certificates is None else certificates.rollover,
+        vault=None if certificates is None else certificates.vault_url or None,
     )
 
 
@@ -111,9 +112,14 @@ def _known(host: Host) -> Iterator[_Known]:
             yield _Known(name, entry.spec.service, entry.spec.version, None, entry, said, problem)
 
 
+def _openbao(host: Host) -> ComponentStatus | None:
+    """Return the state of the embedded OpenBao that is in use; None where a Vault of the team's is."""
+    name = next(iter(host.openbaos.running), None)
+    return None if name is None else _component(host, name)
+
+
 def _component(host: Host, name: str) -> ComponentStatus:
-    component = host.components[name]
-    socket = host.state.bao_socket if name == "openbao" else host.state.control(name)
+    component, socket = host.components[name], host.state.control(name)
     return ComponentStatus(pid=component.pid, control=str(socket), state=component.state, restarts=component.restarts)
 
 

@@ -1,4 +1,7 @@
-"""mesh.yaml as the operator edits it: every change of its content goes through `apply`."""
+"""mesh.yaml as the operator edits it: every change of its content goes through `apply`.
+
+Beside it, in the same watch, which OpenBaos certmgr wants.
+"""
 
 import asyncio
 from pathlib import Path
@@ -21,12 +24,14 @@ async def follow(host: Host) -> None:
     file, seen = Path(host.host.file), host.text
     async for _ in awatch(
         file.parent,
+        host.state.certmgr,
         stop_event=host.stopping,
         debounce=100,
         rust_timeout=int(_POLL_EVERY * 1000),
         yield_on_timeout=True,
         recursive=False,
     ):
+        host.openbaos.look()
         text = await asyncio.to_thread(_read, file)
         if text is None or text == seen:
             continue

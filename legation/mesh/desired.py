@@ -45,5 +45,7 @@ class DesiredMesh:
     trust_domain: str
     version: str
     services: tuple[str, ...]
+    dev: bool = False
+    """Its CA may be one for trying things out."""
     exposed: tuple[Exposed, ...] = ()
     replica_sets: tuple[ReplicaSet, ...] = ()

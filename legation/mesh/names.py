@@ -49,7 +49,7 @@ XDS_METRICS_PORT = 15011
 XDS_CONTROL_PORT = 15014
 CERTMGR_METRICS_PORT = 15012
 TELEMETRY_PORT = 15080
-OPENBAO_CLUSTER_PORT = 15013
+OPENBAO_CLUSTER_PORTS = (15015, 15013)
 APP_PORTS = range(20000, 30000)
 """Below the ephemeral range, so that a client's own port never takes an app's."""
 

@@ -15,6 +15,7 @@ def summarize(source: SourcedMesh) -> DesiredMesh:
         trust_domain=mesh.trust_domain,
         version=source.version,
         services=tuple(mesh.services),
+        dev=mesh.certificates.dev,
         exposed=tuple(_exposed(mesh)),
         replica_sets=tuple(_replica_sets(mesh)),
     )

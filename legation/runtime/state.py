@@ -60,10 +60,9 @@ class StateFolder:
         """One folder an instance."""
         return self.root / "instances"
 
-    @property
-    def openbao(self) -> Path:
-        """The embedded OpenBao's folder."""
-        return self.root / "openbao"
+    def openbao(self, number: int = 1) -> Path:
+        """Return the folder of an embedded OpenBao: `openbao`, `openbao-2` and so on."""
+        return self.root / ("openbao" if number == 1 else f"openbao-{number}")
 
     @property
     def certmgr(self) -> Path:
@@ -111,10 +110,9 @@ class StateFolder:
         """Where telemetry takes the records of this host's proxies."""
         return self.run / "logs.sock"
 
-    @property
-    def bao_socket(self) -> Path:
-        """The API of the embedded OpenBao."""
-        return self.run / "openbao.sock"
+    def bao_socket(self, number: int = 1) -> Path:
+        """Return the API of an embedded OpenBao."""
+        return self.run / f"{self.openbao(number).name}.sock"
 
     def _run_folder(self) -> Path:
         """Return the sockets' folder: below the state folder, or a short one where that is too long for a socket."""

@@ -28,10 +28,11 @@ from tests.certmgr.bao import Bao
 NAMES = ("orders", "web", "legation-gateway", "legation-xds-server")
 
 
-def mesh(ttl: str = "10m", services: tuple[str, ...] = ("orders", "web")) -> str:
+def mesh(ttl: str = "10m", services: tuple[str, ...] = ("orders", "web"), dev: str = "true") -> str:
     """A mesh of services that call each other in a row."""
     rows = [f"  {name}: {{protocol: http, port: 80}}" for name in services]
-    return "\n".join(["mesh: shop", "trust_domain: shop.local", f"certificates: {{ttl: {ttl}}}", "services:", *rows])
+    wish = f"certificates: {{ttl: {ttl}, dev: {dev}}}"
+    return "\n".join(["mesh: shop", "trust_domain: shop.local", wish, "services:", *rows])
 
 
 def document(text: str) -> MeshDocument:
@@ -132,7 +133,7 @@ class Host:
     def __init__(self, root: Path) -> None:
         self.folder = StateFolder(root)
         self.folder.make()
-        self.bao = Bao(self.folder.openbao, self.folder.bao_socket)
+        self.bao = Bao(self.folder.openbao(), self.folder.bao_socket())
         self.certmgr = Certmgr(self.folder)
 
     def resident(self) -> Token:
@@ -144,7 +145,7 @@ class Host:
     def secrets(self) -> list[bytes]:
         """Every secret on disk that is text: secret ids, and the first line of each key."""
         approles = [*(self.folder.certmgr / "approle").glob("*.json"), self.folder.certmgr / "enrol.json"]
-        keys = [*(self.folder.certmgr / "identities").glob("*.pem"), self.folder.openbao / "door.key"]
+        keys = [*(self.folder.certmgr / "identities").glob("*.pem"), self.folder.openbao() / "door.key"]
         ids = [app_role(path).secret_id for path in approles]
         return [text.encode() for text in (*ids, *(path.read_text().splitlines()[1] for path in keys))]
 

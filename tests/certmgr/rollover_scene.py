@@ -21,17 +21,40 @@ from tests.support.command import legation
 from tests.support.mesh import LEGATION, ROOT
 
 
-class Scene:
+class Proxies:
+    """Two proxies that hold streams, and look at each other."""
+
+    def __init__(self, state: StateFolder) -> None:
+        self.state = state
+        self.shown: dict[str, Latest[Presented | None]] = {name: Latest(None) for name in ("orders", "web")}
+        self.refused: list[str] = []
+
+    async def watch(self) -> None:
+        """Be a proxy of each service, for ever: whoever is shown something must be taken by the other one."""
+        async with asyncio.TaskGroup() as group:
+            for name, latest in self.shown.items():
+                group.create_task(follow(self.state.sds(name), f"{name}-1", latest))
+                group.create_task(self._compare(latest))
+
+    async def _compare(self, latest: Latest[Presented | None]) -> None:
+        async for _ in latest.watch():
+            now = [one.value for one in self.shown.values()]
+            if None not in now:
+                self.refused += [f"{a.serial} by {b.serial}" for a in now for b in now if a and b and not takes(b, a)]
+
+    def roots(self) -> set[bytes]:
+        return {one.value.trust_bundle for one in self.shown.values() if one.value is not None}
+
+
+class Scene(Proxies):
     """A team's OpenBao that is set up, a certmgr, and two proxies that hold streams."""
 
     def __init__(self, vault: Team, folder: Path) -> None:
         self.vault, self.folder = vault, folder
-        self.state = StateFolder(folder / "state")
+        super().__init__(StateFolder(folder / "state"))
         self.state.make()
         self.certmgr = Certmgr(self.state)
         self.commands: list[subprocess.Popen[str]] = []
-        self.shown: dict[str, Latest[Presented | None]] = {name: Latest(None) for name in ("orders", "web")}
-        self.refused: list[str] = []
         self.tokens: list[str] = []
         (folder / "mesh.yaml").write_text(mesh())
 
@@ -70,22 +93,6 @@ class Scene:
 
     def said(self) -> str:
         return (self.folder / "command.log").read_text()
-
-    async def watch(self) -> None:
-        """Be a proxy of each service, for ever: whoever is shown something must be taken by the other one."""
-        async with asyncio.TaskGroup() as group:
-            for name, latest in self.shown.items():
-                group.create_task(follow(self.state.sds(name), f"{name}-1", latest))
-                group.create_task(self._compare(latest))
-
-    async def _compare(self, latest: Latest[Presented | None]) -> None:
-        async for _ in latest.watch():
-            now = [one.value for one in self.shown.values()]
-            if None not in now:
-                self.refused += [f"{a.serial} by {b.serial}" for a in now for b in now if a and b and not takes(b, a)]
-
-    def roots(self) -> set[bytes]:
-        return {one.value.trust_bundle for one in self.shown.values() if one.value is not None}
 
     def end(self) -> None:
         for process in self.commands:

@@ -293,7 +293,7 @@ def host_on(there: Team, root, *words) -> Certmgr:
     folder = StateFolder(root)
     folder.make()
     with Store(folder.certmgr).lock():
-        Store(folder.certmgr).save_mesh(mesh())
+        Store(folder.certmgr).save_mesh(mesh(dev="false"))
     certmgr = Certmgr(folder)
     certmgr.start("--vault-address", there.url, "--vault-ca", str(there.ca), *words)
     return certmgr
@@ -358,7 +358,7 @@ def test_attack_35_root_for_trying_things_out_is_refused_in_a_vault_of_a_team(tm
 
                 assert await until(said, 20), certmgr.log.read_text()
                 assert Store(certmgr.folder.certmgr).roots() == ()
-                Store(certmgr.folder.certmgr).save_mesh(mesh().replace("{ttl: 10m}", "{ttl: 10m, dev: true}"))
+                Store(certmgr.folder.certmgr).save_mesh(mesh())
                 certmgr.kill()
                 certmgr.start("--vault-address", server.url, "--vault-ca", str(server.ca), *words)
                 await certmgr.ready()

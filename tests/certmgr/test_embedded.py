@@ -159,7 +159,7 @@ def test_state_folder_of_the_earlier_layout_comes_up(tmp_path_factory):
             assert Store(here.folder.certmgr).roots() == (root,)
             with pytest.raises(Rejected):
                 here.bao.vault.login(operator)
-            assert [] == [*here.folder.openbao.glob("init.*"), *here.folder.openbao.glob("operator.*")]
+            assert [] == [*here.folder.openbao().glob("init.*"), *here.folder.openbao().glob("operator.*")]
             for path in ("auth/approle/role/mesh-sign-orders", "sys/policies/acl/mesh-sign-zz"):
                 with pytest.raises(Denied):
                     here.bao.vault.call(here.resident(), "post", path, {"policy": ""})

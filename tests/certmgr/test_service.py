@@ -130,14 +130,14 @@ def test_certmgr_killed_while_it_starts_completes_later(state):
     async def main():
         async with host(state, mesh()) as (here, _):
             kept = here.folder.certmgr
-            for step in (kept / "mesh.yaml", here.folder.openbao / "used", kept / "enrol.json", kept / "root.pem"):
+            for step in (kept / "mesh.yaml", here.folder.openbao() / "used", kept / "enrol.json", kept / "root.pem"):
                 await eventually(f"it has got to {step.name}", step.exists)
                 here.certmgr.kill()
                 here.certmgr.start()
             await here.certmgr.ready()
             issuers = here.bao.vault.keys(Token("", 0), "mesh-int/issuers")
             assert len(issuers) == 2, "the intermediate, and the root above it"
-            left = [*here.folder.openbao.glob("init.*"), *here.folder.openbao.glob("operator.*")]
+            left = [*here.folder.openbao().glob("init.*"), *here.folder.openbao().glob("operator.*")]
             assert [] == left
 
     asyncio.run(main())

@@ -13,7 +13,7 @@ from tests.certmgr.team import ROOT, team
 from tests.certmgr.test_envoy import call, envoy
 from tests.support.command import legation
 
-STORED = mesh().replace("{ttl: 10m}", "{ttl: 10m, stored: true}")
+STORED = mesh().replace("ttl: 10m", "ttl: 10m, stored: true")
 
 
 def test_a_serial_that_is_revoked_in_vaults_own_ui_is_refused_within_the_poll(tmp_path):

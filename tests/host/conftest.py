@@ -37,6 +37,7 @@ services:
 workloads:
   - {service: web, command: [web], env: {FAKE: ""}}
   - {service: orders, instances: 2, command: [orders]}
+certificates: {dev: true}
 """
 ALONE = MESH.replace(", expose: {port: 8080}", "").replace(
     "  - {service: orders, instances: 2, command: [orders]}\n", ""

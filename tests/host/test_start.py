@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ from legation.mesh.desired import DesiredMesh
 from legation.mesh.load import load
 from legation.mesh.summarize import summarize
 from legation.runtime import binaries
+from legation.runtime.embedded import wanted_file
 from legation.runtime.state import StateFolder
 
 TEXT = """
 mesh: shop
 trust_domain: shop.local
+certificates: {{dev: true}}
 services:
   web: {{protocol: http, port: 8080, expose: {{port: {port}}}}}
 """
@@ -52,6 +55,18 @@ def test_a_state_folder_keeps_its_trust_domain(tmp_path: Path) -> None:
         pass
     other = mesh(domain="other.local")
     with pytest.raises(CannotStart, match="--state DIR"), taken(state, tmp_path / "mesh.yaml", other, 0):
+        pass
+
+
+def test_a_ca_for_trying_things_out_has_to_be_asked_for(tmp_path: Path) -> None:
+    """Where the embedded OpenBao is in use: with a Vault of the team's nothing of it runs."""
+    state = StateFolder(tmp_path)
+    said = replace(mesh(), dev=False)
+    desired = taken(state, tmp_path / "mesh.yaml", said, 0)
+    with pytest.raises(CannotStart, match=r"certificates: \{dev: true\} in mesh\.yaml"), desired:
+        pass
+    wanted_file(state).write_text("")
+    with taken(state, tmp_path / "mesh.yaml", said, 0):
         pass
 
 

@@ -348,10 +348,25 @@ def test_a_certificate_rotates(shop: Mesh, steady: Steady, no_retries: None) -> 
         assert serial_on_the_wire(status.inbound) == int(status.certificate_serial, 16)
 
 
+def test_the_embedded_openbaos_own_root_is_followed_by_another(shop: Mesh, steady: Steady, no_retries: None) -> None:
+    """As it is when half of its week is over; the old server ends, and its keys with it."""
+    with steady.window("another root of the embedded OpenBao") as window:
+        words = ("--settle", "1s", "--wait", "--state", str(shop.state))
+        window.fault(lambda: legation("certs", "rollover", "start", *words))
+    nothing_lost(window)
+    shop.settle()
+    assert roots(shop) == "CN=Legation DEV root of shop 2"
+    wait_for("the first one is gone", lambda: not (shop.state / "openbao").exists() or None)
+    assert (shop.state / "openbao-2" / "used").exists()
+
+
 def test_the_ca_rolls_over_from_the_embedded_openbao_to_a_vault_of_the_team(
     shop: Mesh, steady: Steady, no_retries: None, tmp_path: Path
 ) -> None:
-    """Another root, intermediate and server, and certmgr turns to it. The last one: that Vault ends with the test."""
+    """Another root, intermediate and server, and certmgr turns to it; then another intermediate there, and back.
+
+    The last one: that Vault ends with the test.
+    """
     with team(tmp_path) as vault:
         (tmp_path / "token").write_text(vault.operator())
         there = ("--vault", vault.url, "--vault-ca", str(vault.ca), "--token-file", str(tmp_path / "token"))
@@ -362,9 +377,26 @@ def test_the_ca_rolls_over_from_the_embedded_openbao_to_a_vault_of_the_team(
         nothing_lost(window)
         shop.settle()
         assert roots(shop) != before
-        assert "Legation root of shop 2" in roots(shop)
+        assert roots(shop) == "CN=Legation root of shop 3"
+        wait_for("no OpenBao of ours is left", lambda: not list(shop.state.glob("openbao*")) or None)
+        status = shop.status()
+        assert (status.openbao, status.vault) == (None, vault.url)
+        there = (*there, "-f", str(shop.file), "--state", str(shop.state))
+        with steady.window("another intermediate, and back to the old one") as window:
+            words = ("--what", "intermediate", "--settle", "1h")
+            window.fault(lambda: legation("certs", "rollover", "start", *words, *there))
+            assert issuers(shop) == {"CN=Legation intermediate of shop 4"}
+            window.fault(lambda: legation("certs", "rollover", "rollback", "--settle", "1s", "--wait", *there))
+        nothing_lost(window)
+        assert issuers(shop) == {"CN=Legation intermediate of shop 3"}
+        shop.settle()
         for status in shop.instances("orders").values():
             assert serial_on_the_wire(status.inbound) == int(status.certificate_serial, 16)
+
+
+def issuers(shop: Mesh) -> set[str]:
+    """Who has signed what the instances of orders show to a new connection."""
+    return {shown_at(i.inbound).issuer.rfc4514_string() for i in shop.instances("orders").values()}
 
 
 def roots(shop: Mesh) -> str:
@@ -379,10 +411,15 @@ def serial(shop: Mesh, instance: str) -> str | None:
 
 def serial_on_the_wire(address: str) -> int:
     """The serial of the certificate that a new connection is shown."""
+    return shown_at(address).serial_number
+
+
+def shown_at(address: str) -> x509.Certificate:
+    """The certificate that a new connection is shown."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), 5) as raw, context.wrap_socket(raw) as tls:
         shown = tls.getpeercert(binary_form=True)
     assert shown is not None
-    return x509.load_der_x509_certificate(shown).serial_number
+    return x509.load_der_x509_certificate(shown)

@@ -123,8 +123,7 @@ class Mesh:
         """What is not in order; empty when everything is."""
         status = self.status()
         everything = [*status.gateways, *(i for s in status.services for i in s.instances)]
-        components = [status.openbao, status.xds_server, status.certmgr, status.telemetry]
-        stopped = [p.control for p in components if p.state != "running"]
+        stopped = [p.control for p in status.components.values() if p.state != "running"]
         return [*status.problems, *stopped, *(i.id for i in everything if not (i.healthy and i.synced) or i.outdated)]
 
     def settle(self, limit: float = 60) -> None:

@@ -177,6 +177,7 @@ class CertmgrStatus(Message, frozen=True, kw_only=True):
     revoked: Annotated[tuple[str, ...], Meta(description="serials on that list")] = ()
     problem: Annotated[str | None, Meta(description="what keeps enrolment or revocation from working")] = None
     rollover: Annotated[str | None, Meta(description="where a roll-over of the CA stands, in words")] = None
+    vault_url: Annotated[str, Meta(description="the Vault in use; empty: the embedded OpenBao")] = ""
 
 
 class ProxyReport(Message, frozen=True, kw_only=True):
@@ -357,7 +358,7 @@ class HostStatus(Message, frozen=True, kw_only=True):
     state: str
     gateway: str | None
     isolation: str
-    openbao: ComponentStatus
+    openbao: ComponentStatus | None
     xds_server: ComponentStatus
     certmgr: ComponentStatus
     telemetry: ComponentStatus
@@ -365,11 +366,13 @@ class HostStatus(Message, frozen=True, kw_only=True):
     services: tuple[ServiceStatus, ...]
     problems: tuple[str, ...] = ()
     rollover: Annotated[str | None, Meta(description="where a roll-over of the CA stands, in words")] = None
+    vault: Annotated[str | None, Meta(description="the team's Vault, where that is in use and no `openbao`")] = None
 
     @property
     def components(self) -> dict[str, ComponentStatus]:
         """Our own processes, by name."""
-        return {name: getattr(self, name) for name in ("openbao", "xds_server", "certmgr", "telemetry")}
+        known = ((name, getattr(self, name)) for name in ("openbao", "xds_server", "certmgr", "telemetry"))
+        return {name: component for name, component in known if component is not None}
 
     @property
     def instances(self) -> tuple[InstanceStatus, ...]:

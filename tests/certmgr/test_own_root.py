@@ -1,0 +1,236 @@
+"""The embedded OpenBao's own root: another one follows it in time, by itself."""
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from certmgr import generations
+from certmgr.core.own_root import have_ended, is_due
+from certmgr.core.setup import Authority
+from certmgr.embedded import Embedded
+from certmgr.own_root import bygone
+from certmgr.store import Store
+from legation.mesh.rollover import CaRef, Rollover
+from legation.runtime.embedded import wanted
+from legation.runtime.state import StateFolder
+from legation.runtime.tasks import until
+from tests.certmgr.authority import new_key, sign
+from tests.certmgr.bao import Bao
+from tests.certmgr.coordinator import coordinator
+from tests.certmgr.host import NAMES, Certmgr, mesh
+from tests.certmgr.rollover_scene import Proxies
+from tests.certmgr.test_rollover_command import issuer_of
+
+pytestmark = pytest.mark.timeout(180)
+
+DAY = 86400.0
+NOW = 1_800_000_000.0
+REF = CaRef("int-1", "root-1")
+LAST = Rollover("a", "vault", REF, REF, "done", NOW - 3600, NOW - 3600)
+
+
+def root(begins: float, ends: float) -> x509.Certificate:
+    key = new_key()
+    return sign(key, "root", "root", key, (begins, ends), ())
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "last", "due"),
+    [
+        (-3 * DAY, 4 * DAY, None, False),
+        (-4 * DAY, 3 * DAY, None, True),
+        (-DAY, 3649 * DAY, None, True),  # of a state folder of an earlier version
+        (-4 * DAY, 3 * DAY, LAST, True),
+        (-4 * DAY, 3 * DAY, replace(LAST, phase="settle"), False),
+        (-4 * DAY, 3 * DAY, replace(LAST, back=True), False),
+        (-4 * DAY, 3 * DAY, replace(LAST, back=True, started=NOW - DAY), True),
+    ],
+)
+def test_another_root_is_due_at_half_of_a_life_and_not_at_once_when_it_was_called_off(begins, ends, last, due):
+    assert is_due(root(NOW + begins, NOW + ends), NOW, last) is due
+
+
+def test_only_when_no_root_is_good_any_more_there_is_nothing_to_go_on_from():
+    old, new = root(NOW - 2 * DAY, NOW - DAY), root(NOW - DAY, NOW + DAY)
+    assert [have_ended(roots, NOW) for roots in ((), (old,), (old, new), (new,))] == [False, True, False, False]
+
+
+def test_a_roll_over_among_those_that_are_gone_is_taken_no_further():
+    second = replace(REF, vault=generations.url(2))
+    team = replace(REF, vault="https://vault.test")
+    running = Rollover("a", "vault", REF, second, "trust", NOW, NOW)
+    assert [bygone(running, generation) for generation in (1, 2, 3, None)] == [False, False, True, False]
+    assert not bygone(replace(running, new=team), 3)
+    assert not bygone(replace(running, kind="root"), 3)
+
+
+class Up:
+    """What `legation up` does of it: runs the OpenBaos that are wanted. And a certmgr."""
+
+    def __init__(self, root: Path) -> None:
+        self.state = StateFolder(root)
+        self.state.make()
+        self.certmgr = Certmgr(self.state)
+        self.servers: dict[int, Bao] = {}
+        self.proxies = Proxies(self.state)
+
+    def bao(self, number: int) -> Bao:
+        return Bao(self.state.openbao(number), self.state.bao_socket(number))
+
+    async def follow(self) -> None:
+        while True:
+            for number in set(self.servers) - set(wanted(self.state)):
+                self.servers.pop(number).kill()
+            for number in set(wanted(self.state)) - set(self.servers):
+                self.servers[number] = self.bao(number)
+                self.servers[number].start()
+            await until(self._differs, 5)
+
+    async def _differs(self) -> bool:
+        return set(self.servers) != set(wanted(self.state))
+
+    def end(self) -> None:
+        self.certmgr.kill()
+        for server in self.servers.values():
+            server.kill()
+
+    @asynccontextmanager
+    async def running(self, cut=lambda *_: None):
+        async with coordinator(self.state, mesh(), cut) as there:
+            following = asyncio.ensure_future(self.follow())
+            self.certmgr.start("--host", "here")
+            watching = asyncio.ensure_future(self.proxies.watch())
+            try:
+                yield there
+            finally:
+                watching.cancel()
+                following.cancel()
+                self.end()
+
+    def made(self, monkeypatch, hours: float) -> None:
+        """Make the first one, with a root of another life than it has now."""
+        monkeypatch.setattr(Authority, "root_hours", hours)
+        monkeypatch.setattr("certmgr.issue.setup._MARGIN", 1)
+        server = self.bao(1)
+        server.start()
+        server.wait()
+        store = Store(self.state.certmgr)
+        with store.lock():
+            embedded = Embedded(server.vault, server.folder, store.host_file)
+            embedded.set_up(Authority("shop", "shop.local", dev=True), time.time())
+        server.kill()
+
+
+@pytest.fixture
+def up(tmp_path):
+    this = Up(tmp_path / "s")
+    yield this
+    this.end()
+
+
+def roots(state: StateFolder) -> list[str]:
+    return [root.subject.rfc4514_string() for root in Store(state.certmgr).roots()]
+
+
+def test_attack_35_a_root_that_lives_too_long_is_followed_by_one_of_seven_days(up, monkeypatch):
+    """As in a state folder of an earlier version. certmgr is killed as the roll-over begins."""
+    killed: list[str] = []
+
+    def cut(moment: str, phase: str) -> None:
+        if (moment, phase) == ("after", "trust") and not killed:
+            killed.append(phase)
+            up.certmgr.kill()
+            up.certmgr.start("--host", "here")
+
+    async def main() -> None:
+        async with up.running(cut) as there:
+            before = await up.certmgr.ready(names=NAMES)
+
+            async def over() -> bool:
+                return there.phase in {"settle", "done"}
+
+            first = await up.certmgr.presented("web")
+            assert await until(over, 60), up.certmgr.log.read_text()[-3000:]
+            after = await up.certmgr.presented("web")
+            assert (issuer_of(first), issuer_of(after)) == (
+                "CN=Legation DEV intermediate of shop",
+                "CN=Legation DEV intermediate of shop 2",
+            )
+            assert before.ready
+            (rollover,) = [there.standing.rollover]
+            assert (rollover.by, rollover.new.vault, rollover.settle) == ("certmgr", "embedded:2", 600)
+            await there.rollovers.move(there.standing.version, replace(rollover, settle=0))
+
+            async def alone() -> bool:
+                return wanted(up.state) == (2,)
+
+            assert await until(alone, 30), up.certmgr.log.read_text()[-3000:]
+            assert roots(up.state) == ["CN=Legation DEV root of shop 2"]
+            (new,) = Store(up.state.certmgr).roots()
+            assert (new.not_valid_after_utc - new.not_valid_before_utc).total_seconds() <= 7 * DAY
+            assert not (up.state.certmgr / "enrol.json").exists()
+            assert (await up.certmgr.renew("web")).error is None
+            assert killed == ["trust"]
+            assert up.proxies.refused == []
+
+    up.made(monkeypatch, 87599)
+    asyncio.run(main())
+
+
+def test_attack_35_a_host_that_was_off_past_the_end_of_its_root_begins_with_a_new_one_and_says_so(up, monkeypatch):
+    async def main() -> None:
+        async with coordinator(up.state, mesh()):
+            server = up.bao(1)
+            server.start()
+            up.certmgr.start("--host", "here")
+            try:
+
+                async def has_a_root() -> bool:
+                    return bool(roots(up.state))
+
+                assert await until(has_a_root, 30), up.certmgr.log.read_text()[-2000:]
+            finally:
+                up.certmgr.kill()
+                server.kill()
+        old = Store(up.state.certmgr).roots()
+
+        async def has_ended() -> bool:
+            return have_ended(old, time.time())
+
+        assert await until(has_ended, 30)
+        async with up.running():
+            await up.certmgr.ready(names=NAMES)
+            said = up.certmgr.log.read_text()
+            assert "the root of the embedded OpenBao has ended while this host was off" in said
+            assert wanted(up.state) == (2,)
+            assert Store(up.state.certmgr).roots() != old
+            assert (await up.certmgr.renew("web")).error is None
+
+    up.made(monkeypatch, 6 / 3600)
+    asyncio.run(main())
+
+
+def test_attack_35_the_embedded_openbao_is_for_nobody_who_does_not_say_dev(up):
+    async def main() -> None:
+        async with coordinator(up.state, mesh(dev="false")):
+            server = up.bao(1)
+            server.start()
+            up.certmgr.start()
+            try:
+
+                async def said() -> bool:
+                    status = await up.certmgr.status()
+                    return status is not None and "certificates: {dev: true}" in (status.problem or "")
+
+                assert await until(said, 20), up.certmgr.log.read_text()
+                assert Store(up.state.certmgr).roots() == ()
+            finally:
+                up.certmgr.kill()
+                server.kill()
+
+    asyncio.run(main())
