@@ -381,12 +381,13 @@ def test_the_ca_rolls_over_from_the_embedded_openbao_to_a_vault_of_the_team(
         wait_for("no OpenBao of ours is left", lambda: not list(shop.state.glob("openbao*")) or None)
         status = shop.status()
         assert (status.openbao, status.vault) == (None, vault.url)
-        there = (*there, "-f", str(shop.file), "--state", str(shop.state))
+        here = (*there, "-f", str(shop.file), "--state", str(shop.state))
         with steady.window("another intermediate, and back to the old one") as window:
-            words = ("--what", "intermediate", "--settle", "1h")
-            window.fault(lambda: legation("certs", "rollover", "start", *words, *there))
+            window.fault(
+                lambda: legation("certs", "rollover", "start", "--what", "intermediate", "--settle", "1h", *here)
+            )
             assert issuers(shop) == {"CN=Legation intermediate of shop 4"}
-            window.fault(lambda: legation("certs", "rollover", "rollback", "--settle", "1s", "--wait", *there))
+            window.fault(lambda: legation("certs", "rollover", "rollback", "--settle", "1s", "--wait", *here))
         nothing_lost(window)
         assert issuers(shop) == {"CN=Legation intermediate of shop 3"}
         shop.settle()
