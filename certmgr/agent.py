@@ -7,9 +7,9 @@ newer one that was verified and is safely on disk.
 import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +22,6 @@ from certmgr.core.crl import Crl
 from certmgr.core.plan import IdentitySpec
 from certmgr.core.schedule import Schedule, jitter
 from certmgr.core.trust import Trust
-from certmgr.core.verify import misuse
 from certmgr.held import Held, error_of, taken, waits
 from certmgr.issue.issuer import IssueError, NotEnrolled
 from certmgr.issue.login import LoginRefused
@@ -30,6 +29,7 @@ from certmgr.issue.vault import Denied, Missing, VaultError
 from certmgr.metrics import Metrics
 from certmgr.sds import Secrets, Sites
 from certmgr.store import Store
+from certmgr.stored import pinned, stored
 from legation.mesh import names
 from legation.runtime.clock import Clock
 from legation.runtime.control.messages import Identity, ProxyReport
@@ -51,12 +51,24 @@ _SDS_GRACE = 0.5
 class Issuing(Protocol):
     """Where certificates come from. Blocks."""
 
-    def issue(self, spec: IdentitySpec, keep: Callable[[Bundle], None]) -> Bundle:
-        """Return a new, verified identity, which `keep` has kept; IssueError or VaultError when there is none."""
+    def issue(self, spec: IdentitySpec) -> Bundle:
+        """Return a new, verified identity; IssueError or VaultError when there is none."""
         ...
 
     def forget(self, name: str) -> None:
         """Drop what is cached for an identity."""
+        ...
+
+
+class Book(Protocol):
+    """Where it is written what was issued and revoked."""
+
+    def settle(self) -> None:
+        """Return when all that was written is on the disk. Blocks."""
+        ...
+
+    def is_revoked(self, serial: str) -> bool:
+        """Say whether a certificate was revoked here."""
         ...
 
 
@@ -67,6 +79,7 @@ class Agent:
         self,
         issuer: Issuing,
         store: Store,
+        book: Book,
         clock: Clock,
         metrics: Metrics,
         *,
@@ -76,17 +89,18 @@ class Agent:
         rate: float = 50.0,
     ) -> None:
         """Prepare. `not_enrolled(name, refused)` is called when Vault does not know, or refuses, an identity."""
-        self._issuer, self._store, self._clock, self._metrics = issuer, store, clock, metrics
+        self._issuer, self._store, self._book, self._clock, self._metrics = issuer, store, book, clock, metrics
         self._socket, self._not_enrolled = socket, not_enrolled
         self._schedule = Schedule(retry_limit)
         self._bucket = Bucket(rate, rate, clock.now())
         self._held: dict[str, Held] = {}
         self._kicked = asyncio.Event()
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._disk = ThreadPoolExecutor(1, "disk")  # one: who waits for it waits for whoever is before him too
         self._group: asyncio.TaskGroup | None = None
         self.moves = Moves()  # of proxies that take something, and of certificates
         self.wire_problems: Callable[[], Mapping[str, str]] = dict  # who looks at what proxies show puts it here
-        self._trust = Trust(self._pinned())
+        self._trust = Trust(pinned(store))
         self._sites: Sites = {}
         self._sites_problem: str | None = None
 
@@ -96,7 +110,8 @@ class Agent:
 
     async def run(self) -> None:
         """Issue what is due, for ever, and serve every identity on its socket."""
-        async with asyncio.TaskGroup() as group:
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            stack.callback(self._disk.shutdown, wait=False)
             self._group = group
             for held in self._held.values():
                 self._serve(held)
@@ -132,45 +147,17 @@ class Agent:
         secrets = Secrets(spec.name, self._metrics.nacks.labels(spec.name).inc, self.moves)
         if spec.name == names.GATEWAY:
             secrets.show_sites(self._sites)
-        held = self._held[spec.name] = Held(spec, secrets, self._stored(spec))
+        kept = stored(self._store, spec, self._trust, self._clock.now(), self._book.is_revoked)
+        held = self._held[spec.name] = Held(spec, secrets, kept)
         self._metrics.expect(spec.name)
         life = None
         if held.bundle is not None:
             life = held.bundle.life
             self._show(held, held.bundle)
         self._schedule.add(spec.name, spec.ttl, self._clock.now(), life=life, jitter=self._jitter(spec.name))
-        if held.bundle is not None and self._store.is_shut_out(spec.name):
+        if self._store.is_shut_out(spec.name):
             self._schedule.suspend(spec.name)
         self._serve(held)
-
-    def _stored(self, spec: IdentitySpec) -> Bundle | None:
-        """Return the bundle on disk; None, and it is removed, when it may not be served."""
-        wrong: tuple[str, ...]
-        try:
-            bundle = self._store.bundle(spec.name)
-        except Damaged as error:
-            wrong = (str(error),)
-        else:
-            if bundle is None:
-                return None
-            wrong = misuse(bundle, spec, self._anchor_of(bundle), self._clock.now())
-            if not wrong:
-                return bundle
-        log.warning("stored certificate discarded", identity=spec.name, reason="; ".join(wrong))
-        self._store.discard_bundle(spec.name)
-        return None
-
-    def _pinned(self) -> tuple[x509.Certificate, ...]:
-        """Return the roots that this host trusts; a damaged file condemns no bundle (the next issue says so)."""
-        try:
-            return self._store.roots()
-        except Damaged:
-            return ()
-
-    def _anchor_of(self, bundle: Bundle) -> x509.Certificate:
-        """Return the root by which a stored bundle is judged."""
-        roots = self._trust.roots
-        return bundle.root if not roots or bundle.root in roots else roots[0]
 
     def _change(self, held: Held, spec: IdentitySpec) -> None:
         """Take in another life or name; the certificate on show stays until the new one is there."""
@@ -216,7 +203,9 @@ class Agent:
             await pause(self._bucket.take(self._clock.now()))
             async with self._slots:
                 with self._metrics.issue_seconds.time():
-                    bundle = await asyncio.to_thread(self._issuer.issue, held.spec, partial(self._keep, held))
+                    bundle = await asyncio.to_thread(self._issuer.issue, held.spec)
+            # without the slot: the next request is on its way meanwhile
+            await asyncio.get_running_loop().run_in_executor(self._disk, self._keep, held, bundle)
         except (IssueError, VaultError, Damaged, OSError) as error:
             self._failed(held, error)
         else:
@@ -229,7 +218,8 @@ class Agent:
         self.moves.moved()
 
     def _keep(self, held: Held, bundle: Bundle) -> None:
-        """Keep what was issued. Blocks; OSError or IssueError when it may not be used."""
+        """Keep what was issued: its line of the ledger first. Blocks; OSError or IssueError: it may not be used."""
+        self._book.settle()
         self._guard(bundle)
         if not held.gone.is_set():
             self._store.save_bundle(held.spec.name, bundle)

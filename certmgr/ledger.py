@@ -1,13 +1,15 @@
-"""The ledger on disk: one line for each certificate that was issued or revoked here, fsynced before it counts."""
+"""The ledger on disk: one line for each certificate that was issued or revoked here, on the disk before it counts."""
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 
 from certmgr.core.ledger import Record, Tampered, Tip, line, read, tip_of
+from certmgr.store import sync_folder
 
 log = structlog.get_logger(__name__)
 
@@ -43,24 +45,29 @@ class Ledger:
 
     def add(self, record: Record) -> None:
         """Write one line; when this returns it is on the disk."""
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            with self._lock:
-                text, tip = line(record, self._tip)
-                _write(descriptor, text.encode(), os.fstat(descriptor).st_size)
-                self._tip = tip
-                self._remember(record, record.time)
-            self._sync(descriptor, tip.lines)
-        finally:
-            os.close(descriptor)
+        self.append(record)
+        self.settle()
 
-    def _sync(self, descriptor: int, mine: int) -> None:
-        """Wait until a line is on the disk; whoever waited for another's wait may find that his is there too."""
+    def append(self, record: Record) -> None:
+        """Write one line: it outlives this process, and with `settle` the machine too."""
+        with self._lock, _opened(self.path) as descriptor:
+            text, tip = line(record, self._tip)
+            _write(descriptor, text.encode(), os.fstat(descriptor).st_size)
+            self._tip = tip
+            self._remember(record, record.time)
+
+    def settle(self) -> None:
+        """Return when every line is on the disk; whoever waited for another's wait may find that his is there too."""
+        mine = self._tip.lines
         with self._syncing:
-            if self._synced < mine:
-                written = self._tip.lines
+            if self._synced >= mine:
+                return
+            written = self._tip.lines
+            with _opened(self.path) as descriptor:
                 os.fsync(descriptor)
-                self._synced = written
+            if not self._synced:  # the file itself may be new
+                sync_folder(self.path.parent)
+            self._synced = written
 
     def live(self, now: float) -> tuple[Record, ...]:
         """Return what was issued, is not revoked and has not ended."""
@@ -75,6 +82,10 @@ class Ledger:
     def revoked(self, now: float) -> frozenset[str]:
         """Return the serials that were revoked here and have not ended."""
         return frozenset(s for s in self._revoked if s not in self._issued or self._issued[s].not_after > now)
+
+    def is_revoked(self, serial: str) -> bool:
+        """Say whether a certificate was revoked here."""
+        return serial in self._revoked
 
     def _remember(self, record: Record, now: float) -> None:
         if record.not_after <= now:
@@ -92,6 +103,15 @@ def verify(paths: Iterable[Path]) -> Tip:
         with path.open(encoding="utf-8") as lines:
             tip = tip_of(lines)
     return tip
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _write(descriptor: int, data: bytes, size: int) -> None:

@@ -33,8 +33,8 @@ class Showing(Protocol):
 class Issuing(Protocol):
     """Where certificates come from. Blocks."""
 
-    def issue(self, spec: IdentitySpec, keep: Callable[[Bundle], None]) -> Bundle:
-        """Return a new, verified identity, which `keep` has kept."""
+    def issue(self, spec: IdentitySpec) -> Bundle:
+        """Return a new, verified identity."""
         ...
 
     def forget(self, name: str) -> None:
@@ -52,18 +52,14 @@ class Rotations:
         self._following: set[asyncio.Task[None]] = set()
         self.shown_by: Showing | None = None
 
-    def issue(self, spec: IdentitySpec, keep: Callable[[Bundle], None]) -> Bundle:
+    def issue(self, spec: IdentitySpec) -> Bundle:
         """Issue, on any thread; the trace goes on until proxies have taken the certificate."""
         trail = Trail("renew certificate", self._clock.now)
         trail.root.said |= {"legation.identity": spec.name, "legation.spiffe_id": spec.spiffe_id}
 
-        def kept(bundle: Bundle) -> None:
-            with trail.step("keep"):
-                keep(bundle)
-
         try:
             with trail.step("issue"):
-                bundle = self._issuer.issue(spec, kept)
+                bundle = self._issuer.issue(spec)
         except NotEnrolled:  # a start takes its time: no failure, and no news
             raise
         except Exception as error:
@@ -88,9 +84,11 @@ class Rotations:
 
     async def _until_taken(self, trail: Trail, name: str, bundle: Bundle) -> None:
         if (agent := self.shown_by) is not None:
-            with trail.step("ACK") as taken:
+            with trail.step("keep") as kept:
                 chain = bundle.chain_pem()
-                await agent.moves.until(lambda: (agent.chain(name) or b"").startswith(chain), _LIMIT)
+                if not await agent.moves.until(lambda: (agent.chain(name) or b"").startswith(chain), _LIMIT):
+                    kept.fail("it is not shown")
+            with trail.step("ACK") as taken:
                 reports = await agent.acknowledged([name], _LIMIT)
                 taken.said["legation.proxies"] = sum(report.streams for report in reports)
                 if any(report.acknowledged < report.streams for report in reports):

@@ -104,11 +104,12 @@ class _Service:
         edge = EdgeEnroller(self._vault, self._store, free=free)
         self.enrolment = Enrolment(self._vault, self._store, clock, self._metrics, login, embedded, edge)
         self.traces = Traces("certmgr", self._metrics.registry)
-        issuer = Issuer(self._vault, self._store, clock, lambda: self.enrolment.problem, self.ledger.add)
+        issuer = Issuer(self._vault, self._store, clock, lambda: self.enrolment.problem, self.ledger.append)
         rotations = Rotations(issuer, clock, self.traces.emit)
         self.agent = rotations.shown_by = Agent(
             rotations,
             self._store,
+            self.ledger,
             clock,
             self._metrics,
             socket=settings.sds_socket,

@@ -70,8 +70,8 @@ class Store:
         return None if content is None else parse(content)
 
     def save_bundle(self, name: str, bundle: Bundle) -> None:
-        """Keep an identity's bundle."""
-        write(self._bundle(name), render(bundle))
+        """Keep an identity's bundle. After a power cut it may be gone, or damaged: then it is issued anew."""
+        write(self._bundle(name), render(bundle), durable=False)
 
     def credentials(self, name: str) -> AppRole | None:
         """Return what an identity's signer logs in with; None when there is nothing usable."""
@@ -237,17 +237,27 @@ def _user(uid: int) -> str:
         return f"uid {uid}"
 
 
-def write(path: Path, content: bytes) -> None:
-    """Replace a file in one step, mode 0600: whenever we die, it holds the old content or the new (rename(2))."""
+def write(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Replace a file in one step, mode 0600: whenever we die, it holds the old content or the new (rename(2)).
+
+    `durable`: when this returns, the machine may die too.
+    """
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Return when the names in a folder are on the disk."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:

@@ -76,11 +76,10 @@ class Issuer:
         self._wishes: dict[str, tuple[str, int]] = {}
         self._refused: dict[str, tuple[AppRole, float]] = {}
 
-    def issue(self, spec: IdentitySpec, keep: Callable[[Bundle], None] = lambda _: None) -> Bundle:
-        """Return a new, verified identity, which `keep` has kept; IssueError, VaultError or Damaged: there is none.
+    def issue(self, spec: IdentitySpec) -> Bundle:
+        """Return a new, verified identity; IssueError, VaultError or Damaged: there is none.
 
-        It and its line of the ledger are on the disk when this returns. One after the other: side by side the
-        two waits for one disk take longer than in a row (tried).
+        Its line of the ledger is written; who serves it waits until that is on the disk (`Ledger.settle`).
         """
         roots = self._kept.roots()
         if not roots:
@@ -101,7 +100,6 @@ class Issuer:
         self._record(entry)
         if wrong := faults(bundle, spec, root, self._clock.now()):
             raise WrongAnswer(f"the CA's answer is refused: {'; '.join(wrong)}")
-        keep(bundle)
         return bundle
 
     def _sign(self, spec: IdentitySpec, login: Login) -> tuple[Key, str, Mapping[str, Any]]:

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from certmgr.agent import Agent
 from certmgr.core.plan import IdentitySpec
+from certmgr.ledger import Ledger
 from certmgr.metrics import Metrics
 from certmgr.store import Store
 from legation.runtime.tasks import until
@@ -33,14 +34,12 @@ class Issuer:
         self.broken: Exception | None = None
         self.issued: list[str] = []
 
-    def issue(self, wanted, keep=lambda _: None):
+    def issue(self, wanted):
         if self.broken is not None:
             raise self.broken
         self.issued.append(wanted.name)
         now = self.clock.now()
-        made = self.ca.issue(wanted, life=(now - 60, now + wanted.ttl))
-        keep(made)
-        return made
+        return self.ca.issue(wanted, life=(now - 60, now + wanted.ttl))
 
     def forget(self, name):
         pass
@@ -52,10 +51,13 @@ class World:
     def __init__(self, folder, clock, issuer):
         self.folder, self.clock, self.issuer = folder, clock, issuer
         self.store = Store(folder)
+        ledger = Ledger(folder / "ledger.jsonl")
+        ledger.open(clock.now())
         self.asked: list[tuple[str, bool]] = []
         self.agent = Agent(
             issuer,
             self.store,
+            ledger,
             clock,
             Metrics(CollectorRegistry()),
             socket=lambda name: folder / f"{name}.sock",
