@@ -33,7 +33,7 @@ from certmgr.sites import Sites
 from certmgr.source import follow, remembered
 from certmgr.store import Store
 from certmgr.vaults import Turned, Vaults
-from certmgr.wire import Wire
+from certmgr.wire import Wire, loaded_by
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from legation.runtime.clock import Clock
@@ -153,7 +153,14 @@ class _Service:
             leads=not settings.xds,
         )
         self.own_root = OwnRoot(settings.folder, self._vaults, self._store, self._xds, self.rollover.present, clock)
-        self.wire = Wire(self._xds, self.agent.identity, self.agent.taken, self._metrics, settings.wire_look)
+        self.wire = Wire(
+            self._xds,
+            self.agent.identity,
+            self.agent.taken,
+            self._metrics,
+            settings.wire_look,
+            loaded_by(self._folder.admin),
+        )
         self.agent.wire_problems = lambda: self.wire.problems
         self._desk = Desk(self.agent, self.revocation, self.ledger, self.enrolment, clock)
 
@@ -223,7 +230,7 @@ class _Service:
         authority = Authority(mesh.mesh, mesh.trust_domain, dev=wish.dev, hosts=hosts, stored=wish.stored)
         self.enrolment.want(authority, desired)
         self.own_root.want(authority, settle=wish.ttl.total_seconds())
-        self.wire.skipped = frozenset(name for name, one in mesh.services.items() if one.protocol == "tcp")
+        self.wire.asked = frozenset(name for name, one in mesh.services.items() if one.protocol == "tcp")
         if has_gateway:
             self.sites.want(mesh, folder)
         self.agent.want(desired)

@@ -3,13 +3,19 @@
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from certmgr.core.plan import IdentitySpec
 from certmgr.metrics import Metrics
-from certmgr.wire import Wire
+from certmgr.wire import Wire, loaded_by, newest
 from legation.mesh.instance import InstanceSpec
+from legation.runtime.control import server
 from legation.runtime.control.client import ControlClient
 from legation.runtime.control.messages import Instance
 from legation.runtime.control.mtls import server_context, shown_by
@@ -43,7 +49,8 @@ async def proxy(shows: Identity):
 
 
 def wire(meant: Latest[Identity | None], metrics: Metrics, tmp_path) -> Wire:
-    return Wire(ControlClient(tmp_path / "none.sock"), lambda _: meant.value, tuple, metrics, 0)
+    loaded = loaded_by(lambda name: tmp_path / f"{name}.sock")
+    return Wire(ControlClient(tmp_path / "none.sock"), lambda _: meant.value, tuple, metrics, 0, loaded)
 
 
 def test_a_proxy_that_shows_another_certificate_is_named_at_the_second_look(tmp_path):
@@ -73,18 +80,58 @@ def test_a_proxy_that_shows_another_certificate_is_named_at_the_second_look(tmp_
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("service", ["sessions", "legation-gateway"])
+def test_a_proxy_of_tcp_and_the_gateway_are_asked_what_they_have_put_in_use(tmp_path, service):
+    """A connection to the first would reach its app, and the second shows its certificate to nobody here."""
+
+    async def main():
+        meant = identity()
+        metrics = Metrics(CollectorRegistry())
+        here = wire(Latest(meant), metrics, tmp_path)
+        here.asked = frozenset({"sessions"})
+        said = {"certificates": [{"cert_chain": [leaf("0a", "2030-01-01T00:00:00Z")]}]}
+
+        async def certs(_: Request) -> Response:
+            return JSONResponse(said)
+
+        sock = server.bind_unix(tmp_path / f"{service}-1.sock")
+        async with server.serve([sock], [Route("/certs", certs)]):
+            one = instance(free_port(), service)
+            for _ in range(2):
+                await here.examine([one])
+            assert "shows 0a in use and not" in here.problems[service]
+            said["certificates"].append({"cert_chain": [leaf(meant.serial, "2031-01-01T00:00:00Z")]})
+            await here.examine([one])
+            assert here.problems == {}
+            said["certificates"].clear()
+            for _ in range(2):
+                await here.examine([one])
+            assert "shows none in use" in here.problems[service]
+
+    asyncio.run(main())
+
+
+def leaf(serial: str, ends: str) -> dict[str, Any]:
+    return {"serial_number": serial, "expiration_time": ends, "subject_alt_names": [{"uri": ""}]}
+
+
+def test_only_leaves_of_its_own_identity_count():
+    other = {**leaf("0b", "2032-01-01T00:00:00Z"), "subject_alt_names": [{"dns": "a"}]}
+    assert newest({"certificates": [{"cert_chain": [other, leaf("A", "2030-01-01T00:00:00Z")]}]}, "") == "0a"
+
+
 def test_who_is_not_there_or_should_show_something_else_is_not_wrong(tmp_path):
     async def main():
         metrics = Metrics(CollectorRegistry())
         here = wire(Latest(identity()), metrics, tmp_path)
-        here.skipped = frozenset({"sessions"})
+        here.asked = frozenset({"sessions"})
         async with proxy(identity()) as port:
             for _ in range(2):
                 await here.examine(
                     [instance(free_port()), instance(port, "legation-gateway"), instance(port, "sessions")]
                 )
         assert here.problems == {}
-        assert metrics.registry.get_sample_value("certmgr_wire_looks_total", {"outcome": "unreached"}) == 2
+        assert metrics.registry.get_sample_value("certmgr_wire_looks_total", {"outcome": "unreached"}) == 6
         assert metrics.registry.get_sample_value("certmgr_wire_looks_total", {"outcome": "wrong"}) == 0
 
     asyncio.run(main())
