@@ -369,6 +369,12 @@ class Agent:
         """Return how each identity is, in the order of the mesh."""
         return tuple(self._identity(held) for held in self._held.values())
 
+    def _revoked(self, held: Held) -> str | None:
+        """Say that what an identity shows is revoked: by somebody in Vault, as one that is revoked here is replaced."""
+        if held.bundle is None or not any(held.bundle.serial in crl.serials for crl in self._trust.crls):
+            return None
+        return f"its certificate is revoked: legation certs rotate {held.spec.name} gives it another"
+
     def _identity(self, held: Held) -> Identity:
         name = held.spec.name
         entry = self._schedule.get(name)
@@ -384,7 +390,8 @@ class Agent:
             streams=held.secrets.streams,
             error="it is shut out: legation certs rotate lets it in again"
             if self._store.is_shut_out(name)
-            else self.wire_problems().get(name)
+            else self._revoked(held)
+            or self.wire_problems().get(name)
             or error_of(entry, held.secrets.nacked)
             or (self._sites_problem if name == names.GATEWAY else None),
         )

@@ -47,6 +47,13 @@ class Server:
 
     address: str
     version: str
+    ca: str = ""
+    """The file that its own certificate is checked by, as the command was told."""
+
+    @property
+    def init(self) -> str:
+        """The command that sets it up."""
+        return f"legation certs init --vault {self.address}" + (f" --vault-ca {self.ca}" if self.ca else "")
 
     @property
     def openbao(self) -> bool:
@@ -180,7 +187,7 @@ def _audit(seen: Seen, server: Server, refused: tuple[str, ...]) -> Iterator[Fin
 
 def _set_up(seen: Seen, authority: Authority, server: Server, now: float) -> Iterator[Finding]:
     """Find what set-up would write: what it would make is missing, what it would change was opened or shut by hand."""
-    fix = f"legation certs init --vault {server.address}"
+    fix = server.init
     try:
         steps = plan(seen, authority, now)
     except CannotSetUp as error:
@@ -188,7 +195,10 @@ def _set_up(seen: Seen, authority: Authority, server: Server, now: float) -> Ite
         return
     for step in steps:
         said = "; ".join(
-            f"{key} is {_short(before)}, and should be {_short(after)}" for key, before, after in step.changes
+            "its text is not the one that set-up writes"
+            if key == "policy"
+            else f"{key} is {_short(before)}, and should be {_short(after)}"
+            for key, before, after in step.changes
         )
         match step.sign:
             case "+":

@@ -106,7 +106,7 @@ def target(words: Words, mesh: Mesh) -> Target:
     """Return who is to be worked on; leaves with what is missing."""
     vault = Vault(Address(url=words.vault, ca=str(words.ca or "")))
     try:
-        server = Server(words.vault, vault.version())
+        server = Server(words.vault, vault.version(), str(words.ca or ""))
     except VaultError as error:
         raise fail(Exit.UNREACHABLE, str(error)) from error
     mount, _, issuer = (words.root or f"{ROOT_MOUNT}/{ROOT_ISSUER}").rpartition("/")

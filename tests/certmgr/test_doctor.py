@@ -81,6 +81,14 @@ def test_policy_that_reaches_what_only_an_operator_may_is_found(path, rights, da
     assert dangerous == ("policy mine" in found)
 
 
+def test_a_fix_can_be_given_as_it_stands_and_a_policy_is_not_quoted():
+    server = Server("https://v:8200", "1.21.0", "ca.pem")
+    more = {"sys/policies/acl/mesh-enrol": {"policy": 'path "*" { capabilities = ["read"] }'}}
+    found = of("over-broad", findings(seen(Ca(NOW), **more), SHOP, server, NOW))["sys/policies/acl/mesh-enrol"]
+    assert found.what == "its text is not the one that set-up writes"
+    assert found.fix == "legation certs init --vault https://v:8200 --vault-ca ca.pem"
+
+
 @pytest.mark.parametrize(
     ("role", "said"),
     [

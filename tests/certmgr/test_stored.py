@@ -43,7 +43,13 @@ def test_a_serial_that_is_revoked_in_vaults_own_ui_is_refused_within_the_poll(tm
 
             assert await until(refused, 15)
             assert time.monotonic() - started < 8, "the poll is 5 s, and a busy machine takes a little"
-            assert copied.serial in (await certmgr.status()).revoked
+            status = await certmgr.status()
+            assert status is not None
+            assert copied.serial in status.revoked
+            errors = {identity.name: identity.error for identity in status.identities}
+            assert errors["web"] == "its certificate is revoked: legation certs rotate web gives it another"
+            assert errors["orders"] is None
+            assert (await certmgr.renew("web")).error is None
 
     with team(tmp_path) as there:
         (tmp_path / "mesh.yaml").write_text(STORED)
