@@ -87,14 +87,18 @@ class RollingOver:
         while True:
             standing = self._seen.value
             progress = await self._progress(standing.rollover)
+            far = self._far(standing.rollover)
             is_known = await self._say(progress)
             if self._leads:
                 await self._lead(standing)
             self._measure(standing)
-            await self._until_news(standing, progress, is_known=is_known)
+            await self._until_news(standing, far, is_known=is_known)
 
-    async def _until_news(self, seen: Standing, said: HostProgress, *, is_known: bool) -> None:
-        """Wait for another standing, for other proxies to have taken what they are to have, or for time to pass."""
+    async def _until_news(self, seen: Standing, far: HostProgress, *, is_known: bool) -> None:
+        """Wait for another standing, for other proxies to have taken what they are to have, or for time to pass.
+
+        `far` is how far the proxies were: what keeps this host itself is tried again after a time, and no sooner.
+        """
         rollover = seen.rollover
         if _is_over(rollover) and is_known:
             async for value in self._seen.watch():
@@ -104,7 +108,7 @@ class RollingOver:
         wait = _LOOK_AGAIN if ends is None else max(0.05, min(_LOOK_AGAIN, ends - self._clock.now()))
 
         def news() -> bool:
-            return self._seen.value is not seen or (not _is_over(rollover) and self._far(rollover) != said)
+            return self._seen.value is not seen or (not _is_over(rollover) and self._far(rollover) != far)
 
         await self._agent.moves.until(news, wait)
 

@@ -24,6 +24,7 @@ from legation.runtime.control.messages import Identity, InstanceList, MeshDocume
 from legation.runtime.control.mtls import Peer
 from legation.runtime.control.rollover_messages import RolloverView
 from tests.certmgr.host import presented
+from tests.certmgr.team import team
 from tests.hosts.two import MESH, Host, Two, apply, two
 from tests.support.load import Mixed, Request
 from tests.support.mesh import LEGATION, PLAIN, ROOT, wait_for
@@ -218,11 +219,12 @@ def roots(mesh: Two) -> set[bytes]:
     return {asyncio.run(presented(socket)).trust_bundle for socket in where}
 
 
-def roll_over(mesh: Two, folder: Path, *words: str) -> "subprocess.Popen[bytes]":
-    """Give the order on the first host, as an operator does."""
+def roll_over(mesh: Two, folder: Path, *words: str, host: Host | None = None) -> "subprocess.Popen[bytes]":
+    """Give the order on a host, the first if no other is named, as an operator does."""
+    host = host or mesh.first
     there = ("--vault", mesh.vault.url, "--vault-ca", str(mesh.vault.ca), "-f", str(mesh.vault.folder / "mesh.yaml"))
-    argv = [*LEGATION, "certs", "rollover", *words, *there, "--state", str(mesh.first.state.root)]
-    with (folder / "rollover.log").open("wb") as log:
+    argv = [*host.prefix, *LEGATION, "certs", "rollover", *words, *there, "--state", str(host.state.root)]
+    with (folder / "rollover.log").open("ab") as log:
         env = {**os.environ, "VAULT_TOKEN": mesh.vault.operator()}
         return subprocess.Popen(argv, stdout=log, stderr=log, cwd=ROOT, env=env)
 
@@ -266,6 +268,29 @@ def test_what_another_host_revokes_is_cut_off_here(mesh: Two) -> None:
     finally:
         certmgr(mesh.second, "POST", "/identities/orders/renew", None, Identity)
     wait_for("it is back with another certificate", lambda: answer(mesh) == (200, "orders"), 30)
+
+
+def test_a_roll_over_to_another_vault_waits_until_the_second_host_has_joined(mesh: Two, tmp_path: Path) -> None:
+    """Its operator is told what to give there; then both hosts have their certificates from the other Vault."""
+    with team(tmp_path, mesh.first.address) as vault:
+        before = roots(mesh)
+        other = Two(mesh.first, mesh.second, vault)
+        (tmp_path / "mesh.yaml").write_text(MESH)
+        order = roll_over(other, tmp_path, "start", "--what", "vault", "--settle", "1s", "--wait")
+        told = f"has nothing to log in to {vault.url} with: legation certs rollover join --vault {vault.url}, on it"
+        wait_for("the second host is waited for", lambda: any(told in who for who in waits(mesh, "trust")), 60)
+        named = [who for who in waits(mesh, "trust") if told in who]
+        assert [who for who in named if not who.startswith("host second-")] == []
+        assert answer(mesh) == (200, "orders")
+        joined = roll_over(other, tmp_path, "join", host=mesh.second)
+        assert joined.wait(30) == 0, (tmp_path / "rollover.log").read_text()
+        assert order.wait(60) == 0, (tmp_path / "rollover.log").read_text()
+        after = roots(mesh)
+        assert (len(before), len(after)) == (1, 1)
+        assert before != after
+        assert answer(mesh) == (200, "orders")
+        again = certmgr(mesh.second, "POST", "/identities/orders/renew", None, Identity)
+        assert again.error is None, "from the other Vault, by a credential of its own"
 
 
 def test_an_instance_ends_in_order_from_its_own_host(mesh: Two) -> None:
