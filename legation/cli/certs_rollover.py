@@ -129,7 +129,8 @@ def start_own(state: StateFolder, settle: str | None, *, wait: bool) -> Exit:
     """Have another root follow the embedded OpenBao's now; it needs nobody, as when it comes by itself."""
     _ask(_certmgr(state).send("POST", "/root", None, RolloverView, limit=_START_LIMIT))
     if settle is not None:
-        go_on(state, None, settle, wait=False)
+        known = _ask(_view(state))
+        _ask(_move(state, known, _settling(_running(known), settle)))
     return _drive(state, None, wait=wait)
 
 
