@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
+# Many an image sets it: then each of a mesh's processes would compile all that it imports at each start.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: vault test-vault help python sync runtime up test ratelimit jaeger keda loki envoys conformance conformance-peers cover check bench fuzz mutate golden picture lock clean
 
 help: ## say what there is

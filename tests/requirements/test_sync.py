@@ -36,6 +36,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(sync, name, value)
     monkeypatch.setattr(sync, "make_venv", lambda _: None)
     monkeypatch.setattr(sync, "install_packages", lambda *_: None)
+    monkeypatch.setattr(sync, "compile_ahead", lambda _: None)
     monkeypatch.setattr(sync, "install_shop", lambda _: sync.SHOP_STAMP.write_text(sync.digest_of(*sync.SHOP_INPUTS)))
     return tmp_path
 
@@ -80,6 +81,22 @@ def test_an_interrupted_installation_is_not_taken_for_a_whole_one(checkout: Path
     sync.install("dev", Progress())
     sync.UNFINISHED.touch()
     assert synced() == set()
+
+
+def test_what_running_imports_is_compiled_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [Path(*name.split(".")).with_suffix(".py") for name in sync.STARTED]
+    for file in files:
+        assert (ROOT / file).exists(), "what is started from is where it was"
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        for made in (file, *(folder / "__init__.py" for folder in list(file.parents)[:-1])):
+            (tmp_path / made).touch()
+    monkeypatch.setattr(sync, "ROOT", tmp_path)
+    monkeypatch.setattr(sync, "PYTHON", Path(sys.executable))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    sync.compile_ahead(Progress())
+    assert all(list((tmp_path / file).parent.glob(f"__pycache__/{file.stem}.*.pyc")) for file in files)
 
 
 def test_a_python_that_went_away_is_noticed(checkout: Path) -> None:
