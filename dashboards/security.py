@@ -6,7 +6,17 @@ from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts.components import VAULT_UP
 from telemetry.rules.alerts.traffic import HANDSHAKES
-from telemetry.rules.conventions import CERTIFICATE, EXPIRY, INSTANCE, RBAC_DENIED, SERVICE, inbound, selector
+from telemetry.rules.conventions import (
+    CERTIFICATE,
+    EXPIRY,
+    INSTANCE,
+    NO_ROUTE,
+    PREFIX,
+    RBAC_DENIED,
+    SERVICE,
+    inbound,
+    selector,
+)
 
 OUTAGE = "certmgr_seconds_to_outage"
 RENEWALS = "certmgr_renewals_total"
@@ -36,6 +46,7 @@ def status(mesh: Mesh) -> tuple[Panel, ...]:
 def denied(mesh: Mesh) -> tuple[Panel, ...]:
     """Return what is refused, and why."""
     name = mesh.mesh
+    blocked = selector(NO_ROUTE, name, f'{PREFIX}=~"{names.outbound_stat_prefix(".+")}"')
     refused = f"sum by ({SERVICE}) (rate({inbound(RBAC_DENIED, name)}{WINDOW}))"
     return (
         Panel(
@@ -45,6 +56,13 @@ def denied(mesh: Mesh) -> tuple[Panel, ...]:
             "reqps",
             (Query(refused, label(SERVICE)),),
             links=(to_service(name),),
+        ),
+        Panel(
+            "Blocked destinations",
+            "Requests a second of each service's own apps to servers that mesh.yaml does not name. Where to is in the "
+            "access log: status 403, flags NR.",
+            "reqps",
+            (Query(f"sum by ({SERVICE}) (rate({blocked}{WINDOW}))", label(SERVICE)),),
         ),
         lines(
             "Failed handshakes",

@@ -153,10 +153,10 @@ class Control:
         known = mesh.services.get(service)
         if known is None and service != names.GATEWAY:
             raise HTTPException(404, f"no service {service!r} in mesh {mesh.mesh!r}; it has {', '.join(mesh.services)}")
-        called = mesh.reached(service) if known else ()
-        if asked.spec.by_name and (lost := tuple(indistinct(mesh, called))):
+        if asked.spec.by_name and known and (lost := tuple(indistinct(mesh, mesh.reached(service)))):
             raise HTTPException(409, _indistinct(service, lost))
-        ports = asked.spec.outbound_ports or ({} if asked.spec.by_name else names.outbound_ports(called, {}))
+        listened = mesh.listened(service) if known and not asked.spec.by_name else ()
+        ports = asked.spec.outbound_ports or names.outbound_ports(listened, {})
         given = BootstrapInput(
             node=replace(asked.spec, outbound_ports=ports),
             trust_domain=mesh.trust_domain,

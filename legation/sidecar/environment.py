@@ -17,7 +17,8 @@ def handed_to_app(variables: Mapping[str, str]) -> dict[str, str]:
 def app_environment(inherited: Mapping[str, str], spec: InstanceSpec) -> dict[str, str]:
     """Return the app's environment: `HOST`, `PORT`, and `X_URL`, `X_HOST`, `X_PORT` for each called service X.
 
-    With `passthrough` its proxy for all others too, where the app is given no other in mesh.yaml.
+    And the proxy for all others, which refuses and counts them without `passthrough`, where the app is given no other
+    in mesh.yaml.
     """
     own = {name.removeprefix(_OF_THE_APP): v for name, v in inherited.items() if name.startswith(_OF_THE_APP)}
     environment = _without_the_apps(inherited) | own
@@ -36,7 +37,7 @@ def app_environment(inherited: Mapping[str, str], spec: InstanceSpec) -> dict[st
 
 def _proxy(url: str, spec: InstanceSpec) -> dict[str, str]:
     """Return what most HTTP clients read, in both spellings: curl and Go ask for http_proxy in lower case alone."""
-    found = {"HTTP_PROXY": url, "HTTPS_PROXY": url, "NO_PROXY": f"localhost,127.0.0.0/8,{spec.own_address}"}
+    found = {"HTTP_PROXY": url, "HTTPS_PROXY": url, "NO_PROXY": f"localhost,127.0.0.1,127.0.0.0/8,{spec.own_address}"}
     return found | {name.lower(): value for name, value in found.items()}
 
 

@@ -61,6 +61,8 @@ GRPC_CLIENTS = {
 """Those that are the caller's, as 4xx are: shown, and no failure of the service."""
 
 RBAC_DENIED = "envoy_http_rbac_denied"
+NO_ROUTE = "envoy_http_no_route"
+"""Of outbound listeners: what apps asked for that mesh.yaml does not name."""
 UPTIME = "envoy_server_uptime"
 LISTENER_EXPIRY = "envoy_listener_ssl_certificate_expiration_unix_time_seconds"
 CLUSTER_EXPIRY = "envoy_cluster_ssl_certificate_expiration_unix_time_seconds"

@@ -98,8 +98,9 @@ def well(mesh: Mesh) -> set[str]:
 def ask(mesh: Mesh) -> httpx.Response:
     """Call legacy as web's app does."""
     web = mesh.first("web")
-    called = load(mesh.file.read_text(), "mesh.yaml").mesh.reached("web")
-    port = names.outbound_ports(called, {n: names.OUTBOUND_PORT_BASE + i for i, n in enumerate(["catalog", "orders"])})
+    listened = load(mesh.file.read_text(), "mesh.yaml").mesh.listened("web")
+    before = ["catalog", "orders", names.PASSTHROUGH]
+    port = names.outbound_ports(listened, {name: names.OUTBOUND_PORT_BASE + i for i, name in enumerate(before)})
     url = f"http://{web.inbound.rpartition(':')[0]}:{port['legacy']}/"
     return httpx.get(url, trust_env=False, timeout=20)
 

@@ -68,7 +68,7 @@ def test_the_app_learns_of_the_proxy_to_what_has_no_name_here() -> None:
         url,
         "http://own",
     )
-    assert env["NO_PROXY"] == env["no_proxy"] == "localhost,127.0.0.0/8,127.64.1.1"
+    assert env["NO_PROXY"] == env["no_proxy"] == "localhost,127.0.0.1,127.0.0.0/8,127.64.1.1"
     assert env["LEGATION_PASSTHROUGH_URL"] == url
 
 

@@ -16,15 +16,16 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
+from xds_server.compile.blocked import no_route
 from xds_server.compile.caller import caller_filters
 from xds_server.compile.external import external_routes
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain
 from xds_server.compile.route import configuration, service_rows, virtual_host
-from xds_server.compile.strict import not_here
 from xds_server.compile.tracing import hop, trace
 from xds_server.compile.unavailable import Outage, unavailable
 
+_NOBODY = "no service has this host here\n"
 _OPERATION = "%REQ(:METHOD)% %REQ(:AUTHORITY)%"
 
 
@@ -56,15 +57,15 @@ def by_host_chain(mesh: Mesh, service: str, port: int, found: Sequence[str]) -> 
     manager = connection_manager("outbound", prefix, routes, service, _filters(mesh, found), hop(mesh.tracing))
     # HTTP/1.0 has no Host that could tell them apart
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions())
-    manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=unavailable()))
+    manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=[*unavailable(), no_route(404, _NOBODY)]))
     trace(manager, mesh.tracing, service, _OPERATION)
     return chain(manager, "OUTBOUND")
 
 
 def by_host_routes(mesh: Mesh, port: int, found: Sequence[str], outages: Mapping[str, Outage]) -> RouteConfiguration:
-    """Return the routes of that listener: each service's own, for its name."""
+    """Return the routes of that listener: each service's own, for its name; none for any other, which is counted."""
     hosts = [_host(mesh, name, outages.get(name)) for name in found]
-    routes = configuration(names.shared_listener(port), [*hosts, virtual_host("elsewhere", ["*"], [not_here(404)])])
+    routes = configuration(names.shared_listener(port), [*hosts, virtual_host("elsewhere", ["*"], [])])
     routes.ignore_port_in_host_matching = True
     return routes
 

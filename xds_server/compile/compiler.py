@@ -128,7 +128,7 @@ class Compiler:
     def of_mesh(self, node: InstanceSpec, met: Container[str] = ()) -> Iterator[Resource]:
         """Yield what a node gets, but for what the registry says, and for the listeners towards callees that are `met`.
 
-        Nothing is kept for the node.
+        Without the one that leads nowhere, in which nothing is mesh.yaml's. Nothing is kept for the node.
         """
         reached = self._reached(node.service)
         fresh = reached if node.service == names.GATEWAY else [name for name in reached if name not in met]
@@ -221,14 +221,18 @@ class Compiler:
         return tuple(name for name in called if name in self._mesh.services)
 
     def _reached(self, service: str) -> tuple[str, ...]:
-        """Return all that a service's proxies have a listener for, servers outside of the mesh too."""
+        """Return all that a service's proxies lead to, servers outside of the mesh too."""
         return self._mesh.reached(service) if service in self._mesh.services else self._called(service)
+
+    def _listened(self, service: str) -> tuple[str, ...]:
+        """Return all that a service's proxies have a listener for."""
+        return self._mesh.listened(service) if service in self._mesh.services else self._called(service)
 
     def _without_registry(self, node: InstanceSpec) -> Kept:
         """Return what only a new mesh or a new life of the node changes."""
         kept = self._kept.get(node.id)
         if kept is None or kept[0] != node:
-            listeners = cache(partial(self._own.listeners, node, self._reached(node.service)))
+            listeners = cache(partial(self._own.listeners, node, self._listened(node.service)))
             clusters = Resources({**self._shared_clusters(node.service), **self._own.clusters(node)})
             kept = self._kept[node.id] = node, (clusters, {kinds.LISTENER: listeners})
         return kept[1]

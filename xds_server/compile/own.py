@@ -11,6 +11,7 @@ from legation.mesh.model.service import Protocol
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
 from xds_server.compile.access_log import writer
+from xds_server.compile.blocked import blocked_chain
 from xds_server.compile.by_name import by_host_chain, by_host_routes, by_port
 from xds_server.compile.caller import caller_filters
 from xds_server.compile.cluster import app_cluster
@@ -211,7 +212,9 @@ class Own:
                 callee, self._mesh.external[callee], service, self._mesh.tracing
             )
         if (service, callee) not in self._outbound and callee == names.PASSTHROUGH:
-            self._outbound[service, callee] = passthrough_chain(service, self._mesh.tracing)
+            passes = callee in self._mesh.reached(service)
+            make = passthrough_chain if passes else blocked_chain
+            self._outbound[service, callee] = make(service, self._mesh.tracing)
         if (service, callee) not in self._outbound:
             called = self._mesh.services[callee]
             self._outbound[service, callee] = (

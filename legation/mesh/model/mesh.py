@@ -45,10 +45,14 @@ class Mesh(Model):
         return (self.services[service].mtls or self.mtls) == "permissive"
 
     def reached(self, service: str) -> tuple[str, ...]:
-        """Return all that a service's app has a listener for: what it calls, and the way to what is not named here."""
+        """Return all that a service's app may call, the way to what is not named here among it."""
         known = self.services[service]
         passes = self.passthrough if known.passthrough is None else known.passthrough
         return (*(call.service for call in known.calls), *((names.PASSTHROUGH,) if passes else ()))
+
+    def listened(self, service: str) -> tuple[str, ...]:
+        """Return all that a service's app has a listener for: whom it calls, and one that is asked for all others."""
+        return (*(call.service for call in self.services[service].calls), names.PASSTHROUGH)
 
     def exposed(self) -> tuple[str, ...]:
         """Return the services that the gateway offers, in the order of the file."""

@@ -42,7 +42,8 @@ def test_a_node_gets_what_its_service_calls_and_nothing_else(compiler):
     snapshot = compiler.snapshot(WEB, {})
     assert set(snapshot.of_type(kinds.CLUSTER)) == {"local_app", "orders/v1", "items"}
     assert set(snapshot.of_type(kinds.ENDPOINT)) == {"orders/v1", "items"}
-    assert set(snapshot.of_type(kinds.LISTENER)) == {"inbound", "outbound/orders", "outbound/items"}
+    elsewhere = "outbound/legation-passthrough"
+    assert set(snapshot.of_type(kinds.LISTENER)) == {"inbound", "outbound/orders", "outbound/items", elsewhere}
     assert set(snapshot.of_type(kinds.ROUTE)) == {"inbound", "orders", "items"}
 
 

@@ -15,6 +15,7 @@ from legation.mesh import names
 from legation.sidecar.environment import app_environment
 from tests.xds_server.compile.fleet import App, Fleet, wait_for
 from tests.xds_server.compile.test_external import certificate
+from xds_server import snapshot as kinds
 
 MESH = """
 mesh: passing
@@ -23,7 +24,11 @@ passthrough: true
 services:
   web: {protocol: http, port: 8080, calls: [desk]}
   desk: {protocol: http, port: 8080, passthrough: false}
+  shop: {protocol: http, port: 80, passthrough: false, calls: [web, desk]}
 """
+
+
+BLOCKED = "http.outbound_legation-passthrough.no_route"
 
 
 class _Server(BaseHTTPRequestHandler):
@@ -52,6 +57,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     fleet = Fleet(MESH, tmp_path_factory.mktemp("fleet"))
     fleet.add("web")
     app = App(fleet.add("desk").address, "desk")
+    fleet.nodes["shop-v1"] = replace(fleet.add("shop"), by_name=True, app_address="localhost")
     with fleet.running():
         yield fleet
     app.stop()
@@ -76,14 +82,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Thre
 def proxy(fleet: Fleet, node: str = "web-v1") -> str:
     """What the app of a node is told."""
     spec = fleet.nodes[node]
-    ports = names.outbound_ports(fleet.mesh.mesh.reached(spec.service), {})
+    ports = names.outbound_ports(fleet.mesh.mesh.listened(spec.service), {})
     return app_environment({}, replace(spec, outbound_ports=ports)).get("HTTP_PROXY", "")
 
 
-def ask(fleet: Fleet, url: str, **headers: str) -> httpx.Response:
+def ask(fleet: Fleet, url: str, node: str = "web-v1", **headers: str) -> httpx.Response:
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
-    with httpx.Client(proxy=proxy(fleet), verify=unverified, trust_env=False, timeout=20) as client:
+    with httpx.Client(proxy=proxy(fleet, node), verify=unverified, trust_env=False, timeout=20) as client:
         return client.get(url, headers=headers)
 
 
@@ -119,12 +125,30 @@ def test_nobody_calls_as_another_proxy(fleet: Fleet) -> None:
         assert ask(fleet, f"http://{own_address()}:{port}/").status_code == 403
 
 
-def test_without_it_there_is_no_way_to_a_server_that_is_not_named(fleet: Fleet) -> None:
-    node = fleet.nodes["desk-v1"]
-    snapshot = fleet.compiler.snapshot(node, {})
-    named = {name for by_name in snapshot.by_type.values() for name in by_name}
-    assert not [name for name in named if names.PASSTHROUGH in name]
-    assert proxy(fleet, "desk-v1") == ""
+def test_without_it_there_is_no_way_to_a_server_that_is_not_named(fleet: Fleet, servers: dict) -> None:
+    """By its proxy, which says what to write instead; who asks, and how often, is counted."""
+    snapshot = fleet.compiler.snapshot(fleet.nodes["desk-v1"], {})
+    assert not [n for kind in (kinds.CLUSTER, kinds.ROUTE) for n in snapshot.of_type(kind) if names.PASSTHROUGH in n]
+    url = f"http://{own_address()}:{servers['plain'].server_port}/a"
+    wait_for(lambda: ask(fleet, url, "desk-v1").status_code == 403)
+    before = fleet.stat("desk-v1", BLOCKED)
+    answer = ask(fleet, url, "desk-v1", host="desk")
+    assert (answer.status_code, "name it in external" in answer.text) == (403, True)
+    with pytest.raises(httpx.ProxyError, match="403"):
+        ask(fleet, f"https://{own_address()}:{servers['secure'].server_port}/b", "desk-v1")
+    wait_for(lambda: fleet.stat("desk-v1", BLOCKED) == before + 2)
+    wait_for(lambda: f'"authority":"{own_address()}:{servers["secure"].server_port}"' in fleet.log("desk-v1"))
+    assert fleet.stat("web-v1", BLOCKED) == 0, "of whoever may, none is blocked"
+
+
+def test_a_name_that_nobody_has_in_a_container_is_refused_and_counted(fleet: Fleet) -> None:
+    """Where several services are called at one port, each by its name."""
+    url, blocked = f"http://{fleet.nodes['shop-v1'].own_address}:8080/", "http.outbound_.*8080.no_route"
+    wait_for(lambda: httpx.get(url, headers={"host": "desk"}, timeout=20).status_code == 200)
+    before = fleet.stat("shop-v1", blocked)
+    answer = httpx.get(url, headers={"host": "example.com"}, timeout=20)
+    assert (answer.status_code, answer.text) == (404, "no service has this host here\n")
+    wait_for(lambda: fleet.stat("shop-v1", blocked) == before + 1)
 
 
 def test_what_is_named_is_called_as_before(fleet: Fleet) -> None:
