@@ -22,7 +22,7 @@ up: runtime ## run the shop's mesh on this host, until Ctrl-C (ARGS="--gateway-p
 	@exec $(BIN)/legation up -f examples/shop/mesh.yaml $(ARGS)
 
 test: sync ## run all tests, on the real components (some of them: make test ARGS="-k retry"; one by one, with all that they print: ARGS="-n 0 -s")
-	$(BIN)/pytest -n 2 $(ARGS)
+	$(BIN)/pytest -n 3 $(ARGS)
 
 test-vault: sync ## run certmgr's tests on a real Vault 1.21 in place of OpenBao, where a team's is played (Go 1.26 builds it, once, in about 10 min)
 	@$(PYTHON) requirements/go_tools.py vault

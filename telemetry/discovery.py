@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from legation.mesh.instance import InstanceSpec
+from legation.mesh.model.telemetry_only import TelemetryOnly
 from legation.runtime.control.messages import Instance
 from telemetry.rules.conventions import COMPONENT, INSTANCE, MESH, SERVICE, VERSION, ZONE
 
@@ -24,9 +25,15 @@ class TargetGroup:
 
 
 def target_groups(
-    mesh: str, instances: Iterable[Instance], components: Mapping[str, str], host: str = ""
+    mesh: str,
+    instances: Iterable[Instance],
+    components: Mapping[str, str],
+    host: str = "",
+    telemetry_only: Iterable[tuple[str, TelemetryOnly]] = (),
 ) -> tuple[TargetGroup, ...]:
     """Return a group for each connected instance by id, then one for each of our own services by name.
+
+    Between them, in the order given, are Envoys without a stream, each with its service.
 
     `components` maps a name to `host:port`. Components bear the label `component` and no `service`, so that what
     they say of services stays under the services' own names. Of instances that other hosts reach, those alone
@@ -39,7 +46,7 @@ def target_groups(
         TargetGroup((at,), {MESH: mesh, COMPONENT: name, INSTANCE: name, PATH_LABEL: COMPONENT_PATH})
         for name, at in sorted(components.items())
     )
-    return (*sidecars, *ours)
+    return (*sidecars, *(_without_stream(mesh, service, one) for service, one in telemetry_only), *ours)
 
 
 def _is_near(spec: InstanceSpec, host: str) -> bool:
@@ -48,15 +55,19 @@ def _is_near(spec: InstanceSpec, host: str) -> bool:
 
 
 def _sidecar(mesh: str, instance: Instance) -> TargetGroup:
-    labels = {
-        MESH: mesh,
-        SERVICE: instance.spec.service,
-        VERSION: instance.spec.version,
-        INSTANCE: instance.id,
-        PATH_LABEL: SIDECAR_PATH,
-    }
-    zone = {ZONE: instance.spec.zone} if instance.spec.zone else {}
-    return TargetGroup((join(instance.spec.own_address, instance.spec.metrics_port),), labels | zone)
+    spec = instance.spec
+    at = join(spec.own_address, spec.metrics_port)
+    return _group(mesh, at, (spec.service, spec.version, instance.id), spec.zone)
+
+
+def _without_stream(mesh: str, service: str, one: TelemetryOnly) -> TargetGroup:
+    return _group(mesh, join(one.address, one.port), (service, one.version, one.id(service)), one.zone or "")
+
+
+def _group(mesh: str, at: str, who: tuple[str, str, str], zone: str) -> TargetGroup:
+    service, version, instance = who
+    labels = {MESH: mesh, SERVICE: service, VERSION: version, INSTANCE: instance, PATH_LABEL: SIDECAR_PATH}
+    return TargetGroup((at,), labels | ({ZONE: zone} if zone else {}))
 
 
 def join(host: str, port: int) -> str:

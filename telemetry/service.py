@@ -109,7 +109,8 @@ class Follower:
         known = self._inventory
         if known.mesh is None or known.instances is None:
             return ()
-        return target_groups(known.mesh.mesh, known.instances, self._components, self._host)
+        apart = [(name, one) for name, service in known.mesh.services.items() for one in service.telemetry_only]
+        return target_groups(known.mesh.mesh, known.instances, self._components, self._host, apart)
 
     def runbooks(self) -> Mapping[str, str]:
         """Return the runbooks of the mesh's alerts by file name; none before the mesh is known."""

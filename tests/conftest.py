@@ -1,4 +1,4 @@
-"""What all tests share: golden files, no skips under CI, and how they are laid on two cores (make test)."""
+"""What all tests share: golden files, no skips under CI, and how three workers divide them (make test)."""
 
 import os
 from collections.abc import Callable, Generator, Mapping
@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run only the tests that hold golden files when those are to be rewritten; on two cores, the long ones first."""
+    """Run only the tests that hold golden files when those are to be rewritten; else the long ones first."""
     if config.getoption("--update-golden"):
         others = [item for item in items if "golden" not in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=others)
@@ -39,12 +39,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the tests of a file together, and those of a whole mesh: one core runs these, the other all else."""
+    """Keep the tests of a file together, those of a whole mesh, and those under load, which one worker begins with.
+
+    Half of their time these two wait, so a third worker has room on two cores.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class ByMesh(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
-            return MESH if nodeid.startswith(MESH) else str(super()._split_scope(nodeid))
+            of_a_mesh = next((begin for begin in (FAULTS, MESH) if nodeid.startswith(begin)), None)
+            return of_a_mesh or str(super()._split_scope(nodeid))
 
     config.option.loadscopereorder = False
     return ByMesh(config, log)
@@ -52,7 +56,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let a core's other tests yield to those under load, for good: only root could take it back."""
+    """Let all other tests yield to those under load, for good: only root could take it back."""
     beside = hasattr(item.config, "workerinput") and not item.nodeid.startswith(FAULTS)
     if beside and os.nice(0) < YIELDING:
         os.nice(YIELDING - os.nice(0))

@@ -55,13 +55,25 @@ def render(words: Words, file: Path | None, state: Path | None) -> None:
                 chatter("it is for Envoy 1.40: name another with --envoy, and what that does not know is left out")
         case "telemetry":
             text = telemetry_alone(given)
-            chatter(
-                f"Prometheus reads it at {words.address}:{words.metrics_port}/stats/prometheus: add it to its targets"
-            )
+            chatter(_found(words, source))
         case _:
             text = bootstrap(given)
             chatter(f"{given.node.id} takes requests once it has its configuration and its app answers its checks")
     sys.stdout.write(text)
+
+
+def _found(words: Words, source: SourcedMesh) -> str:
+    """Say how Prometheus finds an Envoy that takes telemetry alone."""
+    at = (words.address, words.metrics_port)
+    listed = {(one.address, one.port) for one in source.mesh.services[words.service].telemetry_only}
+    if at in listed:
+        return f"telemetry tells Prometheus of it, as services.{words.service}.telemetry_only says"
+    port = "" if words.metrics_port == names.METRICS_PORT else f", port: {words.metrics_port}"
+    version = "" if words.version == "v1" else f", version: {words.version}"
+    return (
+        f"Prometheus reads it at {words.address}:{words.metrics_port}/stats/prometheus; have telemetry tell it of that "
+        f"in mesh.yaml: services.{words.service}.telemetry_only: [{{address: {words.address}{port}{version}}}]"
+    )
 
 
 def _mesh(file: Path | None, state: Path | None) -> tuple[SourcedMesh, StateFolder]:
@@ -90,7 +102,7 @@ def _check(words: Words, source: SourcedMesh) -> None:
 
 def _input(words: Words, source: SourcedMesh, folder: StateFolder) -> BootstrapInput:
     mesh = source.mesh
-    instance = words.instance or f"{words.service}-{words.version}-{words.address.replace('.', '-').replace(':', '-')}"
+    instance = words.instance or names.standalone_instance(words.service, words.version, words.address)
     node = InstanceSpec(
         id=instance,
         service=words.service,

@@ -17,6 +17,7 @@ from legation.mesh.route_checks import route_violations
 from legation.mesh.rule_violation import RuleViolation
 from legation.mesh.service_checks import service_violations
 from legation.mesh.source import Path, SourcedMesh
+from legation.mesh.telemetry_checks import telemetry_violations
 from legation.mesh.tracing_checks import tracing_violations
 from legation.mesh.types import format_duration
 from legation.mesh.wording import among, dotted, either, shown
@@ -48,6 +49,7 @@ def rule_violations(sourced: SourcedMesh) -> Iterator[RuleViolation]:
     yield from tracing_violations(mesh)
     yield from logging_violations(mesh)
     yield from expose_violations(mesh)
+    yield from telemetry_violations(mesh)
     yield from _certificates(mesh)
     yield from _workloads(mesh)
     yield from _same_workloads(mesh)

@@ -170,6 +170,11 @@ def outbound_ports(called: Iterable[str], pinned: Mapping[str, int]) -> dict[str
     return {name: ports[name] if name in ports else next(free) for name in called}
 
 
+def standalone_instance(service: str, version: str, address: str) -> str:
+    """Return the id of an Envoy that a team runs itself, where it has no other: `orders-v1-10-0-0-7`."""
+    return f"{service}-{version}-{address.replace('.', '-').replace(':', '-')}"
+
+
 def env_prefix(service: str) -> str:
     """Return how the environment variables for a called service begin: `ORDERS` in `ORDERS_URL`."""
     return service.upper().replace("-", "_")

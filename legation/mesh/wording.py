@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Any
 
 _LONGEST = 60
-_MOST = 20
+_MOST = 25
 
 
 def shown(value: Any) -> str:
@@ -49,7 +49,7 @@ def either(choices: Iterable[str]) -> str:
 
 
 def among(unknown: str, known: Iterable[str]) -> str:
-    """Return what could stand in the place of an unknown word: the nearest one first, then (at most 20) known ones."""
+    """Return what could stand in the place of an unknown word: the nearest one first, then (at most 25) known ones."""
     words = tuple(known)
     near = get_close_matches(unknown[:_LONGEST], words, n=1)
     more = ", …" if len(words) > _MOST else ""

@@ -62,6 +62,16 @@ def test_a_part_needs_no_xds_server(home: Home) -> None:
         assert "dynamic_resources" not in json.loads(done.stdout)
 
 
+def test_telemetry_is_told_of_one_that_takes_it_alone(home: Home) -> None:
+    home.write()
+    words = (*WORDS, *FILE, "--only", "telemetry", "--metrics-port", "9000")
+    assert "services.web.telemetry_only: [{address: 10.0.0.7, port: 9000}]" in home.legation(*words).stderr
+    named = GOOD.replace("port: 8080}", "port: 8080, telemetry_only: [{address: 10.0.0.7, port: 9000}]}")
+    assert named != GOOD
+    home.write(named)
+    assert "telemetry tells Prometheus of it" in home.legation(*words).stderr
+
+
 def test_an_envoy_is_told_what_it_misses(home: Home) -> None:
     """Of the mesh as a whole, and of what is rendered for it."""
     old, new = envoy("1.38.3"), envoy("1.40.0")

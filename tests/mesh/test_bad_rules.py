@@ -32,6 +32,18 @@ BAD = {
             "mesh.yaml:8:67: services.b.expose.hosts[1]: 'a.test' is services.web's on port 80 already: one host leads to one service"
         ],
     ),
+    "two Envoys that Prometheus could not tell apart": (
+        web("telemetry_only: [{address: 10.0.0.7}, {address: 10.0.0.7, instance: b}]"),
+        [
+            "mesh.yaml:7:43: services.web.telemetry_only[1]: another Envoy is at 10.0.0.7:15090: each has an address and an id of its own"
+        ],
+    ),
+    "two Envoys of one name": (
+        web("telemetry_only: [{address: 10.0.0.7}, {address: a, instance: web-v1-10-0-0-7}]"),
+        [
+            "mesh.yaml:7:43: services.web.telemetry_only[1]: another Envoy is called web-v1-10-0-0-7: each has an address and an id of its own"
+        ],
+    ),
     "one host twice": (
         web("expose: {port: 80, hosts: [a.test, a.test]}"),
         [

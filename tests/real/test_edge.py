@@ -111,12 +111,12 @@ def test_a_team_migrates_to_mtls_without_a_failed_request(shop: Mesh) -> None:
         async def let_in() -> bool:
             return await taken("/items")
 
-        async with Load(shop.gateway, rate=100, connections=20) as load:
+        async with Load(shop.gateway, rate=50, connections=10) as load:
             await load.run_for(1)
             await apply(f"mtls: permissive\n{strict}")
             assert await until(let_in, 30)
-            async with Load(plain, rate=50, connections=10, mix=items) as old_clients:
-                await old_clients.run_for(2)
+            async with Load(plain, rate=200, connections=50, mix=items) as old_clients:
+                await old_clients.run_for(4)
             await apply(strict)
             assert await until(refused, 30)
             await load.run_for(2)

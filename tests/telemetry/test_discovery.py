@@ -1,5 +1,6 @@
 """Instances to Prometheus targets."""
 
+from legation.mesh.model.telemetry_only import TelemetryOnly
 from legation.runtime.control.messages import Instance
 from telemetry.discovery import TargetGroup, target_groups
 from tests.telemetry.registry import instance
@@ -45,6 +46,25 @@ def test_our_own_services_have_a_part_and_no_service():
         ("127.0.0.1:15012",),
         {"mesh": "shop", "component": "certmgr", "instance": "certmgr", "__metrics_path__": "/metrics"},
     )
+
+
+def test_an_envoy_that_takes_telemetry_alone_is_a_target_as_all_others():
+    apart = [("orders", TelemetryOnly(address="10.0.0.7", zone="eu-1")), ("web", TelemetryOnly(address="w", port=9))]
+    groups = target_groups("shop", [instance()], {"certmgr": "127.0.0.1:15012"}, telemetry_only=apart)
+    assert [group.targets for group in groups] == [
+        ("127.0.1.1:15090",),
+        ("10.0.0.7:15090",),
+        ("w:9",),
+        ("127.0.0.1:15012",),
+    ]
+    assert groups[1].labels == {
+        "mesh": "shop",
+        "service": "orders",
+        "version": "v1",
+        "instance": "orders-v1-10-0-0-7",
+        "zone": "eu-1",
+        "__metrics_path__": "/stats/prometheus",
+    }
 
 
 def test_an_ipv6_address_is_in_brackets():

@@ -1,6 +1,7 @@
 """telemetry as a running service, before an xds_server that comes, speaks and goes."""
 
 import asyncio
+import json
 import os
 import signal
 import stat
@@ -18,7 +19,10 @@ from legation.runtime.control.messages import InstanceList, MeshDocument, Teleme
 from legation.runtime.tasks import until
 from telemetry.service import run
 from telemetry.settings import Settings
-from tests.telemetry.registry import Registry, instance
+from tests.certmgr.test_partial import given
+from tests.certmgr.test_partial import running as envoy_of_a_team
+from tests.telemetry.registry import MESH, Registry, instance
+from xds_server.compile.partial import telemetry_alone
 
 LIMIT = 10.0
 
@@ -103,6 +107,42 @@ def test_targets_follow_the_registry(tmp_path):
             assert await client.has_targets("web-v1-1", "web-v1-2", "certmgr", "telemetry")
             status = await client.status()
             assert (status.ready, status.targets) == (True, 4)
+
+    asyncio.run(main())
+
+
+def test_an_envoy_that_takes_telemetry_alone_is_a_target_with_labels_of_its_own(tmp_path):
+    """It has no stream: mesh.yaml says where it is, and there a real one is read."""
+
+    async def main() -> None:
+        wanted = given(tmp_path, 1)
+        named = {
+            "address": "127.0.0.1",
+            "port": wanted.node.metrics_port,
+            "version": "v2",
+            "instance": "a",
+            "zone": "z",
+        }
+        registry = Registry(mesh=MESH.replace("orders: {", f"orders: {{telemetry_only: [{json.dumps(named)}], "))
+        async with (
+            envoy_of_a_team("1.40.0", tmp_path, telemetry_alone(wanted)),
+            running(tmp_path) as client,
+            registry.serving(client.settings.xds_control),
+            httpx.AsyncClient(trust_env=False) as prometheus,
+        ):
+            assert await client.has_targets("a", "certmgr", "telemetry")
+            group = (await client.get("/sd")).json()[0]
+            labels = {name: group["labels"][name] for name in ("service", "version", "instance", "zone")}
+            assert labels == {"service": "orders", "version": "v2", "instance": "a", "zone": "z"}
+            url = f"http://{group['targets'][0]}{group['labels']['__metrics_path__']}"
+
+            async def is_read() -> bool:
+                try:
+                    return "envoy_server_live" in (await prometheus.get(url)).text
+                except httpx.TransportError:
+                    return False
+
+            assert await until(is_read, LIMIT)
 
     asyncio.run(main())
 

@@ -17,6 +17,7 @@ from legation.mesh.model.outlier_detection import OutlierDetection
 from legation.mesh.model.rate_limit import RateLimit
 from legation.mesh.model.route import Route
 from legation.mesh.model.slo import Slo
+from legation.mesh.model.telemetry_only import TelemetryOnly
 from legation.mesh.types import Boolean, Model, Name, Port
 
 Protocol = Literal["http", "http2", "grpc", "tcp"]
@@ -56,3 +57,7 @@ class Service(Model):
     expose: Expose | None = None
     slo: Slo | None = None
     autoscale: Annotated[Autoscale | None, Field(description="how many instances there are, by load")] = None
+    telemetry_only: Annotated[
+        tuple[TelemetryOnly, ...],
+        Field(description="its Envoys that take nothing but telemetry from here, for Prometheus to find"),
+    ] = ()
