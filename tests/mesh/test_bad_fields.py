@@ -32,9 +32,7 @@ BAD = {
     ),
     "an unknown field in a service": (
         web("replicas: 5"),
-        [
-            f"mesh.yaml:7:5: services.web.replicas: unknown field, known here: {', '.join(Service.model_fields)}"
-        ],
+        [f"mesh.yaml:7:5: services.web.replicas: unknown field, known here: {', '.join(Service.model_fields)}"],
     ),
     "neither true nor false": (
         web("load_balancing: {policy: ring_hash, hash_source_address: 7}"),

@@ -23,6 +23,7 @@ from xds_server.compile.access_log import writer
 from xds_server.compile.active_health_check import answering
 from xds_server.compile.ask import asking_filters, token_filters
 from xds_server.compile.connection_limit import limit
+from xds_server.compile.forged import forget_forged
 from xds_server.compile.global_rate_limit import global_limits
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import HELLO_LIMIT, Chain, http_chain, listener, shared
@@ -63,7 +64,7 @@ def _manager(
     service = mesh.services[name]
     limits = [*rate_limits(service.rate_limit), *global_limits(name, mesh.mesh, service.rate_limit)]
     filters = [*decided, *asking_filters(service), *limits]
-    mutations = [peer_serial(), *hop(mesh.tracing)]
+    mutations = [peer_serial(), forget_forged(service), *hop(mesh.tracing)]
     manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters, mutations)
     accept_websockets(manager, service)
     trace(manager, mesh.tracing, name, operation(service.protocol, name))

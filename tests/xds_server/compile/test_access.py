@@ -187,6 +187,17 @@ def test_a_token_lets_in_and_says_who_it_is(world: World) -> None:
     assert world.ask("tokens", "/healthz").status_code == 200
 
 
+@pytest.mark.parametrize("forged", ["x-user", "X-User", "x_user", "X_USER"])
+@pytest.mark.parametrize("path", ["/", "/healthz"])
+def test_nobody_says_who_they_are_but_by_a_token(world: World, path: str, forged: str) -> None:
+    """In no spelling: CGI and WSGI give an app x_user and x-user under one name. Nor where no token is needed."""
+    bearing = bearer(world.issuer.token()) if path == "/" else {}
+    wait_for(lambda: world.ask("tokens", path, headers=bearing).status_code == 200)
+    assert world.ask("tokens", path, headers={**bearing, forged: "root"}).status_code == 200
+    seen = world.seen("tokens")[-1][2]
+    assert [name for name, value in seen.items() if "root" in value] == []
+
+
 def test_a_remembered_token_outlives_its_key(world: World) -> None:
     def status(token: str) -> int:
         return world.ask("remembers", headers=bearer(token)).status_code

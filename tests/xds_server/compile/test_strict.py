@@ -5,6 +5,7 @@ import ssl
 import struct
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 
 import pytest
 
@@ -79,14 +80,16 @@ class World:
             "gateway": lambda: _connect(address(GATEWAY_SLOT), 18080),
             "outbound": lambda: _connect(*fleet.outbound("web-v1", "orders").split(":")),
             "inbound": self._inbound,
+            "peer": partial(self._inbound, "h2"),
         }
 
-    def _inbound(self) -> socket.socket:
+    def _inbound(self, protocol: str = "http/1.1") -> socket.socket:
         node = self.fleet.nodes["orders-v1"]
         folder = self.fleet.authority.issue("spiffe://strict.local/web", self.fleet.folder / "client")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+        context.set_alpn_protocols([protocol])
         return context.wrap_socket(_connect(node.address, node.port))
 
     def statuses(self, way: str, data: bytes, due: int = 1) -> list[int]:
@@ -175,10 +178,15 @@ def test_what_is_well_formed_goes_through(world, way):
 
 
 @pytest.mark.parametrize("way", ["gateway", "outbound", "inbound"])
-@pytest.mark.parametrize("forged", ["x-legation-retry", "x-envoy-max-retries", "x-forwarded-client-cert"])
+@pytest.mark.parametrize(
+    "forged",
+    ["x-legation-retry", "x-envoy-max-retries", "x-forwarded-client-cert",
+     "x_legation_retry", "x_envoy_peer", "x_forwarded_client_cert", "x-forwarded_client-cert"],
+)  # fmt: skip
 def test_headers_that_only_the_mesh_may_set_are_dropped(world, way, forged):
+    """In no spelling: CGI and WSGI give an app both under one name. The gateway takes no underscore at all."""
     request = GET + f"{forged.title()}: forged\r\nConnection: close\r\n\r\n".encode()
-    assert world.statuses(way, request) == [200]
+    assert world.statuses(way, request) == [400 if "_" in forged and way == "gateway" else 200]
     seen = [headers for app in world.apps.values() for *_, headers in app.seen]
     assert [h for headers in seen for h, value in headers.items() if "forged" in value] == []
 
@@ -223,7 +231,7 @@ def test_the_gateway_sends_escaped_slashes_to_their_plain_spelling(world):
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 REQUEST = bytes.fromhex("828684" + "4101" + "61")  # GET http / of authority a, by HPACK's static table
-SETTINGS, HEADERS, RESET, PING, DATA = 4, 1, 3, 6, 0
+SETTINGS, HEADERS, CONTINUATION, RESET, PING, DATA = 4, 1, 9, 3, 6, 0
 END_STREAM, END_HEADERS = 1, 4
 
 
@@ -240,20 +248,86 @@ def resets(count: int) -> bytes:
     )
 
 
+def text(name: str, value: str) -> bytes:
+    """A header as it is, without HPACK's tables (RFC 7541 §6.2.2)."""
+    return b"\0" + b"".join(bytes([len(part)]) + part.encode("latin-1") for part in (name, value))
+
+
+def http2(*headers: tuple[str, str], path: str = "/entries/1", method: str = "GET", host: str = "a") -> bytes:
+    """A block of headers, after the four that every request has."""
+    first = [(":method", method), (":scheme", "http"), (":path", path), (":authority", host)]
+    return b"".join(text(*header) for header in (*first, *headers))
+
+
+ODD = {
+    "a line in a value": http2(("x-a", "a\r\nx-b: b")),
+    "an LF in a value": http2(("x-a", "a\nb")),
+    "a NUL in a value": http2(("x-a", "a\0b")),
+    "a line in a name": http2(("x-a: b\r\nx-b", "b")),
+    "a name in capitals": http2(("X-A", "b")),
+    "a name with a colon": http2(("x:a", "b")),
+    "Transfer-Encoding": http2(("transfer-encoding", "chunked")),
+    "Connection": http2(("connection", "x-a"), ("x-a", "b")),
+    "another request in a path": http2(path="/entries/1 HTTP/1.1\r\nhost: b\r\n\r\nGET /secret"),
+    "a blank in a path": http2(path="/entries/1 /secret"),
+    "no slash before a path": http2(path="secret"),
+    "another request in a method": http2(method="GET /secret HTTP/1.1\r\nx:"),
+    "a path twice": http2((":path", "/secret")),
+    "an authority twice": http2((":authority", "b")),
+    "a header of HTTP/2 behind others": http2(("x-a", "b"), (":path", "/secret")),
+    "a host with a user": http2(host="a@b"),
+    "two hosts": http2(host="a,b"),
+    "a host with a line": http2(host="a\r\nx-b: b"),
+    "a length and no body": http2(("content-length", "5"), method="POST"),
+    "two lengths": http2(("content-length", "0"), ("content-length", "5"), method="POST"),
+    "a negative length": http2(("content-length", "-1"), method="POST"),
+    "TRACE": http2(method="TRACE"),
+}
+
+
+@pytest.mark.parametrize("way", ["gateway", "outbound", "peer"])
+@pytest.mark.parametrize("case", ODD)
+def test_no_proxy_passes_on_odd_http2(world, way, case):
+    """It says so by a status, or ends the stream or the connection; no app sees any of it."""
+    request = frame(HEADERS, ODD[case], END_STREAM | END_HEADERS, 1)
+    with closing(world.ways[way]()) as connection:
+        connection.sendall(PREFACE + frame(SETTINGS, b"") + request)
+        _rest(connection)
+    assert [app.seen for app in world.apps.values()] == [[], []]
+    assert world.get("gateway", "/entries/1") == 200
+
+
+@pytest.mark.parametrize("way", ["gateway", "outbound", "peer"])
+def test_what_is_well_formed_in_http2_goes_through_without_what_only_the_mesh_may_set(world, way):
+    """The one Host that an app sees is the authority; nothing forged is left, which HTTP/2 sends in small letters."""
+    forged = [
+        (name, "forged") for name in ("host", "x-envoy-max-retries", "x-legation-retry", "x-forwarded-client-cert")
+    ]
+    disguised = [] if way == "gateway" else [("x_forwarded_client_cert", "forged")]
+    request = frame(HEADERS, http2(*forged, *disguised, ("x-a", "b")), END_STREAM | END_HEADERS, 1)
+    with closing(world.ways[way]()) as connection:
+        connection.sendall(PREFACE + frame(SETTINGS, b"") + request)
+        _rest(connection)
+    ((_, path, headers),) = [request for app in world.apps.values() for request in app.seen]
+    assert (path, headers["host"], headers["x-a"]) == ("/entries/1", "a", "b")
+    assert [name for name, value in headers.items() if "forged" in value] == []
+
+
 FLOODS = {
     "rapid reset": resets(12_000),
     "settings": frame(SETTINGS, b"") * 30_000,
     "pings": frame(PING, b"12345678") * 30_000,
+    "continuations": frame(HEADERS, REQUEST, END_STREAM, 1) + frame(CONTINUATION, text("x-a", "b" * 100), 0, 1) * 3000,
     "empty frames": frame(HEADERS, REQUEST, END_HEADERS, 1) + frame(DATA, b"", 0, 1) * 1000,
 }
 
 
 @pytest.mark.parametrize("flood", FLOODS)
-@pytest.mark.parametrize("way", ["gateway", "outbound"])
+@pytest.mark.parametrize("way", ["gateway", "outbound", "peer"])
 def test_a_flood_of_http2_frames_ends_its_connection(world, way, flood):
     """Read to its end, which a connection that stays open does not have in time."""
     with closing(world.ways[way]()) as connection:
         with suppress(ConnectionError):
             connection.sendall(PREFACE + frame(SETTINGS, b"") + FLOODS[flood])
         _all(connection)
-    assert world.get(way, "/entries/1") == 200
+    assert world.get("inbound" if way == "peer" else way, "/entries/1") == 200
