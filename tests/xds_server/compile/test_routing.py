@@ -1,9 +1,11 @@
 """Rows of `routes` through stock Envoys: matches, rewrites, redirects, answers, headers, mirrors, faults, limits."""
 
+import json
 import socket
 import time
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 
 import httpx
@@ -36,6 +38,10 @@ services:
         respond: {status: 201, body: query}
       - match: {path: /h, headers: {x-a: {regex: "[0-9]+"}, x-b: {present: false}, x-c: {contains: mid}}}
         respond: {status: 202, body: headers}
+      - match: {path: /more, headers: {x-a: one, x-b: {prefix: ab}, x-c: {suffix: yz}}}
+        respond: {status: 203, body: more headers}
+      - match: {path: /more, query: {a: one, b: {suffix: yz}, c: {contains: mid}, d: {regex: "[0-9]+"}}}
+        respond: {status: 206, body: more of the query}
       - match: {path: /gone, methods: [GET]}
         respond: {status: 410}
       - match: {path: /move}
@@ -44,14 +50,21 @@ services:
         redirect: {prefix: /to/, strip_query: true, status: 302}
       - match: {path: /headers}
         request_headers: {set: {x-set: "50%"}, add: {x-many: more}, remove: [x-secret]}
-        response_headers: {set: {x-answer: "1"}, remove: [x-inner]}
+        response_headers: {set: {x-answer: "1"}, add: {x-more: here}, remove: [x-inner]}
       - match: {path: /mirror}
         split: {v1: 100}
         mirror: {version: v2}
+      - match: {path: /sometimes}
+        split: {v1: 100}
+        mirror: {version: v2, percent: 50}
       - match: {path: /delay}
         fault: {delay: {duration: 300ms}}
+      - match: {path: /often}
+        fault: {delay: {duration: 10ms, percent: 50}}
       - match: {path: /abort}
         fault: {abort: {status: 418}, headers: {x-chaos: "1"}}
+      - match: {grpc: {service: chaos.Chaos}}
+        fault: {abort: {grpc_status: 9}}
       - match: {path: /half}
         fault: {abort: {status: 503, percent: 50}}
       - match: {path: /idle}
@@ -74,6 +87,7 @@ services:
     protocol: http
     port: 8080
     failover: spare
+    connections: {max_duration: 300ms}
     routes: [{retry: {retry_on: [5xx], num_retries: 1, retry_priority: previous_priorities, base_interval: 1ms}}]
   spare: {protocol: http, port: 8080}
   limited: {protocol: http, port: 8080, rate_limit: {local: {requests: 3, per: 1h, burst: 5}}}
@@ -140,6 +154,15 @@ def test_the_host_that_the_app_sees(world):
         ("GET", "/h", {"x-a": "1b", "x-c": "amidb"}, 200, None),
         ("GET", "/h", {"x-a": "12", "x-c": "amidb", "x-b": ""}, 200, None),
         ("GET", "/h", {"x-a": "12"}, 200, None),
+        ("GET", "/more", {"x-a": "one", "x-b": "abc", "x-c": "xyz"}, 203, "more headers"),
+        ("GET", "/more", {"x-a": "one!", "x-b": "abc", "x-c": "xyz"}, 200, None),
+        ("GET", "/more", {"x-a": "one", "x-b": "bab", "x-c": "xyz"}, 200, None),
+        ("GET", "/more", {"x-a": "one", "x-b": "abc", "x-c": "yzx"}, 200, None),
+        ("GET", "/more?d=12&b=xyz&c=amidb&a=one", {}, 206, "more of the query"),
+        ("GET", "/more?d=12&b=xyz&c=amidb&a=one1", {}, 200, None),
+        ("GET", "/more?d=12&b=yzx&c=amidb&a=one", {}, 200, None),
+        ("GET", "/more?d=1x&b=xyz&c=amidb&a=one", {}, 200, None),
+        ("GET", "/more?d=12&b=xyz&c=mad&a=one", {}, 200, None),
         ("GET", "/gone", {}, 410, ""),
         ("POST", "/gone", {}, 200, None),
     ],
@@ -163,11 +186,12 @@ def test_redirects(world, path, status, location):
 
 def test_headers_of_requests_and_answers(world):
     for name in ("items-v1", "items-v2"):
-        world.apps[name].reset(headers={"x-inner": "1", "x-answer": "no"})
+        world.apps[name].reset(headers={"x-inner": "1", "x-answer": "no", "x-more": "there"})
     answer = world.ask("/headers", headers={"x-secret": "s", "x-set": "no", "x-many": "one"})
     ((_, _, seen),) = world.seen()
     assert (seen["x-set"], seen["x-many"], "x-secret" in seen) == ("50%", "one,more", False)
     assert (answer.headers["x-answer"], "x-inner" in answer.headers) == ("1", False)
+    assert answer.headers["x-more"] == "there, here"
 
 
 def test_a_mirror_gets_a_copy_and_its_answer_is_dropped(world):
@@ -175,12 +199,30 @@ def test_a_mirror_gets_a_copy_and_its_answer_is_dropped(world):
     assert {world.ask("/mirror").status_code for _ in range(5)} == {200}
     wait_for(lambda: len(world.seen("items-v2")) == 5)
     assert len(world.seen("items-v1")) == 5
+    for _ in range(40):
+        world.ask("/sometimes")
+    wait_for(lambda: len(world.seen("items-v1")) >= 45)
+    assert 8 <= len([path for _, path, _ in world.seen("items-v2") if path == "/sometimes"]) <= 32
 
 
 def test_a_delay_delays(world):
     begin = time.monotonic()
     assert world.ask("/delay").status_code == 200
     assert time.monotonic() - begin >= 0.3
+    for _ in range(40):
+        world.ask("/often")
+    flags = [line["flags"] for line in logged(world.fleet.log, "web-v1", "/often", 40)]
+    assert 8 <= flags.count("DI") <= 32
+
+
+def logged(log: Callable[[str], str], name: str, path: str, count: int) -> list[dict[str, str]]:
+    """Return what a proxy's access log says of requests for a path, once there are so many."""
+
+    def found() -> list[dict[str, str]]:
+        return [line for text in log(name).splitlines() if f'"{path}"' in text for line in [json.loads(text)]]
+
+    wait_for(lambda: len(found()) == count)
+    return found()
 
 
 def test_an_abort_by_header_and_by_share(world):
@@ -188,6 +230,8 @@ def test_an_abort_by_header_and_by_share(world):
     assert world.ask("/abort", headers={"x-chaos": "1"}).status_code == 418
     statuses = Counter(world.ask("/half").status_code for _ in range(60))
     assert 10 <= statuses[503] <= 50
+    called = world.ask("/chaos.Chaos/Break", "POST", headers={"content-type": "application/grpc"})
+    assert (called.status_code, called.headers["grpc-status"]) == (200, "9")
 
 
 def test_a_silent_request_ends_at_its_idle_timeout(world):
@@ -229,6 +273,18 @@ def test_another_try_may_go_to_the_same_instance_where_it_is_said(world):
 def test_a_try_may_go_to_the_service_that_stands_in(world):
     world.apps["backed-v1"].reset(status=500)
     assert world.ask("/", callee="backed").text == "spare-v1"
+
+
+def test_a_connection_has_an_end_though_it_is_in_use(world):
+    stat = "listener.inbound.ssl.handshake"
+    world.ask("/", callee="backed")
+    before = world.fleet.stat("backed-v1", stat)
+    assert before > 0
+
+    def is_replaced() -> bool:
+        return world.ask("/", callee="backed").status_code == 200 and world.fleet.stat("backed-v1", stat) > before
+
+    wait_for(is_replaced)
 
 
 def test_a_late_try_is_overtaken_by_another(world):
