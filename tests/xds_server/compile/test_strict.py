@@ -50,6 +50,7 @@ REFUSED = {
     "a header without a colon": (GET + b"X-A\r\n\r\n", 400),
     "a NUL": (GET + b"X-A: a\0b\r\n\r\n", 400),
     "TRACE": (b"TRACE /entries/1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 405),
+    "a host that Connection names": (GET + b"TE: trailers\r\nConnection: close, host\r\n\r\n", 400),
     "CL.TE": (POST + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG", 400),
     "TE.CL": (CHUNKED + b"Content-Length: 3\r\n\r\n8\r\nSMUGGLED\r\n0\r\n\r\n", 400),
     "TE.TE": (CHUNKED + b"Transfer-Encoding: identity\r\n\r\n0\r\n\r\n", 501),
@@ -189,6 +190,33 @@ def test_headers_that_only_the_mesh_may_set_are_dropped(world, way, forged):
     assert world.statuses(way, request) == [400 if "_" in forged and way == "gateway" else 200]
     seen = [headers for app in world.apps.values() for *_, headers in app.seen]
     assert [h for headers in seen for h, value in headers.items() if "forged" in value] == []
+
+
+@pytest.mark.parametrize("way", ["gateway", "outbound", "inbound"])
+@pytest.mark.parametrize("named", ["close, x-forwarded-client-cert", "close, x-forwarded-client-cert, te"])
+def test_nobody_takes_away_what_proxies_say_by_naming_it_in_connection(world, way, named):
+    """RFC 9110 §7.6.1 has a proxy drop the headers that Connection names."""
+    assert world.statuses(way, GET + f"TE: trailers\r\nConnection: {named}\r\n\r\n".encode()) == [200]
+    ((_, _, headers),) = [request for app in world.apps.values() for request in app.seen]
+    caller = names.GATEWAY.replace("legation-", "legation/") if way == "gateway" else "web"
+    assert f"URI=spiffe://strict.local/{caller}" in headers["x-forwarded-client-cert"]
+
+
+@pytest.mark.parametrize("way", ["gateway", "outbound", "inbound"])
+@pytest.mark.parametrize("protocol", ["h2c", "websocket", "TLS/1.0", "websocket, h2c"])
+def test_no_upgrade_leaves_http_where_no_route_says_so(world, way, protocol):
+    upgrade = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+    assert world.statuses(way, GET + upgrade.encode())[0] in {200, 400, 403}
+    seen = [headers for app in world.apps.values() for *_, headers in app.seen]
+    assert [headers for headers in seen if {"upgrade", "http2-settings"} & set(headers)] == []
+
+
+@pytest.mark.parametrize("way", ["gateway", "outbound", "inbound"])
+@pytest.mark.parametrize("to", ["a:80", "127.0.0.1:22", "orders:8080"])
+def test_nobody_tunnels(world, way, to):
+    answer = world.statuses(way, f"CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n".encode())
+    assert [status // 100 for status in answer] == [4]
+    assert [app.seen for app in world.apps.values()] == [[], []]
 
 
 @pytest.mark.parametrize(
