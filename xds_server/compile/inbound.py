@@ -64,7 +64,7 @@ def _manager(
     service = mesh.services[name]
     limits = [*rate_limits(service.rate_limit), *global_limits(name, mesh.mesh, service.rate_limit)]
     filters = [*decided, *asking_filters(service), *limits]
-    mutations = [peer_serial(), forget_forged(service), *hop(mesh.tracing)]
+    mutations = [peer_serial(), *forget_forged(service), *hop(mesh.tracing)]
     manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters, mutations)
     accept_websockets(manager, service)
     trace(manager, mesh.tracing, name, operation(service.protocol, name))

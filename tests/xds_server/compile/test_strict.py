@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from legation.mesh import names
-from tests.xds_server.compile.fleet import App, Fleet, address
+from tests.xds_server.compile.fleet import App, Fleet, address, wait_for
 
 GATEWAY_SLOT = 100
 MESH = f"""
@@ -260,7 +260,7 @@ def test_the_gateway_sends_escaped_slashes_to_their_plain_spelling(world):
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 REQUEST = bytes.fromhex("828684" + "4101" + "61")  # GET http / of authority a, by HPACK's static table
 SETTINGS, HEADERS, CONTINUATION, RESET, PING, DATA = 4, 1, 9, 3, 6, 0
-END_STREAM, END_HEADERS = 1, 4
+END_STREAM, END_HEADERS, ACK = 1, 4, 1
 
 
 def frame(kind: int, payload: bytes, flags: int = 0, stream: int = 0) -> bytes:
@@ -313,14 +313,21 @@ ODD = {
 }
 
 
+def ask_in_http2(connection: socket.socket, headers: bytes) -> None:
+    """Send a request; return once the proxy has looked at it: it answers the ping behind it, or has closed."""
+    request, ping = frame(HEADERS, headers, END_STREAM | END_HEADERS, 1), b"looked? "
+    connection.sendall(PREFACE + frame(SETTINGS, b"") + request + frame(PING, ping))
+    got = b""
+    while frame(PING, ping, ACK) not in got and (part := _some(connection)):
+        got += part
+
+
 @pytest.mark.parametrize("way", ["gateway", "outbound", "peer"])
 @pytest.mark.parametrize("case", ODD)
 def test_no_proxy_passes_on_odd_http2(world, way, case):
     """It says so by a status, or ends the stream or the connection; no app sees any of it."""
-    request = frame(HEADERS, ODD[case], END_STREAM | END_HEADERS, 1)
     with closing(world.ways[way]()) as connection:
-        connection.sendall(PREFACE + frame(SETTINGS, b"") + request)
-        _rest(connection)
+        ask_in_http2(connection, ODD[case])
     assert [app.seen for app in world.apps.values()] == [[], []]
     assert world.get("gateway", "/entries/1") == 200
 
@@ -332,10 +339,9 @@ def test_what_is_well_formed_in_http2_goes_through_without_what_only_the_mesh_ma
         (name, "forged") for name in ("host", "x-envoy-max-retries", "x-legation-retry", "x-forwarded-client-cert")
     ]
     disguised = [] if way == "gateway" else [("x_forwarded_client_cert", "forged")]
-    request = frame(HEADERS, http2(*forged, *disguised, ("x-a", "b")), END_STREAM | END_HEADERS, 1)
     with closing(world.ways[way]()) as connection:
-        connection.sendall(PREFACE + frame(SETTINGS, b"") + request)
-        _rest(connection)
+        ask_in_http2(connection, http2(*forged, *disguised, ("x-a", "b")))
+        wait_for(lambda: any(app.seen for app in world.apps.values()))
     ((_, path, headers),) = [request for app in world.apps.values() for request in app.seen]
     assert (path, headers["host"], headers["x-a"]) == ("/entries/1", "a", "b")
     assert [name for name, value in headers.items() if "forged" in value] == []
