@@ -7,6 +7,7 @@ from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts.components import VAULT_UP
 from telemetry.rules.alerts.traffic import HANDSHAKES
 from telemetry.rules.conventions import (
+    BLOCKED,
     CERTIFICATE,
     EXPIRY,
     INSTANCE,
@@ -46,7 +47,7 @@ def status(mesh: Mesh) -> tuple[Panel, ...]:
 def denied(mesh: Mesh) -> tuple[Panel, ...]:
     """Return what is refused, and why."""
     name = mesh.mesh
-    blocked = selector(NO_ROUTE, name, f'{PREFIX}=~"{names.outbound_stat_prefix(".+")}"')
+    blocked = selector(NO_ROUTE, name, f'{PREFIX}=~"{BLOCKED}"')
     refused = f"sum by ({SERVICE}) (rate({inbound(RBAC_DENIED, name)}{WINDOW}))"
     return (
         Panel(

@@ -69,11 +69,13 @@ FULL_PROXY, FULL_CLUSTER = 1127, 400
 
 
 def sidecar(mesh: Mesh, service: str) -> int:
-    """Return the series of one sidecar."""
+    """Return the series of one sidecar: one more where its app may not call whomever it likes."""
     if mesh.metrics.is_full:
-        return _full(mesh, (call.service for call in mesh.services[service].calls if call.service in mesh.services))
+        called = (call.service for call in mesh.services[service].calls if call.service in mesh.services)
+        return _full(mesh, called) + FULL_CLUSTER  # for what it is asked of servers that mesh.yaml does not name
     called = (call.service for call in mesh.services[service].calls)
-    return _proxy(mesh) + SIDECAR + sum(_caller(mesh, name) + _clusters(mesh, name) for name in called)
+    blocked = names.PASSTHROUGH not in mesh.reached(service)
+    return _proxy(mesh) + SIDECAR + blocked + sum(_caller(mesh, name) + _clusters(mesh, name) for name in called)
 
 
 def _proxy(mesh: Mesh) -> int:

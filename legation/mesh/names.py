@@ -35,6 +35,8 @@ XDS_CLUSTER = "xds"
 SDS_CLUSTER = "sds"
 ADMIN_CLUSTER = "admin"
 LOGS_CLUSTER = f"{COMPONENT_PREFIX}logs"
+BLOCKED_STAT_PREFIX = "blocked"
+"""What an app's requests to servers that mesh.yaml does not name are counted under, where it may not call them."""
 LOGS_STAT_PREFIX = "to_telemetry."
 """In metrics: `envoy_access_logs_open_telemetry_access_log_to_telemetry_logs_dropped`."""
 TRACES_CLUSTER = f"{COMPONENT_PREFIX}traces"
@@ -124,7 +126,7 @@ def shared_listener(port: int) -> str:
     return f"outbound/:{port}"
 
 
-def shared_outbound_prefix(port: int) -> str:
+def shared_outbound_prefix(port: int | str) -> str:
     """Return what requests through that listener are counted under."""
     return f"outbound_port-{port}"
 

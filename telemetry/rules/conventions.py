@@ -62,7 +62,9 @@ GRPC_CLIENTS = {
 
 RBAC_DENIED = "envoy_http_rbac_denied"
 NO_ROUTE = "envoy_http_no_route"
-"""Of outbound listeners: what apps asked for that mesh.yaml does not name."""
+"""What apps asked for that mesh.yaml does not name."""
+BLOCKED = f"{names.BLOCKED_STAT_PREFIX}|{names.shared_outbound_prefix('.+')}"
+"""What it is counted under: on a host, and in containers."""
 UPTIME = "envoy_server_uptime"
 LISTENER_EXPIRY = "envoy_listener_ssl_certificate_expiration_unix_time_seconds"
 CLUSTER_EXPIRY = "envoy_cluster_ssl_certificate_expiration_unix_time_seconds"

@@ -38,7 +38,7 @@ _SPECIAL = {
     "envoy_http_downstream_rq_completed": (r"^http\.(inbound|gateway_[^.]+)\.downstream_rq_completed$",),
     "envoy_http_downstream_rq_active": (r"^http\.(inbound|gateway_[^.]+)\.downstream_rq_active$",),
     "envoy_http_downstream_cx_active": (r"^http\.(inbound|gateway_[^.]+)\.downstream_cx_active$",),
-    "envoy_http_no_route": (r"^http\.outbound_[^.]+\.no_route$",),
+    "envoy_http_no_route": (r"^http\.(blocked|outbound_port-[0-9]+)\.no_route$",),
     "envoy_http_rbac_denied": (r"^http\.(inbound|outbound_legation-passthrough)\.rbac\.denied$",),
     "envoy_http_rbac_policy_shadow_denied": (r"^http\.inbound\.rbac\.policy\.[^.]+\.shadow_denied$",),
     "envoy_connection_limit_limited_connections": (r"^connection_limit\.inbound\.limited_connections$",),

@@ -104,7 +104,7 @@ def test_servers_that_are_not_named_are_blocked_until_mesh_yaml_says_otherwise(s
             return client.head(f"http://{own_address()}:{server.server_port}/").status_code
 
     assert status() == 403
-    assert shop.stat(web.id, "http.outbound_legation-passthrough.no_route") >= 1
+    assert shop.stat(web.id, "http.blocked.no_route") >= 1
     with shop.edited(lambda text: f"passthrough: true\n{text}"):
         wait_for("web's app gets there", lambda: status() == 200 or None, 20)
     wait_for("it is blocked again", lambda: status() == 403 or None, 20)

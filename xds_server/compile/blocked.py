@@ -1,6 +1,7 @@
 """Requests to servers that mesh.yaml does not name: refused by the caller's own proxy, which says why and counts them.
 
-They are those that no route of an outbound listener is for: Envoy's `http.<prefix>.no_route`.
+They are those that no route is for: Envoy's `http.blocked.no_route`, and in containers
+`http.outbound_port-<port>.no_route`.
 """
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
@@ -37,7 +38,7 @@ def no_route(status: int, text: str) -> ResponseMapper:
 
 def blocked_chain(service: str, tracing: Tracing | None = None) -> Chain:
     """Return what a service's listeners share that stand where `passthrough` has its proxy: it leads nowhere."""
-    prefix = names.outbound_stat_prefix(names.PASSTHROUGH)
+    prefix = names.BLOCKED_STAT_PREFIX
     manager = connection_manager("outbound", prefix, names.PASSTHROUGH, service, (), hop(tracing))
     manager.route_config.CopyFrom(RouteConfiguration(name=names.PASSTHROUGH))
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True))

@@ -28,7 +28,7 @@ services:
 """
 
 
-BLOCKED = "http.outbound_legation-passthrough.no_route"
+BLOCKED = "http.blocked.no_route"
 
 
 class _Server(BaseHTTPRequestHandler):
