@@ -18,6 +18,7 @@ from legation.runtime.tasks import Latest
 from legation.runtime.trail import Trail
 from xds_server.compile import Compiler
 from xds_server.metrics import Metrics
+from xds_server.prove.affected import affected
 from xds_server.prove.prover import Prover
 from xds_server.registry.store import Store
 from xds_server.revocations import Revocations
@@ -49,6 +50,7 @@ class Applier:
         self.document = Latest(NO_MESH)
         self.violations: tuple[ViolationMessage, ...] = ()
         self.mesh: SourcedMesh | None = None
+        self._compiler: Compiler | None = None
         self._applying = asyncio.Lock()
         self.collector = Collector()
 
@@ -91,7 +93,7 @@ class Applier:
         """Compile off the event loop what depends on the mesh alone: proxies and health are served meanwhile."""
         nodes = tuple(self._nodes())
         with trail.step("compile"):
-            compiler = await asyncio.to_thread(_compile, mesh, self._revoked(), nodes)
+            compiler = await asyncio.to_thread(self._compile, mesh, self._revoked(), nodes)
         if self._prover is not None:
             with trail.step("prove"):
                 await self._prover.prove(self.mesh, mesh, compiler, nodes)
@@ -100,9 +102,18 @@ class Applier:
         self._take(mesh, applied, compiler)
         log.info("mesh applied", version=mesh.version)
 
+    def _compile(self, mesh: SourcedMesh, revoked: Revocations, nodes: Sequence[InstanceSpec]) -> Compiler:
+        """Compile ahead for those whom the mesh concerns; all others have what they had. In a thread."""
+        compiler = Compiler(mesh, revoked)
+        if self.mesh is not None and self._compiler is not None:
+            concerned = affected(self.mesh.mesh, mesh.mesh)
+            compiler.inherit(self._compiler, frozenset(mesh.mesh.services) - concerned)
+        compiler.prepare(nodes)
+        return compiler
+
     def _take(self, mesh: SourcedMesh, document: MeshDocument, compiler: Compiler) -> None:
         self._adopt(mesh, compiler)
-        self.mesh = mesh
+        self.mesh, self._compiler = mesh, compiler
         self.document.set(document)
 
     def _rejected(self, invalid: InvalidMesh) -> ApplyResult:
@@ -126,9 +137,3 @@ def _load(document: MeshDocument) -> SourcedMesh:
     mesh = load(document.text, document.file)
     check_files(mesh)
     return mesh
-
-
-def _compile(mesh: SourcedMesh, revoked: Revocations, nodes: Sequence[InstanceSpec]) -> Compiler:
-    compiler = Compiler(mesh, revoked)
-    compiler.prepare(nodes)
-    return compiler

@@ -1,16 +1,22 @@
 """YAML text as plain values, each path with its line and column."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from legation.mesh.errors import InvalidMesh, Position, Violation
+from legation.mesh.limits import LONGEST_TEXT
 from legation.mesh.nodes import DEEPEST, Reader, Scalar, YamlMapping, YamlNode, YamlSequence
+from legation.mesh.quick_syntax import Unclear, quick_events
 from legation.mesh.source import Path
-from legation.mesh.syntax import events
+from legation.mesh.wording import shown
 
 MOST_REPEATED = 10_000
 """Values that aliases may repeat: a few nested ones stand for billions."""
+
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""YAML 1.2 §5.1: all but the printable characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +33,43 @@ class Document:
 
 def read(text: str, file: str) -> Document:
     """Return the values of a YAML text; InvalidMesh when it cannot be read to its end."""
-    reader = Reader(events(text, file), file)
-    root = reader.document()
+    text = text.removeprefix("\ufeff")
+    _guard(text, file)
+    root, violations = _quick_tree(text, file) or _tree(text, file)
     placer = _Placer(file)
     value = None if root is None else placer.plain(root, (), None)
-    return Document(file, value, placer.positions, placer.keys, placer.spelled, tuple(reader.violations))
+    return Document(file, value, placer.positions, placer.keys, placer.spelled, violations)
+
+
+_Tree = tuple[YamlNode | None, tuple[Violation, ...]]
+
+
+def _quick_tree(text: str, file: str) -> _Tree | None:
+    """Return what a text without a fault says; None for the slower parser to read it, and say what is wrong."""
+    reader = Reader(quick_events(text), file)
+    try:
+        root = reader.document()
+    except (Unclear, InvalidMesh):
+        return None
+    return None if reader.violations else (root, ())
+
+
+def _tree(text: str, file: str) -> _Tree:
+    from legation.mesh.syntax import events  # noqa: PLC0415 - most files never need it, nor its memory
+
+    reader = Reader(events(text, file), file)
+    return reader.document(), tuple(reader.violations)
+
+
+def _guard(text: str, file: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        raise InvalidMesh(
+            [Violation(Position(file, 1, 1), "", f"more than {LONGEST_TEXT} characters: put less in one file")]
+        )
+    if found := _UNPRINTABLE.search(text):
+        before = text[: found.start()]
+        here = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise InvalidMesh([Violation(here, "", f"the character {shown(found[0])} cannot stand in YAML")])
 
 
 class _Placer:

@@ -1,6 +1,6 @@
 """Parser events as a tree of values, each with its place.
 
-Built on events rather than by ruamel's constructor: every duplicate key is found and not the
+Built on events rather than by a constructor: every duplicate key is found and not the
 first alone, the limits hold before anything grows, and numbers and booleans are those of YAML
 1.2's core schema (§10.3.2), where `on` and `no` are text.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from ruamel.yaml.events import (
+from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
     Event,
@@ -23,7 +23,6 @@ from ruamel.yaml.events import (
 
 from legation.mesh.errors import InvalidMesh, Position, Violation
 from legation.mesh.source import Path
-from legation.mesh.syntax import mark_position
 from legation.mesh.wording import dotted, shown
 
 DEEPEST = 50
@@ -178,6 +177,11 @@ class Reader:
         raise InvalidMesh(
             [*self.violations, Violation(mark_position(event.start_mark, self._file), dotted(path), message)]
         )
+
+
+def mark_position(mark: object, file: str) -> Position:
+    """Return where a parser's mark stands; it counts from 0."""
+    return Position(file, getattr(mark, "line", 0) + 1, getattr(mark, "column", 0) + 1)
 
 
 def scalar(text: str) -> Any:

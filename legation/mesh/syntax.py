@@ -1,18 +1,15 @@
 """YAML text as parser events, and what is wrong with a text that is no YAML, in plain words."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ruamel.yaml import YAML
+from ruamel.yaml import events as ruamel
 from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.events import Event
+from yaml import events as plain
 
 from legation.mesh.errors import InvalidMesh, Position, Violation
-from legation.mesh.limits import LONGEST_TEXT
-from legation.mesh.wording import shown
-
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""YAML 1.2 §5.1: all but the printable characters."""
+from legation.mesh.nodes import mark_position
 
 _PROBLEMS: tuple[tuple[str, str], ...] = (
     (r"found character '\\t'", "a tab cannot stand here: indent with spaces"),
@@ -29,10 +26,9 @@ _AT_ITS_START = ("unexpected end of stream", "could not find expected ':'")
 """Problems that are found lines after the place that the operator must mend."""
 
 
-def events(text: str, file: str) -> Iterator[Event]:
+def events(text: str, file: str) -> Iterator[plain.Event]:
     """Return the events of a YAML text, one by one; InvalidMesh where it stops to be YAML."""
-    _guard(text, file)
-    parsed = iter(YAML(typ="safe", pure=True).parse(text.removeprefix("\ufeff")))
+    parsed = iter(YAML(typ="safe", pure=True).parse(text))
     here = Position(file, 1, 1)
     while True:
         try:
@@ -46,23 +42,29 @@ def events(text: str, file: str) -> Iterator[Event]:
                 [Violation(here, "", "no YAML: what follows cannot be read: check its escapes and directives")]
             ) from error
         here = mark_position(event.end_mark, file)
-        yield event
+        yield _plain(event)
 
 
-def mark_position(mark: object, file: str) -> Position:
-    """Return where a mark of ruamel's stands; it counts from 0."""
-    return Position(file, getattr(mark, "line", 0) + 1, getattr(mark, "column", 0) + 1)
+def _plain(event: ruamel.Event) -> plain.Event:
+    """Return an event as libyaml's binding has it, so that whoever reads events knows one kind."""
+    marks = event.start_mark, event.end_mark
+    match event:
+        case ruamel.ScalarEvent():
+            return plain.ScalarEvent(event.anchor, event.tag, event.implicit, event.value, *marks)
+        case ruamel.SequenceStartEvent():
+            return plain.SequenceStartEvent(event.anchor, event.tag, event.implicit, *marks)
+        case ruamel.MappingStartEvent():
+            return plain.MappingStartEvent(event.anchor, event.tag, event.implicit, *marks)
+        case ruamel.AliasEvent():
+            return plain.AliasEvent(event.anchor, *marks)
+    return _OTHERS.get(type(event), plain.Event)(*marks)
 
 
-def _guard(text: str, file: str) -> None:
-    if len(text) > LONGEST_TEXT:
-        raise InvalidMesh(
-            [Violation(Position(file, 1, 1), "", f"more than {LONGEST_TEXT} characters: put less in one file")]
-        )
-    if found := _UNPRINTABLE.search(text.removeprefix("\ufeff")):
-        before = text.removeprefix("\ufeff")[: found.start()]
-        here = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise InvalidMesh([Violation(here, "", f"the character {shown(found[0])} cannot stand in YAML")])
+_OTHERS: Mapping[type, type[plain.Event]] = {
+    ruamel.DocumentStartEvent: plain.DocumentStartEvent,
+    ruamel.SequenceEndEvent: plain.SequenceEndEvent,
+    ruamel.MappingEndEvent: plain.MappingEndEvent,
+}
 
 
 def _violation(error: MarkedYAMLError, here: Position) -> Violation:

@@ -5,6 +5,7 @@ which is off by the bootstrap's runtime, as all else is shared by a service's no
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from envoy.config.accesslog.v3.accesslog_pb2 import (
@@ -89,21 +90,26 @@ def runtime(to_telemetry: bool) -> dict[str, int]:
 _ON_STDOUT, _OVER_OTLP = "legation.access_log.stdout", "legation.access_log.otlp"
 
 
-def tcp_access_logs(direction: Direction, service: str) -> list[AccessLog]:
+@lru_cache(maxsize=4)
+def tcp_access_logs(direction: Direction, service: str) -> Sequence[AccessLog]:
     """Return the access logs of connections: a record when one ends."""
     return _loggers({name: _FIELDS[name] for name in _OF_CONNECTIONS}, direction, service)
 
 
-def access_logs(direction: Direction, service: str) -> list[AccessLog]:
-    """Return the access logs of one proxy's listeners; `service` is the proxy's own. Health checks are left out."""
+@lru_cache(maxsize=4)
+def access_logs(direction: Direction, service: str) -> Sequence[AccessLog]:
+    """Return the access logs of one proxy's listeners; `service` is the proxy's own. Health checks are left out.
+
+    The same for all of a service's listeners, and a third of what compiling one takes: never change what you get.
+    """
     return _loggers(_FIELDS, direction, service, AccessLogFilter(not_health_check_filter=NotHealthCheckFilter()))
 
 
 def _loggers(
     fields: Mapping[str, str], direction: Direction, service: str, *filters: AccessLogFilter
-) -> list[AccessLog]:
+) -> Sequence[AccessLog]:
     said = {**fields, "direction": direction, "service": service}
-    return [
+    return (
         AccessLog(
             name="envoy.access_loggers.stdout",
             filter=_all((_where(_ON_STDOUT, 100), *filters)),
@@ -114,7 +120,7 @@ def _loggers(
             filter=_all((_where(_OVER_OTLP, 0), *filters)),
             typed_config=_otlp({n: v for n, v in said.items() if n not in _KNOWN_TO_OTLP}),
         ),
-    ]
+    )
 
 
 def _where(key: str, default: int) -> AccessLogFilter:

@@ -1,9 +1,11 @@
 """What the callers of a service get of it, the same for all of them: clusters, routes, endpoint assignments."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from legation.mesh import names
+from legation.mesh.errors import Position
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
 from xds_server.compile.cluster import service_cluster
@@ -33,6 +35,17 @@ class Callees:
         self._targets: dict[str, tuple[str | None, ...]] = {}
         self._routed: dict[str, tuple[Outage | None, Resource]] = {}
         self._assigned: dict[str, _Assigned] = {}
+
+    def inherit(self, before: "Callees", services: Iterable[str]) -> None:
+        """Take over what a mesh before made of services that are unchanged in this one, but for where they stand."""
+        kept = before._connections, before._clusters, before._routed  # noqa: SLF001 - of the same class
+        for name in services:
+            connections, clusters, routed = kept[0], kept[1].get(name), kept[2].get(name)
+            if clusters is not None and connections == self._connections:
+                self._clusters[name] = tuple(_moved(c, self._source.position("services", name)) for c in clusters)
+            if routed is not None:
+                place = self._source.position("services", name, "routes")
+                self._routed[name] = routed[0], _moved(routed[1], place)
 
     def targets(self, name: str) -> tuple[str | None, ...]:
         """Return the versions that a service's routes lead to; None: all versions together."""
@@ -106,3 +119,8 @@ class Callees:
             proto = assignment(cluster, own, place, serving[1])
             made[cluster] = resource(kinds.ENDPOINT, cluster, proto, position)
         return made
+
+
+def _moved(kept: Resource, position: Position) -> Resource:
+    """Return a resource as it comes from another place in mesh.yaml; the same object where that has not moved."""
+    return kept if kept.source == position else replace(kept, source=position)

@@ -4,7 +4,7 @@ What all nodes of a service share is compiled once for the service; a node's own
 and its app's cluster. An endpoint change makes one assignment and one new mapping a calling service.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from hashlib import sha256
@@ -168,6 +168,15 @@ class Compiler:
                 found.update(self._callees.located(callee, group.located, place))
         self._placed[key] = group, found
         return found
+
+    def inherit(self, before: "Compiler", services: Collection[str]) -> None:
+        """Take over what was compiled for services whose proxies get nothing new by this mesh.
+
+        May run in a thread before anybody else uses this compiler, while another uses the one before.
+        """
+        callees, own = before._callees, before._own  # noqa: SLF001 - of the same class
+        self._callees.inherit(callees, services)
+        self._own.inherit(own, services)
 
     def prepare(self, nodes: Iterable[InstanceSpec]) -> None:
         """Compile ahead what depends on the mesh alone; may run in a thread before anybody else uses this compiler."""

@@ -1,6 +1,6 @@
 """What a node has for itself: its listeners and its app's cluster. Nodes of one service differ in addresses alone."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -70,6 +70,16 @@ class Own:
         self._outbound = {key: c for key, c in self._outbound.items() if names.outbound_listener(key[1]) not in drained}
         self._drained = revoked.drained
         return bool(drained)
+
+    def inherit(self, before: "Own", services: Collection[str]) -> None:
+        """Take over what listeners of these services share, as a mesh before made it of what is unchanged in this one.
+
+        May run in a thread while another uses the one before.
+        """
+        drained, inbound, outbound = before._drained, before._inbound, before._outbound  # noqa: SLF001 - of this class
+        if drained == self._drained:
+            self._inbound.update({name: made for name, made in list(inbound.items()) if name in services})
+            self._outbound.update({key: made for key, made in list(outbound.items()) if key[0] in services})
 
     def clusters(self, node: InstanceSpec) -> Resources:
         """Return a node's own clusters."""

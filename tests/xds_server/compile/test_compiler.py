@@ -258,3 +258,26 @@ def test_listeners_are_made_anew_where_connections_had_to_end():
     before = compiler.snapshot(node, {}).of_type(kinds.LISTENER)
     compiler.revoke(Revocations(frozenset({"0a"}), {"db": "mark"}))
     assert compiler.snapshot(node, {}).of_type(kinds.LISTENER) != before
+
+
+def test_what_a_mesh_before_made_of_unchanged_services_is_the_same_object(compiler):
+    compiler.prepare([WEB, DESK])
+    heir = Compiler(load(MESH, "mesh.yaml"))
+    heir.inherit(compiler, {"web", "orders"})
+    had, has = (c.snapshot(WEB, {}) for c in (compiler, heir))
+    assert has.of_type(kinds.CLUSTER)["orders/v1"] is had.of_type(kinds.CLUSTER)["orders/v1"]
+    assert has.of_type(kinds.ROUTE)["orders"] is had.of_type(kinds.ROUTE)["orders"]
+    assert has.of_type(kinds.CLUSTER)["items"] is not had.of_type(kinds.CLUSTER)["items"]
+    listeners = [s.of_type(kinds.LISTENER)["outbound/orders"] for s in (had, has)]
+    assert listeners[0].parts[1] is listeners[1].parts[1]
+
+
+def test_nothing_is_taken_over_that_revoked_certificates_change():
+    mesh = load(MESH.replace("items: {protocol: http", "items: {protocol: tcp"), "mesh.yaml")
+    before, drained = Compiler(mesh), {names.outbound_listener("items"): "1"}
+    before.prepare([WEB])
+    revoked = Revocations(frozenset({"01"}), drained)
+    heir, fresh = Compiler(mesh, revoked), Compiler(mesh, revoked)
+    heir.inherit(before, {"web", "orders", "items"})
+    assert fresh.snapshot(WEB, {}) == heir.snapshot(WEB, {})
+    assert before.snapshot(WEB, {}) != heir.snapshot(WEB, {})

@@ -56,6 +56,24 @@ def test_a_change_concerns_those_and_all_whose_snapshots_differ(change):
     assert differ <= found
 
 
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_all_others_had_is_taken_over_and_is_what_would_be_compiled(change):
+    before, after = load(MESH, "mesh.yaml"), load("# lines move\n" + MESH.replace(*CHANGES[change][:2]), "mesh.yaml")
+    services, found = frozenset(after.mesh.services), affected(before.mesh, after.mesh)
+    known, heir, fresh = Compiler(before), Compiler(after), Compiler(after)
+    known.prepare(representatives([*before.mesh.services, names.GATEWAY], []))
+    heir.inherit(known, services - found)
+    for node in representatives([*services, names.GATEWAY], []):
+        assert resources(fresh, node) == resources(heir, node)
+
+
+def resources(compiler: Compiler, node: InstanceSpec) -> dict[tuple[str, str], tuple[bytes, str]]:
+    """Return all that a node gets, and which places in mesh.yaml it comes from."""
+    snapshot = compiler.snapshot(node, {})
+    found = [(kind, r) for kind in snapshot.types() for r in snapshot.of_type(kind).values()]
+    return {(kind, r.name): (r.body, str(r.source)) for kind, r in found}
+
+
 def test_a_first_mesh_concerns_everybody():
     assert affected(None, load(MESH, "mesh.yaml").mesh) == ALL
 
