@@ -164,6 +164,8 @@ class Conversation(RuleBasedStateMachine):
             self.apply(send, bad)
         if bad:
             self.nacked[url] = send.nonce
+            if url == CLUSTER:  # which were applied is not known: those that come again, their endpoints follow again
+                self.excused |= {(ENDPOINT, resource.name) for resource in send.resources}
             if url not in WHOLE and len(send.resources) > 1:
                 self.excused |= {(url, resource.name) for resource in send.resources}
         else:
