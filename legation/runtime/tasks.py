@@ -50,7 +50,7 @@ class Latest(Generic[T]):
         """Start with a value, as its first version."""
         self._value = value
         self._version = 0
-        self._changed = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def value(self) -> T:
@@ -61,19 +61,30 @@ class Latest(Generic[T]):
         """Replace the value and wake every watcher."""
         self._value = value
         self._version += 1
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
 
     async def watch(self) -> AsyncIterator[T]:
         """Yield the present value, then each newer one; a slow watcher misses what lies between."""
         seen = -1
         while True:
-            changed = self._changed
             if seen != self._version:
                 seen = self._version
                 yield self._value
             else:
-                await changed.wait()
+                await self._change()
+
+    async def _change(self) -> None:
+        """Wait for the next value. By a bare future, as thousands of streams wait at once and an Event costs more."""
+        one = asyncio.get_running_loop().create_future()
+        self._waiting.append(one)
+        try:
+            await one
+        finally:
+            if one in self._waiting:  # whoever waited has been cancelled
+                self._waiting.remove(one)
 
 
 class Moves:
