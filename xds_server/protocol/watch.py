@@ -21,7 +21,7 @@ class Watch:
         "_opened",
         "_resources",
         "_said",
-        "_told",
+        "_versions",
         "acks",
         "claimed",
         "due",
@@ -53,12 +53,25 @@ class Watch:
         self._resources = NO_RESOURCES
         self._said: dict[str, Resource] = {}
         """What the last response held, where each holds everything."""
-        self._told: dict[str, str | None] = {}
-        """The version of each name that was sent last, or reported as held; None: told that there is none."""
+        self._versions: dict[str, str | None] | None = {}
+        """What `_told` returns; None where that is just what there is, which thousands of streams share."""
         self._must: set[str] = set()
         """Names that are owed an answer whatever the client was told before."""
         self._apart: set[str] = set()
         """Names that go in a response of their own: one of them may be what was NACKed."""
+
+    @property
+    def _told(self) -> dict[str, str | None]:
+        """The version of each name that was sent last, or reported as held; None: told that there is none."""
+        if self._versions is None:
+            self._versions = {name: resource.version for name, resource in self._resources.items()}
+        return self._versions
+
+    def _share(self) -> None:
+        """Keep no versions of one's own where the client was told of just what there is."""
+        told, there = self._versions, self._resources
+        if told and len(told) == len(there) and all(told.get(name) == r.version for name, r in there.items()):
+            self._versions = None
 
     def ask(self, request: DeltaRequest) -> Subscribed | None:
         """Apply what a request subscribes to; None when that changes nothing.
@@ -98,7 +111,7 @@ class Watch:
         self.subscription.open(self.type_url, request.subscribe)
         self.subscription.change((), request.unsubscribe)
         self.claimed = len(request.initial_versions), _characters(request.initial_versions)
-        self._told = {name: v for name, v in request.initial_versions.items() if self.subscription.wants(name)}
+        self._versions = {name: v for name, v in request.initial_versions.items() if self.subscription.wants(name)}
         self.due.update(self._told)
         return self._told
 
@@ -177,7 +190,8 @@ class Watch:
     def move(self, resources: Resources, change: Change) -> None:
         """Take these resources, and that all that is new is sent."""
         self._resources = resources
-        self._told.update(change.versions)
+        if self._versions is not None:
+            self._versions.update(change.versions)
 
     def look(self, resources: Resources) -> None:
         """Note what differs between what there was and what there is now."""
@@ -187,8 +201,9 @@ class Watch:
             self._take_claim()
 
     def _compare(self, resources: Resources) -> None:
-        changed = between(self._resources, resources).names
-        self._resources = resources
+        # what one is sent first is many a stream's own, and not looked at twice
+        changed = between(self._resources, resources).names if self._resources else frozenset(resources)
+        self._versions, self._resources = self._told, resources
         if not self.subscription.wildcard:
             changed &= self.subscription.names
         self.due |= changed
@@ -205,7 +220,7 @@ class Watch:
         """
         if self._claim == self._resources.version:
             self._said = dict(self._resources)
-            self._told = {name: resource.version for name, resource in self._resources.items()}
+            self._versions = None
             self.due.clear()
             self.explicit_answer = False
         self._claim = ""
@@ -271,6 +286,7 @@ class Watch:
             self._told[resource.name] = resource.version
         self.know_gone(send.removed)
         self._settle(send.names)
+        self._share()
 
     def _sent_everything(self, send: Send) -> None:
         """Note that nothing is left to say, but what was kept in and is to be removed later."""
@@ -291,6 +307,8 @@ class Watch:
         """Have nothing more to say of names; of what the last response kept in, its removal."""
         for pending in (self.due, self._must, self._apart):
             pending.difference_update(names)
+            if not pending:
+                pending.clear()  # a set that is only emptied keeps the room for all that it had
         self.due.update(name for name in self._said if name not in self._resources)
 
 
