@@ -71,10 +71,10 @@ class Fleet:
 
     def observe(self, key: int, effect: Effect) -> bool:
         """Take what a stream's core saw; say whether it has now answered the newest that it was told."""
-        stream = self.streams.get(key)
-        if stream is not None and isinstance(effect, Nacked):
+        if not isinstance(effect, Acknowledged | Nacked) or (stream := self.streams.get(key)) is None:
+            return False
+        if isinstance(effect, Nacked):
             stream.sources[effect.type_url] = effect.sources
-        if stream is None or not isinstance(effect, Acknowledged):
             return False
         stream.acknowledged, stream.nacks = effect.snapshot, effect.nacks
         if stream.answered:

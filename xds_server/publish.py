@@ -92,15 +92,16 @@ class Publisher:
 
     async def _tell(self, streams: Iterable[int], traced: Deliveries | None = None) -> None:
         """Give streams what their nodes should have now, a slice at a time."""
-        change, until = self._convergence.begin(_now(), traced), _now() + SLICE
+        now = asyncio.get_running_loop().time
+        change, until = self._convergence.begin(now(), traced), now() + SLICE
         groups: dict[str, Group] = {}
         for key in streams:
-            if _now() >= until:
+            if now() >= until:
                 await pause(0)
                 # what another change has brought meanwhile may not be overtaken
-                groups, until = {}, _now() + SLICE
+                groups, until = {}, now() + SLICE
             self._tell_one(key, change, groups)
-        self._measure(self._convergence.all_told(change, _now()))
+        self._measure(self._convergence.all_told(change, now()))
 
     def _tell_one(self, key: int, change: int, groups: dict[str, Group]) -> None:
         stream = self.fleet.streams.get(key)

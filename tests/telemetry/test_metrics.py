@@ -154,9 +154,11 @@ def test_the_docs_list_exactly_what_our_other_services_export(section, declare):
     registry = CollectorRegistry()
     declare(registry)
     families = {}
-    for metric in cast("Iterable[Any]", registry._collector_to_names):
-        name = f"{metric._name}_total" if metric._type == "counter" else metric._name
-        families[name] = (metric._type, set(metric._labelnames))
+    for collector in cast("Iterable[Any]", registry._collector_to_names):
+        own = hasattr(collector, "_name")
+        for metric in [collector] if own else collector.collect():
+            name, kind = (metric._name, metric._type) if own else (metric.name, metric.type)
+            families[f"{name}_total" if kind == "counter" else name] = (kind, set(metric._labelnames))
     assert documented(section) == families
 
 

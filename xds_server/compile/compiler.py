@@ -240,7 +240,7 @@ class Compiler:
     def _without_registry(self, node: InstanceSpec) -> Kept:
         """Return what only a new mesh or a new life of the node changes."""
         kept = self._kept.get(node.id)
-        if kept is None or kept[0] != node:
+        if kept is None or (kept[0] is not node and kept[0] != node):
             listeners = cache(partial(self._own.listeners, node, self._listened(node.service)))
             clusters = Resources({**self._shared_clusters(node.service), **self._own.clusters(node)})
             kept = self._kept[node.id] = node, (clusters, {kinds.LISTENER: listeners})

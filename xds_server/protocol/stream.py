@@ -32,14 +32,17 @@ class XdsStream:
         """Names to send again, by type, as what refers to them was sent."""
         self._nonce = 0
         self._flushed = False
+        """Whether nothing has come since the last flush by which there could be more to say."""
+        self._quiet = False
+        """Whether nothing was left to say then, whatever the client answers."""
 
     def _take(self, request: DeltaRequest) -> tuple[Effect, ...]:
         """Take what a request answers and what it changes."""
         self._check(request)
-        self._flushed = False
         watch = self._watches.get(request.type_url) or self._watch(request.type_url)
         answer = watch.acks.take(request.type_url, request.nonce, self._shortened(request.error))
         change = watch.ask(request)
+        self._flushed = self._flushed and self._quiet and change is None
         if isinstance(answer, Nacked):
             watch.forget_unwanted(answer.names)
         return tuple(effect for effect in (answer, change) if effect is not None)
@@ -60,14 +63,13 @@ class XdsStream:
 
         Nothing before the first snapshot: an empty answer then would take all that a reconnecting client has.
         """
-        if self._snapshot is None:
+        if self._snapshot is None or self._flushed:
             return ()
         self._flushed = True
         of_type = self._snapshot.of_type
         stirred = [watch for watch in self._upsert_order if not watch.is_quiet(of_type(watch.type_url))]
-        if not stirred:
-            return ()
-        plain = self._plain(stirred[0]) if len(stirred) == 1 else None
+        plain = () if not stirred else self._plain(stirred[0]) if len(stirred) == 1 else None
+        self._quiet = plain is not None
         return self._weighed(self._snapshot) if plain is None else plain
 
     def _plain(self, watch: Watch) -> tuple[Send, ...] | None:
@@ -106,6 +108,7 @@ class XdsStream:
 
     def beat(self) -> None:
         """Have the resources renewed that the client forgets after their TTL (xDS protocol, "TTL")."""
+        self._flushed = False
         for watch in self._upsert_order:
             watch.renew = True
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from envoy.config.core.v3 import base_pb2
@@ -28,6 +29,9 @@ NONCE_TAG = 5 << 3 | 2
 """Of the nonce in both kinds of response; one is at most 20 digits, so its length is one byte."""
 RESOURCE_IN_SOTW = "xds.config.resource-in-sotw"
 """The feature of clients that take wrapped resources in a DiscoveryResponse (Envoy, "Well Known Client Features")."""
+
+_NO_VERSIONS: Mapping[str, str] = MappingProxyType({})
+_NO_NODE = base_pb2.Node()
 
 
 class Malformed(Exception):
@@ -70,11 +74,11 @@ class DeltaCodec:
             _type_url(message.type_url, implied_type),
             tuple(message.resource_names_subscribe),
             tuple(message.resource_names_unsubscribe),
-            dict(message.initial_resource_versions),
+            dict(message.initial_resource_versions) if message.initial_resource_versions else _NO_VERSIONS,
             message.response_nonce,
             message.error_detail.message if message.HasField("error_detail") else None,
         )
-        return request, _bounded(message.node)
+        return request, _bounded(message.node) if message.HasField("node") else _NO_NODE
 
     def encode(self, send: Send, features: Collection[str]) -> bytes:  # noqa: ARG002 - all clients know all of this
         """Return a DeltaDiscoveryResponse."""
@@ -112,7 +116,7 @@ class SotwCodec:
             message.response_nonce,
             message.error_detail.message if message.HasField("error_detail") else None,
         )
-        return request, _bounded(message.node)
+        return request, _bounded(message.node) if message.HasField("node") else _NO_NODE
 
     def encode(self, send: Send, features: Collection[str]) -> bytes:
         """Return a DiscoveryResponse. A TTL is only for clients that take resources in a wrapper of their own.
