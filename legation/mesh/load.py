@@ -27,18 +27,19 @@ def load(text: str, file: str) -> SourcedMesh:
     document = read(text, file)
     if not isinstance(document.value, dict):
         raise InvalidMesh([*document.violations, _no_mapping(document)])
-    rejected = (*_rejected(document), *empty(document))
+    mesh, found = _validated(document)
+    rejected = (*found, *empty(document))
     told = {(violation.position, violation.path) for violation in document.violations}
     violations = {
         *document.violations,
         *(violation for _, violation in rejected if (violation.position, violation.path) not in told),
     }
     paths = frozenset(path for path, _ in rejected)
-    sourced = _sourced(document, text, paths)
+    sourced = _sourced(document, text, mesh if mesh is not None and not paths else _mended(document, paths))
     if sourced is None:
         raise InvalidMesh(violations)
-    found = islice(_sound(rule_violations(sourced), paths), MOST_VIOLATIONS)
-    if violations := violations.union(broken.violation(sourced) for broken in found):
+    broken = islice(_sound(rule_violations(sourced), paths), MOST_VIOLATIONS)
+    if violations := violations.union(rule.violation(sourced) for rule in broken):
         raise InvalidMesh(violations)
     return sourced
 
@@ -48,24 +49,26 @@ def _no_mapping(document: Document) -> Violation:
     return Violation(Position(document.file, 1, 1), "", f"{what}: write {expected(schema())}")
 
 
-def _rejected(document: Document) -> tuple[Rejected, ...]:
+def _validated(document: Document) -> tuple[Mesh | None, tuple[Rejected, ...]]:
     try:
-        Mesh.model_validate(document.value)
+        return Mesh.model_validate(document.value), ()
     except ValidationError as error:
-        return translate(error, document)
-    return ()
+        return None, translate(error, document)
 
 
-def _sourced(document: Document, text: str, rejected: frozenset[Path]) -> SourcedMesh | None:
-    """Return the mesh, with harmless values in the place of rejected ones, so that the rest can be checked too."""
+def _sourced(document: Document, text: str, mesh: Mesh | None) -> SourcedMesh | None:
+    return None if mesh is None else SourcedMesh(mesh, document.file, text, document.positions, document.keys)
+
+
+def _mended(document: Document, rejected: frozenset[Path]) -> Mesh | None:
+    """Return the mesh with harmless values in the place of rejected ones, so that the rest can be checked too."""
     value = deepcopy(document.value)
     for path in sorted(rejected, key=len, reverse=True):
         _mend(value, path)
     try:
-        mesh = Mesh.model_validate(value)
+        return Mesh.model_validate(value)
     except ValidationError:
         return None
-    return SourcedMesh(mesh, document.file, text, document.positions, document.keys)
 
 
 def _mend(value: Any, path: Path) -> None:
