@@ -20,6 +20,8 @@ from legation.runtime.control.rollover_messages import RolloverView
 from legation.runtime.control.server import bind_tcp, bind_unix, serve
 from legation.runtime.state import StateFolder
 from legation.runtime.tasks import follow, spawn
+from legation.runtime.traces import Traces
+from legation.runtime.trail import Step
 from telemetry.autoscale.actuator import Actuator, HostRunner
 from telemetry.autoscale.compose import Compose
 from telemetry.autoscale.scaler import Scaler
@@ -30,6 +32,7 @@ from telemetry.inventory import Inventory, Watch
 from telemetry.logs.logs import Logs
 from telemetry.metrics import Metrics
 from telemetry.record import Record
+from telemetry.rollouts import Rollouts
 from telemetry.rules import runbook
 from telemetry.rules.alerting import alerts
 from telemetry.settings import TELEMETRY, Settings
@@ -49,6 +52,9 @@ async def run(settings: Settings, clock: Clock) -> None:
     actuator = actuator_of(settings)
     scaler = Scaler(follower.inventory, actuator, clock, note=record.note) if actuator is not None else None
     metrics = Metrics(follower.inventory, follower.targets, scaler, record.changes)
+    traces = Traces("telemetry", metrics.registry)
+    follower.on_mesh.append(lambda mesh: traces.want(mesh.mesh, mesh.tracing))
+    follower.emit = traces.emit
     routes = public_routes(follower.inventory, follower.targets, metrics, follower.runbooks)
     logs = None if state is None else _logs(state, metrics, follower)
     scaling = scaler.shown if scaler is not None else lambda: ((), None)
@@ -62,6 +68,7 @@ async def run(settings: Settings, clock: Clock) -> None:
         log.info("serving", discovery=f"http://{own}/sd", control=str(settings.control))
         if scaler is not None:
             spawn(group, "autoscale", scaler.run(settings.autoscale_interval))
+        spawn(group, "traces", traces.run())
         await follower.follow(settings.xds_control)
 
 
@@ -75,7 +82,7 @@ def actuator_of(settings: Settings) -> Actuator | None:
 
 def _logs(state: StateFolder, metrics: Metrics, follower: "Follower") -> Logs:
     logs = Logs(state.telemetry, state.instances, state.logs_socket, metrics.logs)
-    follower.on_mesh = logs.use
+    follower.on_mesh.append(logs.use)
     return logs
 
 
@@ -98,7 +105,10 @@ class Follower:
         self._version = ""
         self._rollover: tuple[str, str] | None = None
         self._inventory = Inventory()
-        self.on_mesh: Callable[[Mesh], None] = lambda _: None
+        self._rollouts = Rollouts()
+        self.on_mesh: list[Callable[[Mesh], None]] = []
+        self.emit: Callable[[Step], None] = lambda _: None
+        """Gets each start and end of an instance; whoever traces puts it here."""
 
     def inventory(self) -> Inventory:
         """Return what is known now."""
@@ -128,6 +138,8 @@ class Follower:
         if (before := self._inventory.instances) is not None:
             for change in of_instances(before, event.instances, self._clock.now()):
                 self._note(change)
+        for step in self._rollouts.look(event.instances, self._clock.now()):
+            self.emit(step)
         self._inventory = replace(self._inventory, instances=event.instances)
 
     async def _mesh(self, event: MeshDocument) -> None:
@@ -142,7 +154,8 @@ class Follower:
             self._note(of_mesh(self._inventory.mesh, mesh, event.version, event.applied, event.by))
         self._version = event.version
         self._inventory = replace(self._inventory, mesh=mesh)
-        self.on_mesh(mesh)
+        for hear in self.on_mesh:
+            hear(mesh)
 
     async def _watch_rollover(self, path: Path) -> None:
         """Note each step of a roll-over of the CA."""

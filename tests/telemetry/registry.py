@@ -1,5 +1,6 @@
 """A stand-in for xds_server's control API: it says what the test has it say."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,7 +50,7 @@ class Registry:
 
     def __init__(self, *instances: Instance, mesh: str = MESH) -> None:
         self.instances = Latest(InstanceList(instances=instances))
-        self.mesh = Latest(MeshDocument(file="mesh.yaml", text=mesh, version="1"))
+        self.mesh = Latest(MeshDocument(file="mesh.yaml", text=mesh, version="1", applied=time.time(), by="tests"))
 
     @asynccontextmanager
     async def serving(self, path: Path) -> AsyncIterator[None]:

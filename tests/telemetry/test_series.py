@@ -65,6 +65,27 @@ def test_a_sidecar_with_five_calls_has_at_most_200_series(web):
         assert any(f'prefix="outbound_{name}"' in line and 'class="5"' in line for line in found)
 
 
+def test_a_thousand_paths_hosts_and_headers_add_no_series(web):
+    """Whatever requests bear: what is counted is named by mesh.yaml alone."""
+    url = f"http://{web.outbound('web-v1', 'a')}"
+    with httpx.Client(trust_env=False) as client:
+        assert client.get(url).status_code in (503, 504)
+        wait_for(lambda: any("rq_time_count" in line for line in scraped(web)))
+        before = {line.rpartition(" ")[0] for line in scraped(web)}
+        for number in range(1000):
+            method = ("GET", "POST", "PUT", f"X{number}")[number % 4]
+            headers = {
+                "host": f"h{number}.example", f"x-{number}": str(number), "user-agent": f"u{number}",
+                "x-request-id": f"r{number}", "baggage": f"b={number}", "x-envoy-original-path": f"/{number}",
+            }  # fmt: skip
+            path = f"/{number}/caf%C3%A9?q=%22{number}%0A"
+            assert client.request(method, url + path, headers=headers).status_code in (400, 404, 503, 504)
+    after = {line.rpartition(" ")[0] for line in scraped(web)}
+    assert len(after) <= 200
+    assert not [line for line in after - before if "999" in line or "example" in line or "caf" in line]
+    assert len(after - before) < 20, sorted(after - before)
+
+
 def test_a_mesh_costs_what_its_instances_cost_together():
     text = TEXT.replace("calls: [a, b, c, d, e]", "calls: [a], expose: {port: 80}")
     mesh = load(f"{text}workloads:\n  - {{service: web, instances: 3, command: [x]}}\n", "mesh.yaml").mesh

@@ -14,12 +14,14 @@ from telemetry.rules.story import Case, Firing, Series, fires, silent
 LOGS_DROPPED = f"envoy_access_logs_open_telemetry_access_log_{names.LOGS_STAT_PREFIX.rstrip('.')}_logs_dropped"
 SPANS_DROPPED = "envoy_tracing_opentelemetry_spans_dropped"
 RECORDS_DROPPED = "telemetry_log_records_dropped_total"
+OWN_SPANS = "legation_spans_total"
+LOST = 'outcome="lost"'
 REASON = "reason"
 
 
 def alerts(mesh: Mesh) -> tuple[Alert, ...]:
-    """Return the alerts of this group; that about spans needs a mesh that is traced."""
-    spans = (spans_dropped(mesh),) if mesh.tracing is not None else ()
+    """Return the alerts of this group; those about spans need a mesh that is traced."""
+    spans = (spans_dropped(mesh), own_spans_lost(mesh)) if mesh.tracing is not None else ()
     return (proxy_logs_dropped(mesh), log_records_dropped(mesh), *spans)
 
 
@@ -54,6 +56,33 @@ def spans_dropped(mesh: Mesh) -> Alert:
         "`tracing.sampling` in mesh.yaml says how many requests are traced.",
         dashboard="health",
         cases=_cases(mesh, SPANS_DROPPED),
+    )
+
+
+def own_spans_lost(mesh: Mesh) -> Alert:
+    """Return the alert on spans of our own work that the receiver does not take."""
+    said = {**component(mesh, "xds_server"), "outcome": "lost"}
+    fired = {MESH: mesh.mesh, INSTANCE: "xds_server"}
+    return Alert(
+        name="MeshOwnSpansLost",
+        terms=(Term(f"sum by ({MESH}, {INSTANCE}) (increase({selector(OWN_SPANS, mesh.mesh, LOST)}[15m]))", "> 0"),),
+        severity="ticket",
+        hold=timedelta(minutes=1),
+        summary="{{ $labels.instance }} has lost spans of its own work",
+        description="The receiver of `tracing.otlp` does not take the spans of {{ $labels.instance }} within two "
+        "seconds. Nothing is held up; changes, certificates or instances of that time have no trace.",
+        runbook="As for MeshSpansDropped: see that the receiver (Jaeger, a collector) runs and is reached from this "
+        "host. `legation telemetry doctor` says whether it takes those of proxies.",
+        dashboard="health",
+        cases=(
+            Case(
+                "a change while the receiver is away",
+                [Series(OWN_SPANS, said, "0x9 12x40")],
+                [*silent(9), fires(13, Firing(fired)), *silent(40)],
+            ),
+            Case("none is lost", [Series(OWN_SPANS, said, "0x30")], silent(15)),
+            Case("no data", [], silent(15)),
+        ),
     )
 
 

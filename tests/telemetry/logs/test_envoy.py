@@ -138,6 +138,8 @@ def test_hostile_requests_are_records_like_any_other(world):
         assert world.get(path) == b"HTTP/1.1 200 OK"
     for path in (b"/%0a%0d%00", b"/caf\xe9\xff", b"/\xe2\x80\xae"):
         assert b" 400 " in world.get(path)
+    assert b" 431 " in world.get(b"/" + b"m" * 65_536), "more than Envoy takes in a request's head"
+    assert {r.service for r in world.telemetry.find(1, code="431")} == {"web"}
     assert {r.fields["path"] for r in world.telemetry.find(2, text="'b%22c;drop")} == {"/a'b%22c;DROP"}
     (long,) = {r.fields["path"] for r in world.telemetry.find(2, text="/" + "l" * 900)}
     assert (len(long) < 9000, long.endswith("more)")) == (True, True)
