@@ -154,9 +154,11 @@ def pause(state: StateFolder) -> Exit:
     return Exit.OK
 
 
-def roll_back(state: StateFolder, there: Target, settle: str | None, *, wait: bool) -> Exit:
+def roll_back(state: StateFolder, there: Target | None, settle: str | None, *, wait: bool) -> Exit:
     """Call a roll-over off: all the way back to the CA that was there before."""
     known = _ask(_view(state))
+    if there is None and _running(known).kind != "vault":  # for that one each host turns back by itself
+        raise fail(Exit.USAGE, "--vault URL is missing: an operator's token has the roles there sign as before")
     try:
         back = called_off(_settling(_running(known), settle), time.time())
     except CannotRollOver as error:

@@ -125,7 +125,7 @@ def rollover_continue(
 
 @rollover.command("rollback")
 def rollover_rollback(
-    vault: VaultUrl,
+    vault: Annotated[str | None, typer.Option("--vault", help="URL of your Vault, for a root or intermediate")] = None,
     file: File = None,
     state: StateOption = None,
     vault_ca: VaultCa = None,
@@ -137,7 +137,7 @@ def rollover_rollback(
     """Call a roll-over off: back to the CA from before, as carefully. Until the old root is dropped."""
     from legation.cli import certs_rollover as work  # noqa: PLC0415
 
-    there = _target(vault, mesh_at(file), vault_ca, token_file, root)
+    there = None if vault is None else _target(vault, mesh_at(file), vault_ca, token_file, root)
     raise typer.Exit(int(work.roll_back(running(state, file), there, settle, wait=wait)))
 
 

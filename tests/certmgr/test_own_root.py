@@ -21,6 +21,7 @@ from tests.certmgr.coordinator import coordinator
 from tests.certmgr.host import NAMES, Certmgr, mesh
 from tests.certmgr.rollover_scene import Proxies
 from tests.certmgr.test_rollover_command import issuer_of
+from tests.support.command import legation
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -149,6 +150,33 @@ def test_attack_35_a_root_that_lives_too_long_is_followed_by_one_of_seven_days(u
             assert [secret for secret in (*hidden, b"PRIVATE KEY", b'"s.', b'"b.') if secret in said] == []
 
     up.made(monkeypatch, 87599)
+    asyncio.run(main())
+
+
+def test_it_can_be_asked_for_and_called_off_with_no_token(up):
+    """Then the first one goes on alone, and it is not tried again at once."""
+
+    async def order(*words: str) -> None:
+        argv = ("certs", "rollover", *words, "--state", str(up.state.root))
+        done = await asyncio.to_thread(legation, *argv, folder=up.state.root)
+        assert done.returncode == 0, done.stderr
+
+    async def main() -> None:
+        async with up.running() as there:
+            await up.certmgr.ready(names=NAMES)
+            before = roots(up.state)
+            await order("start")
+            assert len(roots(up.state)) == 2
+            await order("rollback", "--settle", "0s", "--wait")
+            assert there.phase == "done"
+
+            async def alone() -> bool:
+                return wanted(up.state) == (1,) and roots(up.state) == before
+
+            assert await until(alone, 30), up.certmgr.log.read_text()[-3000:]
+            assert issuer_of(await up.certmgr.presented("web")) == "CN=Legation DEV intermediate of shop"
+            assert up.proxies.refused == []
+
     asyncio.run(main())
 
 
