@@ -114,7 +114,7 @@ def _input(words: Words, source: SourcedMesh, folder: StateFolder) -> BootstrapI
         app_port=words.app_port,
         metrics_port=words.metrics_port,
         zone=words.zone,
-        outbound_ports=names.outbound_ports(mesh.listened(words.service), {}),
+        outbound_ports=names.outbound_ports(mesh.reached(words.service), {}),
         standalone=True,
         lacks=_lacks(words.envoy),
     )

@@ -233,15 +233,16 @@ class Compiler:
         """Return all that a service's proxies lead to, servers outside of the mesh too."""
         return self._mesh.reached(service) if service in self._mesh.services else self._called(service)
 
-    def _listened(self, service: str) -> tuple[str, ...]:
-        """Return all that a service's proxies have a listener for."""
-        return self._mesh.listened(service) if service in self._mesh.services else self._called(service)
+    def _listened(self, node: InstanceSpec) -> tuple[str, ...]:
+        """Return all that a node has a listener for: whatever leads nowhere is for an app that `legation run` tells."""
+        is_told = not (node.by_name or node.standalone) and node.service in self._mesh.services
+        return self._mesh.listened(node.service) if is_told else self._reached(node.service)
 
     def _without_registry(self, node: InstanceSpec) -> Kept:
         """Return what only a new mesh or a new life of the node changes."""
         kept = self._kept.get(node.id)
         if kept is None or (kept[0] is not node and kept[0] != node):
-            listeners = cache(partial(self._own.listeners, node, self._listened(node.service)))
+            listeners = cache(partial(self._own.listeners, node, self._listened(node)))
             clusters = Resources({**self._shared_clusters(node.service), **self._own.clusters(node)})
             kept = self._kept[node.id] = node, (clusters, {kinds.LISTENER: listeners})
         return kept[1]

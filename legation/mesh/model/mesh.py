@@ -51,7 +51,7 @@ class Mesh(Model):
         return (*(call.service for call in known.calls), *((names.PASSTHROUGH,) if passes else ()))
 
     def listened(self, service: str) -> tuple[str, ...]:
-        """Return all that a service's app has a listener for: whom it calls, and one that is asked for all others."""
+        """Return all that a service's app has a listener for on a host: whom it calls, and one for all others."""
         return (*(call.service for call in self.services[service].calls), names.PASSTHROUGH)
 
     def exposed(self) -> tuple[str, ...]:
