@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from legation.mesh import names
-from legation.mesh.load import load
 from legation.runtime.control.client import ControlClient
 from legation.runtime.control.messages import ApplyResult, MeshDocument
 from legation.runtime.tasks import until
+from legation.sidecar.report import read
 from tests.support.load import Load, Mixed, Report, Request
 from tests.support.mesh import Mesh, legation, wait_for
 from tests.xds_server.compile.authority import Authority
@@ -93,9 +93,9 @@ def test_a_service_is_offered_over_tls_with_a_certificate_that_certmgr_has_issue
 def test_servers_that_are_not_named_are_blocked_until_mesh_yaml_says_otherwise(shop: Mesh) -> None:
     """By the proxy that each app is told of from its start: web is not started again."""
     web = shop.first("web")
-    listened = load(shop.file.read_text(), "mesh.yaml").mesh.listened("web")
-    port = names.outbound_ports(listened, {})[names.PASSTHROUGH]
-    proxy = f"http://{web.inbound.rpartition(':')[0]}:{port}"
+    said = read(shop.state / "instances" / web.id)
+    assert said is not None
+    proxy = f"http://{said.spec.own_address}:{said.spec.outbound_ports[names.PASSTHROUGH]}"
     server = ThreadingHTTPServer((own_address(), 0), SimpleHTTPRequestHandler)
     Thread(target=server.serve_forever, daemon=True).start()
 
