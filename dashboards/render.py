@@ -6,24 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dashboards.boards import Board, boards
+from dashboards.modern import modern
 from dashboards.panels import dashboard, variables
 from legation.mesh.model.mesh import Mesh
 from telemetry.inventory import services
 from telemetry.rules import promql
 from telemetry.rules.conventions import dashboard_uid
 
-SCHEMA_VERSION = 39
-"""Grafana 10.4's; grafanalib says 12 and writes what only its migrations understand."""
-
 RATE_INTERVAL = "1m"
 """What Grafana puts for `$__rate_interval` at a scrape interval of 15 s: four scrapes."""
-
-_DASHBOARD = (
-    "uid", "title", "description", "tags", "editable", "graphTooltip", "time", "refresh", "timezone", "links", "version"
-)  # fmt: skip
-_PANEL = ("id", "type", "title", "description", "gridPos", "datasource", "fieldConfig", "options")
-_ROW = ("id", "type", "title", "collapsed", "gridPos", "panels")
-_VARIABLE = ("name", "label", "type", "hide", "multi", "includeAll", "options", "refresh")
 
 
 def render_grafana(mesh: Mesh) -> Mapping[str, str]:
@@ -60,7 +51,7 @@ def dashboards(mesh: Mesh) -> tuple[dict[str, Any], ...]:
     """Return all dashboards of a mesh as JSON values, each linked to all others."""
     shown = boards(mesh)
     linked = [(board.title, dashboard_uid(mesh.mesh, board.name)) for board in shown]
-    return tuple(_modern(_dashboard(mesh, board, linked)) for board in shown)
+    return tuple(modern(_dashboard(mesh, board, linked)) for board in shown)
 
 
 def _dashboard(mesh: Mesh, board: Board, linked: Sequence[tuple[str, str]]) -> Any:
@@ -115,52 +106,3 @@ def _filled(expr: str, name: str, rate_interval: str) -> str:
     for variable in _VARIABLES:
         filled = filled.replace(f"${variable}", name)
     return filled
-
-
-def _modern(board: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a dashboard of grafanalib's without what Grafana has dropped, and with what it asks for since."""
-    return {
-        **{key: board[key] for key in _DASHBOARD},
-        "id": None,
-        "schemaVersion": SCHEMA_VERSION,
-        "annotations": {"list": []},
-        "timepicker": {},
-        "templating": {"list": [_variable(variable) for variable in board["templating"]["list"]]},
-        "panels": [_panel(panel) for panel in board["panels"]],
-    }
-
-
-def _variable(old: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: old[key] for key in _VARIABLE} | {"current": {}, "regex": "", "skipUrlSync": False}
-    if old["type"] == "datasource":
-        return {**kept, "query": old["query"]}
-    query = {"query": old["query"], "refId": f"variable-{old['name']}"}
-    return {**kept, "datasource": old["datasource"], "definition": old["query"], "query": query, "sort": 1}
-
-
-def _panel(old: Mapping[str, Any]) -> dict[str, Any]:
-    if old["type"] == "row":
-        return {key: old[key] for key in _ROW}
-    panel = {key: old[key] for key in _PANEL} | {"targets": [_target(target) for target in old["targets"]]}
-    return _table(panel) if panel["type"] == "table" else panel
-
-
-def _target(old: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: old[key] for key in ("refId", "expr", "legendFormat", "datasource", "format")}
-    return {**kept, "editorMode": "code", "instant": old["instant"], "range": not old["instant"]}
-
-
-def _table(panel: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table whose queries are joined by their labels into one row each, a column a query."""
-    targets = panel["targets"]
-    columns = {f"Value #{target['refId']}": target["legendFormat"] for target in targets}
-    custom = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True}
-    defaults = {**panel["fieldConfig"]["defaults"], "custom": custom}
-    return {
-        **panel,
-        "fieldConfig": {"defaults": defaults, "overrides": []},
-        "transformations": [
-            {"id": "merge", "options": {}},
-            {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": columns}},
-        ],
-    }

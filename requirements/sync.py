@@ -1,4 +1,4 @@
-"""Set this checkout up: .venv with what a lock file names, checked by hash, and the shop's npm packages.
+"""Set this checkout up: .venv with what a lock file names, checked by hash, and npm packages.
 
 `sync.py runtime` (make up) installs what running needs, `sync.py` (make sync, test, check) all. Run with any python3,
 hence no newer syntax here. Does nothing when nothing has changed; one that was interrupted is gone on with.
@@ -24,11 +24,10 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 UV = VENV / "bin" / "uv"
 UNFINISHED = VENV / ".unfinished"
-SHOP = ROOT / "examples" / "shop"
-SHOP_STAMP = SHOP / "node_modules" / ".synced"
-SHOP_INPUTS = (SHOP / "package-lock.json", SHOP / ".npmrc")
+SHOP, SCHEMA = ROOT / "examples" / "shop", ROOT / "tests" / "dashboards" / "schema"
 RUNTIME, DEV, UV_LOCK = HERE / "runtime.txt", HERE / "dev.txt", HERE / "uv.txt"
 GROUPS = {"runtime": (RUNTIME,), "dev": (RUNTIME, DEV)}
+NPM = {"runtime": (SHOP,), "dev": (SHOP, SCHEMA)}
 OLDEST, NEWEST = (3, 11), (3, 13)
 RANGE = "3.11 to 3.13"
 STARTED = (
@@ -117,14 +116,24 @@ def stamp_of(group: str) -> Path:
 
 
 def is_synced(group: str) -> bool:
-    """Say whether .venv and the shop's packages are what the lock files name."""
-    fine = fits(version_of(PYTHON)) and not UNFINISHED.exists() and has_shop()
+    """Say whether .venv and the npm packages are what the lock files name."""
+    fine = fits(version_of(PYTHON)) and not UNFINISHED.exists() and all(has_npm(folder) for folder in NPM[group])
     return fine and holds(stamp_of(group), desired(group))
 
 
-def has_shop() -> bool:
-    """Say whether the shop's packages are what their lock file names."""
-    return holds(SHOP_STAMP, digest_of(*SHOP_INPUTS))
+def npm_stamp(folder: Path) -> Path:
+    """Return the file that says of which lock file a folder's npm packages are here."""
+    return folder / "node_modules" / ".synced"
+
+
+def npm_digest(folder: Path) -> str:
+    """Return a digest of all that a folder's npm packages depend on."""
+    return digest_of(folder / "package-lock.json", folder / ".npmrc")
+
+
+def has_npm(folder: Path) -> bool:
+    """Say whether a folder's npm packages are what its lock file names."""
+    return holds(npm_stamp(folder), npm_digest(folder))
 
 
 def failure(failed: Failed, way_out: str) -> str:
@@ -241,16 +250,16 @@ def compile_ahead(progress: Progress) -> None:
         raise Stop(failure(failed, "")) from failed
 
 
-def install_shop(progress: Progress) -> None:
-    """Install the shop's npm packages with the wheel's own node."""
+def install_npm(folder: Path, progress: Progress) -> None:
+    """Install a folder's npm packages with the wheel's own node."""
     code = "from legation.runtime.binaries import node, npm; print(node(), npm(), sep='\\n')"
     node, npm = subprocess.check_output([str(PYTHON), "-c", code], cwd=str(ROOT)).decode().split("\n")[:2]
-    progress.step("setting up the shop's npm packages")
+    progress.step(f"setting up the npm packages of {folder.relative_to(ROOT)}")
     try:
-        progress.run([node, npm, "ci"], SHOP)
+        progress.run([node, npm, "ci"], folder)
     except Failed as failed:
         raise Stop(failure(failed, NO_REGISTRY)) from failed
-    SHOP_STAMP.write_text(digest_of(*SHOP_INPUTS))
+    npm_stamp(folder).write_text(npm_digest(folder))
 
 
 def install(group: str, progress: Progress) -> None:
@@ -264,8 +273,9 @@ def install(group: str, progress: Progress) -> None:
     for name, locks in GROUPS.items():
         if set(locks) <= set(GROUPS[group]):
             stamp_of(name).write_text(desired(name))
-    if not has_shop():
-        install_shop(progress)
+    for folder in NPM[group]:
+        if not has_npm(folder):
+            install_npm(folder, progress)
 
 
 def sync(group: str) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from dashboards import render
 from dashboards.boards import Board
+from dashboards.modern import SCHEMA_VERSION
 from dashboards.panels import Panel, Query, Row
-from dashboards.render import SCHEMA_VERSION, dashboards, queries, render_grafana
+from dashboards.render import dashboards, queries, render_grafana
 from legation.mesh.load import load
 from telemetry.rules import promql
 from telemetry.rules.alerting import alerts

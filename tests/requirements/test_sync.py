@@ -14,19 +14,21 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout in which everything is in place."""
-    shop, venv = tmp_path / "shop", tmp_path / ".venv"
-    (shop / "node_modules").mkdir(parents=True)
+    shop, schema, venv = tmp_path / "shop", tmp_path / "schema", tmp_path / ".venv"
+    for folder in (shop, schema):
+        (folder / "node_modules").mkdir(parents=True)
+        for name in ("package-lock.json", ".npmrc"):
+            (folder / name).write_text(name)
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "python").symlink_to(sys.executable)
-    for name in ("runtime.txt", "dev.txt", "pyproject.toml", "package-lock.json"):
+    for name in ("runtime.txt", "dev.txt", "pyproject.toml"):
         (tmp_path / name).write_text(name)
     values = {
         "ROOT": tmp_path,
         "VENV": venv,
         "PYTHON": venv / "bin" / "python",
         "UNFINISHED": venv / ".unfinished",
-        "SHOP_INPUTS": (tmp_path / "package-lock.json",),
-        "SHOP_STAMP": shop / "node_modules" / ".synced",
+        "NPM": {"runtime": (shop,), "dev": (shop, schema)},
         "GROUPS": {
             "runtime": (tmp_path / "runtime.txt",),
             "dev": (tmp_path / "runtime.txt", tmp_path / "dev.txt"),
@@ -37,7 +39,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sync, "make_venv", lambda _: None)
     monkeypatch.setattr(sync, "install_packages", lambda *_: None)
     monkeypatch.setattr(sync, "compile_ahead", lambda _: None)
-    monkeypatch.setattr(sync, "install_shop", lambda _: sync.SHOP_STAMP.write_text(sync.digest_of(*sync.SHOP_INPUTS)))
+    monkeypatch.setattr(sync, "install_npm", lambda of, _: sync.npm_stamp(of).write_text(sync.npm_digest(of)))
     return tmp_path
 
 
@@ -59,7 +61,8 @@ def test_what_development_needs_holds_what_running_needs(checkout: Path) -> None
         ("dev.txt", {"runtime"}),
         ("runtime.txt", set()),
         ("pyproject.toml", set()),
-        ("package-lock.json", set()),
+        ("shop/package-lock.json", set()),
+        ("schema/package-lock.json", {"runtime"}),
     ],
 )
 def test_a_changed_input_is_noticed(checkout: Path, file: str, left: set[str]) -> None:
