@@ -1,7 +1,7 @@
 """The dashboard of our own services: xds_server, certmgr, telemetry, and the Vault behind them."""
 
-from dashboards.panels import Panel, Row, Step
-from dashboards.parts import WINDOW, label, lines, stat
+from dashboards.panels import YES, Panel, Row
+from dashboards.parts import BAD, GOOD, WINDOW, label, lines, stat
 from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts.components import STARTED, STORE_FAILURES, VAULT_UP
 from telemetry.rules.conventions import COMPONENT, INSTANCE_REJECTS, INSTANCE_SYNCED, WATCH_CONNECTED, selector
@@ -21,18 +21,17 @@ def rows(mesh: Mesh) -> tuple[Row, ...]:
 
 def status(mesh: str) -> tuple[Panel, ...]:
     """Return the line that one looks at first."""
-    good, bad = (Step(None, "red"), Step(1, "green")), (Step(None, "green"), Step(1, "red"))
     return (
         stat("Proxies", "Streams of proxies to xds_server that are up now.", "short",
              f"sum({selector('xds_streams', mesh)})"),
         stat("Not synced", "Proxies that have not ACKed all that they were sent. legation status names them.", "short",
-             f"sum(1 - {selector(INSTANCE_SYNCED, mesh)})", bad),
+             f"sum(1 - {selector(INSTANCE_SYNCED, mesh)})", BAD),
         stat("Rejected", "Types of resources that proxies NACK now, all together. legation status says why.", "short",
-             f"sum({selector(INSTANCE_REJECTS, mesh)})", bad),
-        stat("Vault", "1 while certmgr reaches Vault and finds it unsealed.", "short",
-             f"min({selector(VAULT_UP, mesh)})", good),
-        stat("telemetry hears", "1 while xds_server tells telemetry of changes; at 0 targets are old.", "short",
-             f"min({selector(WATCH_CONNECTED, mesh)})", good),
+             f"sum({selector(INSTANCE_REJECTS, mesh)})", BAD),
+        stat("Vault", "Whether certmgr reaches Vault and finds it unsealed. If not, nothing is renewed.", YES,
+             f"min({selector(VAULT_UP, mesh)})", GOOD),
+        stat("telemetry hears", "Whether xds_server tells telemetry of changes. If not, targets are old.", YES,
+             f"min({selector(WATCH_CONNECTED, mesh)})", GOOD),
         stat("Youngest process", "Time since the last of our services started.", "s",
              f"min(time() - {selector(STARTED, mesh, OURS)})"),
     )  # fmt: skip

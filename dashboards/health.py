@@ -1,8 +1,9 @@
 """The dashboard of what measures: whether the other dashboards can be believed."""
 
-from dashboards.panels import Panel, Row, Step
-from dashboards.parts import WINDOW, label, lines, stat
+from dashboards.panels import YES, Panel, Row, Step
+from dashboards.parts import BAD, GOOD, WINDOW, label, lines, or_none, stat
 from legation.mesh.model.mesh import Mesh
+from telemetry.rules.alerts.records import LOGS_DROPPED, REASON, RECORDS_DROPPED, SPANS_DROPPED
 from telemetry.rules.conventions import COMPONENT, INSTANCE, RQ_XX, SERVICE, WATCH_CONNECTED, arriving, selector
 
 HEARD = "telemetry_watch_last_event_timestamp_seconds"
@@ -17,6 +18,7 @@ def rows(mesh: Mesh) -> tuple[Row, ...]:
         Row("Is it measured?", status(name)),
         Row("What it costs", costs(name)),
         Row("What is listed", listed(name)),
+        Row("Logs and spans", records(mesh)),
     )
 
 
@@ -26,11 +28,11 @@ def status(mesh: str) -> tuple[Panel, ...]:
     return (
         stat("Targets", "Proxies and services of ours that Prometheus reads.", "short", f"count({up})"),
         stat("Down", "Targets that could not be read the last time. Their panels are empty, and their alerts silent.",
-             "short", f"count({up}) - sum({up})", (Step(None, "green"), Step(1, "red"))),
+             "short", f"count({up}) - sum({up})", BAD),
         stat("Listed", "Targets that telemetry lists. Fewer in Prometheus: it has not asked yet, or cannot.", "short",
              f"max({selector('telemetry_targets', mesh)})"),
-        stat("xds_server is heard", "1 while telemetry hears of instances and changes. At 0 targets are old.", "short",
-             f"min({selector(WATCH_CONNECTED, mesh)})", (Step(None, "red"), Step(1, "green"))),
+        stat("xds_server is heard", "Whether telemetry hears of instances and changes. If not, targets are old.", YES,
+             f"min({selector(WATCH_CONNECTED, mesh)})", GOOD),
         stat("Measured services", "Services whose request counters Prometheus has; compare it with mesh.yaml.", "short",
              f"count(count by ({SERVICE}) ({arriving(RQ_XX, mesh)}))"),
         stat("Slowest scrape", "Time of the slowest scrape. Above 80 % of the interval samples are lost soon.", "s",
@@ -48,6 +50,26 @@ def costs(mesh: str) -> tuple[Panel, ...]:
               "short", (f"topk(5, {samples})", label(INSTANCE))),
         lines("Scrape time", "The five slowest targets. A busy host answers late.", "s",
               (f"topk(5, {selector('scrape_duration_seconds', mesh)})", label(INSTANCE))),
+    )  # fmt: skip
+
+
+def records(mesh: Mesh) -> tuple[Panel, ...]:
+    """Return what is kept of logs, and what is lost of logs and spans."""
+    name = mesh.mesh
+    lost = {"access logs": LOGS_DROPPED, **({"spans": SPANS_DROPPED} if mesh.tracing is not None else {})}
+    dropped = f"sum by ({REASON}) (rate({selector(RECORDS_DROPPED, name)}{WINDOW}))"
+    return (
+        lines("Log records kept", "Records a second that telemetry keeps: of proxies (access) and of apps. `legation "
+              "logs` searches them.", "ops",
+              (f"sum by (kind) (rate({selector('telemetry_log_records_total', name)}{WINDOW}))", label("kind"))),
+        lines("Lost by telemetry", "Log records a second that came in and were not kept, or not passed on, by reason. "
+              "MeshLogRecordsDropped's page says what each means.", "ops", (dropped, label(REASON))),
+        lines("Lost by proxies", "Records of access logs, and spans, that proxies drop a second, as nobody takes them: "
+              "telemetry, or the receiver of traces, is away or hangs.", "ops",
+              *((or_none(f"sum(rate({selector(metric, name)}{WINDOW}))", "what", name), what)
+                for what, metric in lost.items())),
+        lines("Size of the log", "What telemetry keeps on disk. At its limit (logging.max_megabytes) the oldest goes.",
+              "decbytes", (f"sum({selector('telemetry_log_store_bytes', name)})", "kept")),
     )  # fmt: skip
 
 

@@ -1,11 +1,13 @@
 """The dashboard that one opens first: every service of the mesh in a row, the worst on top."""
 
 from dashboards.panels import Panel, Query, Row, Step
-from dashboards.parts import label, lines, or_none, row_to_service, stat
+from dashboards.parts import BAD, BUDGETS, GOOD, failure_steps, label, life_steps, lines, or_none, row_to_service, stat
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts.configuration import XDS
 from telemetry.rules.conventions import (
+    ALERT,
+    ALERTS,
     BUDGET_LEFT,
     CERTIFICATE,
     CONTROL_STREAMS,
@@ -14,11 +16,14 @@ from telemetry.rules.conventions import (
     EDGE_REQUESTS,
     ERROR_RATIO,
     EXPIRY,
+    FIRING,
     HEALTHY,
+    INSTANCE,
     INSTANCE_SYNCED,
     LATENCY,
     REQUESTS,
     SERVICE,
+    SINCE,
     SOURCE,
     selector,
 )
@@ -30,7 +35,7 @@ def rows(mesh: Mesh) -> tuple[Row, ...]:
     """Return all rows."""
     called = any_calls(mesh)
     return (
-        Row("Is it well?", status(mesh, called=called)),
+        Row("Is it well?", (*status(mesh, called=called), alerts(mesh.mesh))),
         *([Row("Services, the worst first", (services(mesh),)), Row("Who calls whom", edges(mesh))] if called else []),
     )
 
@@ -52,7 +57,7 @@ def status(mesh: Mesh, *, called: bool) -> tuple[Panel, ...]:
             "Services of which more than one request in a hundred fails for its callers. The table below names them.",
             "short",
             failing,
-            (Step(None, "green"), Step(1, "red")),
+            BAD,
         ),
     )
     return (
@@ -62,14 +67,14 @@ def status(mesh: Mesh, *, called: bool) -> tuple[Panel, ...]:
             "Services that have no healthy instance: every call of them fails. legation status says why.",
             "short",
             f"count({selector(HEALTHY, name)} == 0) or 0 * group({selector(HEALTHY, name)})",
-            (Step(None, "green"), Step(1, "red")),
+            BAD,
         ),
         stat(
             "Control plane",
             "Share of all proxies that are connected to xds_server. The others serve on, and miss changes.",
             "percentunit",
             f"avg({selector(CONTROL_STREAMS, name, XDS)} > bool 0)",
-            (Step(None, "red"), Step(1, "green")),
+            GOOD,
         ),
         stat(
             "Synced",
@@ -83,27 +88,49 @@ def status(mesh: Mesh, *, called: bool) -> tuple[Panel, ...]:
             "Time that the shortest-lived certificate of all proxies still has. Below half of its life, renewal fails.",
             "s",
             f"min({own})",
+            life_steps(mesh),
         ),
+    )
+
+
+def alerts(mesh: str) -> Panel:
+    """Return the table of what fires, and since when; one row that says none where nothing does."""
+    of = f"{ALERT}, severity, {SERVICE}, {INSTANCE}, {SOURCE}, {DESTINATION}"
+    since = f"max by ({of}) ({selector(SINCE, mesh)})"
+    fires = f"max by ({of}) ({selector(ALERTS, mesh, FIRING)})"
+    return Panel(
+        "Alerts that fire",
+        "What fires now, and for how long it has been so, by this Prometheus's rules. Begin with a page; "
+        "docs/runbooks has a page of its own for each.",
+        "short",
+        (Query(or_none(f"time() - {since} and on ({of}) {fires}", ALERT, mesh), "for", "s"),),
+        kind="table",
+        width=24,
+        height=6,
     )
 
 
 def services(mesh: Mesh) -> Panel:
     """Return the table of all services, sorted by what fails."""
-    name = mesh.mesh
+    name, steps = mesh.mesh, failure_steps(mesh)
+    own = selector(EXPIRY, name, f'{CERTIFICATE}="{names.MESH_CERT}"')
     columns = [
-        ("requests/s", f"sum by ({SERVICE}) ({selector(REQUESTS, name)})"),
-        ("failed", f"sort_desc(sum by ({SERVICE}) ({selector(ERROR_RATIO, name)}))"),
-        *((f"{q} s", f"sum by ({SERVICE}) ({selector(series, name)})") for q, series in LATENCY.items()),
-        ("instances", f"sum by ({SERVICE}) ({selector(HEALTHY, name)})"),
+        Query(f"sort_desc(sum by ({SERVICE}) ({selector(ERROR_RATIO, name)}))", "failed", "percentunit", steps),
+        Query(f"sum by ({SERVICE}) ({selector(REQUESTS, name)})", "requests", "reqps"),
+        *(Query(f"sum by ({SERVICE}) ({selector(series, name)})", q, "s") for q, series in LATENCY.items()),
+        Query(f"sum by ({SERVICE}) ({selector(HEALTHY, name)})", "instances", None, GOOD),
+        Query(f"min by ({SERVICE}) ({own})", "certificate", "s", life_steps(mesh)),
     ]
     if objectives(mesh):
-        columns.append(("budget left", f"min by ({SERVICE}) ({selector(BUDGET_LEFT, name)})"))
+        left = f"min by ({SERVICE}) ({selector(BUDGET_LEFT, name)})"
+        columns.append(Query(left, "budget left", "percentunit", BUDGETS))
     return Panel(
         "Services",
-        "One row a service, as its callers see it: a share of failures of 0.01 is 1 %. Budget left is of 30 days, of "
-        "the objective that has the least. Start with the first row, and with what it calls: a click leads there.",
+        "One row a service, as its callers see it. Budget left is of 30 days, of the objective that has the least; "
+        "certificate is what the first to expire has left. Start with the first row, and with what it calls: a click "
+        "leads there.",
         "short",
-        tuple(Query(expr, column) for column, expr in columns),
+        tuple(columns),
         kind="table",
         width=24,
         height=10,

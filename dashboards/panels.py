@@ -15,17 +15,10 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH = 24
 """Columns of Grafana's grid."""
 
-Unit = Literal["reqps", "percentunit", "s", "short", "ops", "decbytes"]
+Unit = Literal["reqps", "percentunit", "s", "short", "ops", "decbytes", "bool_yes_no"]
+YES: Unit = "bool_yes_no"
 Kind = Literal["stat", "timeseries", "table"]
-Colour = Literal["green", "orange", "red", "text"]
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One PromQL query and what its lines are called; a legend may use `{{label}}`."""
-
-    expr: str
-    legend: str
+Colour = Literal["green", "orange", "red", "blue", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +30,34 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """One PromQL query and what its lines, or a table's column, are called; a legend may use `{{label}}`.
+
+    `unit` and `steps` are of a table's column, where they are not the panel's.
+    """
+
+    expr: str
+    legend: str
+    unit: Unit | None = None
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Link:
     """Where a click on a value leads."""
 
     title: str
     url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What is marked in all panels: when a query has a value above 0, its series named by `labels`."""
+
+    name: str
+    expr: str
+    labels: tuple[str, ...]
+    colour: Colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,7 @@ def dashboard(
     rows: Sequence[Row],
     templating: Any,
     others: Sequence[tuple[str, str]] = (),
+    events: Sequence[Event] = (),
 ) -> Any:
     """Return a dashboard as plain JSON values in grafanalib's (old) schema; `render` brings it up to date.
 
@@ -120,6 +137,7 @@ def dashboard(
         timezone="browser",
         editable=False,
         links=[_link(name, other) for name, other in others],
+        annotations=core.Annotations(list=[_event(event) for event in events]),
         graphTooltip=core.GRAPH_TOOLTIP_MODE_SHARED_CROSSHAIR,
     )
     return _plain(made)
@@ -130,6 +148,12 @@ def _link(title: str, uid: str) -> dict[str, Any]:
     return {**link, "asDropdown": False, "includeVars": True, "keepTime": True, "targetBlank": False}
 
 
+def _event(event: Event) -> dict[str, Any]:
+    query = {"expr": event.expr, "refId": "Anno", "interval": "", "datasource": DATASOURCE}
+    shown = {"titleFormat": event.name, "tagKeys": ",".join(event.labels), "iconColor": event.colour}
+    return {"name": event.name, "datasource": DATASOURCE, "enable": True, "hide": False, "target": query, **shown}
+
+
 def _build(panel: Panel, number: int, place: core.GridPos) -> Any:
     common = {
         "title": panel.title,
@@ -138,7 +162,7 @@ def _build(panel: Panel, number: int, place: core.GridPos) -> Any:
         "targets": [_target(query, index, panel.kind) for index, query in enumerate(panel.queries)],
         "id": number,
         "gridPos": place,
-        "extraJson": {"fieldConfig": {"defaults": _defaults(panel)}},
+        "extraJson": {"fieldConfig": {"defaults": _defaults(panel), "overrides": _columns(panel)}},
     }
     match panel.kind:
         case "stat":
@@ -165,12 +189,33 @@ def _defaults(panel: Panel) -> dict[str, Any]:
     steps = panel.steps or (Step(None, "text" if panel.kind == "stat" else "green"),)
     found: dict[str, Any] = {
         "unit": panel.unit,
-        "thresholds": {"mode": "absolute", "steps": [{"color": s.colour, "value": s.value} for s in steps]},
+        "thresholds": _thresholds(steps),
         "links": [{"title": link.title, "url": link.url, "targetBlank": False} for link in panel.links],
     }
     if panel.kind == "stat":
         found["color"] = {"mode": "thresholds"}
     return found
+
+
+def _columns(panel: Panel) -> list[dict[str, Any]]:
+    """Return what a table's columns have of their own; values with steps have their colour."""
+    return [
+        {"matcher": {"id": "byName", "options": query.legend}, "properties": _column(query)}
+        for query in panel.queries
+        if query.unit or query.steps
+    ]
+
+
+def _column(query: Query) -> list[dict[str, Any]]:
+    unit = [{"id": "unit", "value": query.unit}] if query.unit else []
+    if not query.steps:
+        return unit
+    coloured = {"id": "custom.cellOptions", "value": {"type": "color-text"}}
+    return [*unit, {"id": "thresholds", "value": _thresholds(query.steps)}, coloured]
+
+
+def _thresholds(steps: Sequence[Step]) -> dict[str, Any]:
+    return {"mode": "absolute", "steps": [{"color": step.colour, "value": step.value} for step in steps]}
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,8 @@
 from dashboards.panels import Link, Panel, Query, Step, Unit
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
+from telemetry.rules.alerts.availability import MOST_ERRORS
+from telemetry.rules.alerts.budget import PACES
 from telemetry.rules.alerts.certificates import PAGE_LIFE, TICKET_LIFE
 from telemetry.rules.conventions import (
     DESTINATION,
@@ -19,6 +21,15 @@ CHOSEN = f'{SERVICE}="$service"'
 CALLED = f'{DESTINATION}="$service"'
 CALLS = f'{SOURCE}="$service"'
 WINDOW = "[$__rate_interval]"
+GOOD, BAD = (Step(None, "red"), Step(1, "green")), (Step(None, "green"), Step(1, "red"))
+"""The colours of what should be there, and of what should not."""
+
+BURNS = (Step(None, "green"), Step(1, "orange"), Step(PACES[0].factor, "red"))
+"""Those of a burn rate: 1 is the allowed pace; from the highest on somebody is paged."""
+
+BUDGETS = (Step(None, "red"), Step(0, "orange"), Step(0.2, "green"))
+"""Those of what is left of a budget: below 0 it is overspent."""
+
 CALLED_PREFIX = f'{PREFIX}=~"{names.outbound_stat_prefix("$service")}|{names.gateway_stat_prefix("$service")}"'
 """What callers count under: their requests to the chosen service."""
 
@@ -71,3 +82,10 @@ def life_steps(mesh: Mesh) -> tuple[Step, ...]:
     """Return the colours of a certificate's remaining life: those of its alerts."""
     ttl = mesh.certificates.ttl.total_seconds()
     return (Step(None, "red"), Step(ttl / PAGE_LIFE, "orange"), Step(ttl / TICKET_LIFE, "green"))
+
+
+def failure_steps(mesh: Mesh) -> tuple[Step, ...]:
+    """Return the colours of a share of failures: the strictest promise is broken, or somebody is woken."""
+    budgets = [1 - s.slo.availability / 100 for s in mesh.services.values() if s.slo is not None and s.slo.availability]
+    strictest = round(min(budgets, default=MOST_ERRORS / 5), 10)
+    return (Step(None, "green"), Step(strictest, "orange"), Step(MOST_ERRORS, "red"))

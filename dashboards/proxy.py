@@ -1,7 +1,7 @@
 """The dashboard of one proxy: is it connected, configured, certified, and what passes through it."""
 
-from dashboards.panels import Panel, Row, Step
-from dashboards.parts import WINDOW, label, life_steps, lines, stat
+from dashboards.panels import YES, Panel, Row
+from dashboards.parts import BAD, GOOD, WINDOW, label, life_steps, lines, stat
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts.configuration import WARMING, XDS
@@ -37,16 +37,15 @@ def status(mesh: Mesh) -> tuple[Panel, ...]:
     """Return the line that one looks at first."""
     name = mesh.mesh
     own = selector(EXPIRY, name, CHOSEN, f'{CERTIFICATE}="{names.MESH_CERT}"')
-    good = (Step(None, "red"), Step(1, "green"))
     return (
-        stat("Measured", "1 while Prometheus can read this proxy. At 0 nothing below is of now.", "short",
-             f"min({selector('up', name, CHOSEN)})", good),
-        stat("Control plane", "Streams to xds_server. At 0 it serves on with what it has, and misses changes.", "short",
-             f"min({selector(CONTROL_STREAMS, name, CHOSEN, XDS)})", good),
-        stat("Synced", "1 when it has ACKed all that it was sent. legation status says what is missing.", "short",
-             f"max({selector(INSTANCE_SYNCED, name, TOLD)})", good),
+        stat("Measured", "Whether Prometheus can read this proxy. If not, nothing below is of now.", YES,
+             f"min({selector('up', name, CHOSEN)})", GOOD),
+        stat("Control plane", "Whether it is connected to xds_server. If not, it serves on with what it has, and "
+             "misses changes.", YES, f"min({selector(CONTROL_STREAMS, name, CHOSEN, XDS)}) > bool 0", GOOD),
+        stat("Synced", "Whether it has ACKed all that it was sent. legation status says what is missing.", YES,
+             f"max({selector(INSTANCE_SYNCED, name, TOLD)})", GOOD),
         stat("Rejects", "Types of resources that it NACKs now; it keeps the last good ones. legation status says why.",
-             "short", f"max({selector(INSTANCE_REJECTS, name, TOLD)})", (Step(None, "green"), Step(1, "red"))),
+             "short", f"max({selector(INSTANCE_REJECTS, name, TOLD)})", BAD),
         stat("Certificate", "Time that its certificate still has. Orange and red mean that renewal fails.", "s",
              f"min({own})", life_steps(mesh)),
         stat("Up for", "Time since its Envoy started. It should only fall when somebody meant it to.", "s",

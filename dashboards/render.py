@@ -7,11 +7,11 @@ from typing import Any
 
 from dashboards.boards import Board, boards
 from dashboards.modern import modern
-from dashboards.panels import dashboard, variables
+from dashboards.panels import Event, dashboard, variables
 from legation.mesh.model.mesh import Mesh
 from telemetry.inventory import services
 from telemetry.rules import promql
-from telemetry.rules.conventions import dashboard_uid
+from telemetry.rules.conventions import ALERT, ALERTS, FIRING, SERVICE, dashboard_uid, selector
 
 RATE_INTERVAL = "1m"
 """What Grafana puts for `$__rate_interval` at a scrape interval of 15 s: four scrapes."""
@@ -20,7 +20,7 @@ RATE_INTERVAL = "1m"
 def render_grafana(mesh: Mesh) -> Mapping[str, str]:
     """Return `dashboards/<uid>.json` for each dashboard; InvalidQuery when one of its queries does not parse."""
     made = dashboards(mesh)
-    for where, expr in _expressions(made):
+    for where, expr in (*_expressions(made), *_choices(made)):
         promql.parse(where, _filled(expr, "x", RATE_INTERVAL))
     return {
         f"provisioning/dashboards/{mesh.mesh}.yaml": _provider(mesh),
@@ -64,18 +64,35 @@ def _dashboard(mesh: Mesh, board: Board, linked: Sequence[tuple[str, str]]) -> A
         rows=board.rows(mesh),
         templating=variables(board.queried(mesh.mesh)),
         others=[(title, other) for title, other in linked if other != uid],
+        events=events(mesh.mesh),
+    )
+
+
+def events(mesh: str) -> tuple[Event, ...]:
+    """Return what is marked on every dashboard: what fired, and what was changed."""
+    fires = f"max by ({ALERT}, severity, {SERVICE}) ({selector(ALERTS, mesh, FIRING)})"
+    applied = selector("xds_applies_total", mesh, 'outcome="applied"')
+    return (
+        Event("alert", fires, (ALERT, "severity", SERVICE), "red"),
+        Event("mesh.yaml was changed", f"increase({applied}[1m]) > 0", ("outcome",), "blue"),
     )
 
 
 def queries(mesh: Mesh, rate_interval: str = RATE_INTERVAL) -> list[tuple[str, str]]:
     """Return (panel, query) of every panel as Grafana would send them; for every service, where a board is for each.
 
+    Of variables, what they choose from; of what is marked, what is measured for it.
+
     Each selector is there by itself too, for any service: what a panel fills with 0 where a
     service calls nobody must match something somewhere.
     """
+    all_boards = dashboards(mesh)
     each = {dashboard_uid(mesh.mesh, board.name) for board in boards(mesh) if board.each}
     found: dict[str, str] = {}
-    for where, expr in _expressions(dashboards(mesh)):
+    for where, expr in _choices(all_boards):
+        for text in promql.lasting(where, expr):
+            found.setdefault(text, where)
+    for where, expr in _expressions(all_boards):
         anything = _filled(_CHOICE.sub('=~".+"', expr), ".+", rate_interval)
         if where.partition("/")[0] in each:
             for name, _ in services(mesh):
@@ -93,6 +110,20 @@ def _expressions(boards: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str
         for panel in board["panels"]:
             for target in panel.get("targets", ()):
                 yield f"{board['uid']}/{panel['title']}", target["expr"]
+
+
+def _choices(boards: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield (dashboard/name, expression) of variables and of what is marked, for whatever has been chosen before."""
+    for board in boards:
+        for variable in board["templating"]["list"]:
+            if variable["type"] == "query":
+                metric, label = (
+                    variable["query"]["query"].removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
+                )
+                anything = _filled(_CHOICE.sub('=~".+"', metric), ".+", RATE_INTERVAL)
+                yield f"{board['uid']}/${variable['name']}", f"group by ({label}) ({anything})"
+        for event in board["annotations"]["list"]:
+            yield f"{board['uid']}/{event['name']}", event["target"]["expr"]
 
 
 _VARIABLES = ("service", "instance", "source", "destination")

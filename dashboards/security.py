@@ -1,7 +1,7 @@
 """The dashboard of who may speak to whom: certificates, handshakes, access control."""
 
-from dashboards.panels import Panel, Query, Row, Step
-from dashboards.parts import WINDOW, label, life_steps, lines, or_none, stat, to_service
+from dashboards.panels import YES, Panel, Query, Row
+from dashboards.parts import GOOD, WINDOW, label, life_steps, lines, or_none, stat, to_service
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts.components import VAULT_UP
@@ -21,6 +21,8 @@ from telemetry.rules.conventions import (
 
 OUTAGE = "certmgr_seconds_to_outage"
 RENEWALS = "certmgr_renewals_total"
+SHADOW_DENIED = "envoy_http_rbac_policy_shadow_denied"
+PLAINTEXT = "envoy_plaintext_requests"
 
 
 def rows(mesh: Mesh) -> tuple[Row, ...]:
@@ -37,8 +39,8 @@ def status(mesh: Mesh) -> tuple[Panel, ...]:
              f"min({cert})", life_steps(mesh)),
         stat("Trust bundle", "Time that the CA which the proxies trust still has. A new one needs days to spread.", "s",
              f"min({ca})"),
-        stat("Vault", "1 while certmgr reaches Vault and finds it unsealed. At 0 no certificate is renewed.", "short",
-             f"min({selector(VAULT_UP, name)})", (Step(None, "red"), Step(1, "green"))),
+        stat("Vault", "Whether certmgr reaches Vault and finds it unsealed. If not, no certificate is renewed.", YES,
+             f"min({selector(VAULT_UP, name)})", GOOD),
         stat("Time to outage", "Time until the first certificate in use expires, if nothing is renewed any more.", "s",
              f"min({selector(OUTAGE, name)})", life_steps(mesh)),
     )  # fmt: skip
@@ -87,6 +89,30 @@ def denied(mesh: Mesh) -> tuple[Panel, ...]:
                 label(SERVICE),
             ),
         ),
+        *([_shadow(name)] if any(service.access.mode == "shadow" for service in mesh.services.values()) else []),
+        *([_plain(name)] if any(mesh.is_permissive(service) for service in mesh.services) else []),
+    )
+
+
+def _shadow(mesh: str) -> Panel:
+    counted = f"sum by ({SERVICE}, envoy_rbac_policy_name) (rate({inbound(SHADOW_DENIED, mesh)}{WINDOW}))"
+    return lines(
+        "Would be denied",
+        "Requests a second that access control would deny if it were enforced (`access: {mode: shadow}`), by the "
+        "caller that they come from. At 0 for long enough, enforce it.",
+        "reqps",
+        (or_none(counted, SERVICE, mesh), f"{label(SERVICE)} {label('envoy_rbac_policy_name')}"),
+    )
+
+
+def _plain(mesh: str) -> Panel:
+    counted = f"sum by ({SERVICE}) (rate({selector(PLAINTEXT, mesh)}{WINDOW}))"
+    return lines(
+        "In plain text",
+        "Requests or connections a second that came without TLS, as `mtls: permissive` allows. docs/metrics.md tells "
+        "how to see from whom. At 0 for long enough, make it strict.",
+        "ops",
+        (or_none(counted, SERVICE, mesh), label(SERVICE)),
     )
 
 

@@ -1,12 +1,15 @@
 """The dashboard of one service: is it well, what its callers get, what it calls, and how its proxies are."""
 
-from dashboards.panels import Panel, Query, Row, Step, Unit
+from dashboards.panels import YES, Panel, Query, Row, Unit
 from dashboards.parts import (
+    BAD,
     CALLED,
     CALLED_PREFIX,
     CALLS,
     CHOSEN,
+    GOOD,
     WINDOW,
+    failure_steps,
     label,
     life_steps,
     lines,
@@ -18,8 +21,9 @@ from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts.availability import MOST_ERRORS
 from telemetry.rules.alerts.configuration import XDS
-from telemetry.rules.alerts.traffic import HANDSHAKES, OVERFLOWS
+from telemetry.rules.alerts.traffic import EJECTED, HANDSHAKES, OVERFLOWS
 from telemetry.rules.conventions import (
+    BUDGET,
     CERTIFICATE,
     CLASS,
     CONTROL_STREAMS,
@@ -37,6 +41,7 @@ from telemetry.rules.conventions import (
     INSTANCE_REJECTS,
     INSTANCE_SYNCED,
     LATENCY,
+    OBJECTIVE,
     RBAC_DENIED,
     REQUESTS,
     RQ_ACTIVE,
@@ -44,6 +49,7 @@ from telemetry.rules.conventions import (
     RQ_TIME,
     RQ_XX,
     SERVICE,
+    SERVICE_INFO,
     SOURCE,
     VERSION,
     arriving,
@@ -53,6 +59,7 @@ from telemetry.rules.conventions import (
     selector,
 )
 from telemetry.rules.edges import any_calls, any_grpc, by_cluster, grpc_statuses, with_destination
+from telemetry.rules.objectives import objectives
 
 
 def rows(mesh: Mesh) -> tuple[Row, ...]:
@@ -63,7 +70,7 @@ def rows(mesh: Mesh) -> tuple[Row, ...]:
         Row("Is it well?", status(mesh, called=called)),
         *([Row("What callers get", answers(mesh))] if called else []),
         Row("What reaches its instances", attempts(name)),
-        *([Row("What it calls", dependencies(name))] if called else []),
+        *([Row("What it calls", dependencies(mesh))] if called else []),
         Row("Its proxies", proxies(mesh)),
     )
 
@@ -86,7 +93,7 @@ def status(mesh: Mesh, *, called: bool) -> tuple[Panel, ...]:
             "is the server's fault. Look at who gets failures, and at what it calls.",
             "percentunit",
             selector(ERROR_RATIO, name, CHOSEN),
-            _failure_steps(mesh),
+            failure_steps(mesh),
         ),
         stat(
             "p99 latency",
@@ -104,7 +111,7 @@ def status(mesh: Mesh, *, called: bool) -> tuple[Panel, ...]:
             "says what is wrong with each.",
             "short",
             selector(HEALTHY, name, CHOSEN),
-            (Step(None, "red"), Step(1, "green")),
+            GOOD,
         ),
         stat(
             "Certificate",
@@ -119,16 +126,9 @@ def status(mesh: Mesh, *, called: bool) -> tuple[Panel, ...]:
             "Share of its proxies that are connected to xds_server. The others serve on, and miss changes.",
             "percentunit",
             f"avg({selector(CONTROL_STREAMS, name, CHOSEN, XDS)} > bool 0)",
-            (Step(None, "red"), Step(1, "green")),
+            GOOD,
         ),
     )
-
-
-def _failure_steps(mesh: Mesh) -> tuple[Step, ...]:
-    """Return the colours of a share of failures: the strictest promise is broken, or somebody is woken."""
-    budgets = [1 - s.slo.availability / 100 for s in mesh.services.values() if s.slo is not None and s.slo.availability]
-    strictest = round(min(budgets, default=MOST_ERRORS / 5), 10)
-    return (Step(None, "green"), Step(strictest, "orange"), Step(MOST_ERRORS, "red"))
 
 
 def answers(mesh: Mesh) -> tuple[Panel, ...]:
@@ -147,10 +147,11 @@ def answers(mesh: Mesh) -> tuple[Panel, ...]:
         ),
         lines(
             "Who gets failures",
-            "Share of each caller's requests that failed after all retries. One caller alone: its network, its limits, "
-            "or what only it asks for. All of them: the service itself.",
+            "Share of each caller's requests that failed after all retries, and what the service's `slo` allows (5 % "
+            "without one). One caller alone: its network, its limits, or what only it asks for. All: the service.",
             "percentunit",
             (or_zero(f"sum by ({SOURCE}) ({share})", SOURCE, "nobody", name), label(SOURCE)),
+            (_allowed(mesh), "allowed"),
         ),
         lines(
             "Latency",
@@ -175,6 +176,15 @@ def answers(mesh: Mesh) -> tuple[Panel, ...]:
         ),
         *([_grpc(name)] if any_grpc(mesh) else []),
     )
+
+
+def _allowed(mesh: Mesh) -> str:
+    """Return the share of requests that may fail: as promised, else what an alert allows."""
+    unpromised = f"{MOST_ERRORS} * group({selector(SERVICE_INFO, mesh.mesh, CHOSEN)})"
+    available = f'{OBJECTIVE}="availability"'
+    promised = f"max({selector(BUDGET, mesh.mesh, CHOSEN, available)})"
+    promises = any(objective == "availability" for _, objective in objectives(mesh))
+    return f"{promised} or {unpromised}" if promises else unpromised
 
 
 def _grpc(mesh: str) -> Panel:
@@ -230,8 +240,9 @@ def attempts(mesh: str) -> tuple[Panel, ...]:
     )
 
 
-def dependencies(mesh: str) -> tuple[Panel, ...]:
+def dependencies(of: Mesh) -> tuple[Panel, ...]:
     """Return what goes out, by called service."""
+    mesh = of.mesh
     sent, errors = selector(EDGE_REQUESTS, mesh, CALLS), selector(EDGE_ERRORS, mesh, CALLS)
     share = f"clamp_max({errors} / ({sent} > 0), 1) or 0 * {sent}"
     times = with_destination(f"rate({calls(RQ_TIME, mesh, CHOSEN)}{WINDOW})")
@@ -283,6 +294,19 @@ def dependencies(mesh: str) -> tuple[Panel, ...]:
             "ops",
             _outgoing("envoy_cluster_upstream_cx_connect_fail", mesh),
         ),
+        *([_ejected(mesh)] if any(one.outlier_detection for one in of.services.values()) else []),
+    )
+
+
+def _ejected(mesh: str) -> Panel:
+    counted = by_cluster(outbound(EJECTED, mesh, CHOSEN))
+    return _dependency(
+        mesh,
+        "Kept out",
+        "Instances of each called service that a proxy of this one keeps out, as they failed again and again "
+        "(`outlier_detection`). Each is a sick instance.",
+        "short",
+        f"max by ({DESTINATION}) ({counted})",
     )
 
 
@@ -291,11 +315,11 @@ def proxies(mesh: Mesh) -> tuple[Panel, ...]:
     name = mesh.mesh
     own = selector(EXPIRY, name, CHOSEN, f'{CERTIFICATE}="{names.MESH_CERT}"')
     streams = f"min by ({INSTANCE}) ({selector(CONTROL_STREAMS, name, CHOSEN, XDS)})"
-    listed = {
-        "healthy": _told(INSTANCE_HEALTHY, name),
-        "synced": _told(INSTANCE_SYNCED, name),
-        "rejects": _told(INSTANCE_REJECTS, name),
-    }
+    listed = (
+        Query(_told(INSTANCE_HEALTHY, name), "healthy", YES, GOOD),
+        Query(_told(INSTANCE_SYNCED, name), "synced", YES, GOOD),
+        Query(_told(INSTANCE_REJECTS, name), "rejects", None, BAD),
+    )
     return (
         Panel(
             "Certificates",
@@ -323,7 +347,7 @@ def proxies(mesh: Mesh) -> tuple[Panel, ...]:
             "Each instance as xds_server has it: whether callers get it (healthy), whether it has ACKed all that it "
             "was sent (synced), and how many types of resources it rejects. legation status says why.",
             "short",
-            tuple(Query(or_zero(expr, INSTANCE_ID, "none", name), column) for column, expr in listed.items()),
+            listed,
             kind="table",
             width=24,
         ),
@@ -331,7 +355,8 @@ def proxies(mesh: Mesh) -> tuple[Panel, ...]:
 
 
 def _told(metric: str, mesh: str) -> str:
-    return f"max by ({VERSION}, {INSTANCE_ID}) ({selector(metric, mesh, CHOSEN)})"
+    told = f"max by ({VERSION}, {INSTANCE_ID}) ({selector(metric, mesh, CHOSEN)})"
+    return or_zero(told, INSTANCE_ID, "none", mesh)
 
 
 def _handshakes(kind: str, what: str, mesh: str) -> Query:

@@ -1,9 +1,8 @@
 """The dashboard of what services promise: how much of each error budget is left, and how fast it is spent."""
 
-from dashboards.panels import Panel, Query, Row, Step
-from dashboards.parts import CHOSEN, label, lines, row_to_service, stat
+from dashboards.panels import Panel, Query, Row
+from dashboards.parts import BUDGETS, BURNS, CHOSEN, label, lines, row_to_service, stat
 from legation.mesh.model.mesh import Mesh
-from telemetry.rules.alerts.budget import PACES
 from telemetry.rules.conventions import BAD, BUDGET, BUDGET_LEFT, BURN, OBJECTIVE, SERVICE, TOTAL, selector
 from telemetry.rules.objectives import objectives
 
@@ -20,19 +19,19 @@ def table(mesh: str) -> Panel:
     """Return one row an objective."""
     by = f"{SERVICE}, {OBJECTIVE}"
     columns = (
-        ("budget left", f"sort(sum by ({by}) ({selector(BUDGET_LEFT, mesh)}))"),
-        ("may be bad", f"sum by ({by}) ({selector(BUDGET, mesh)})"),
+        Query(f"sort(sum by ({by}) ({selector(BUDGET_LEFT, mesh)}))", "budget left", "percentunit", BUDGETS),
+        Query(f"sum by ({by}) ({selector(BUDGET, mesh)})", "may be bad", "percentunit"),
         *(
-            (f"burn {window}", f"sum by ({by}) ({selector(BURN + window, mesh)})")
+            Query(f"sum by ({by}) ({selector(BURN + window, mesh)})", f"burn {window}", None, BURNS)
             for window in ("5m", "1h", "6h", "3d")
         ),
     )
     return Panel(
         "Objectives",
-        "Budget left is of 30 days: 1 is all of it, below 0 it is overspent. A burn of 1 spends it in exactly 30 days; "
+        "Budget left is of 30 days; below 0 it is overspent. A burn of 1 spends it in exactly 30 days; "
         "above 14.4 in an hour, or 6 in six, somebody is paged. Start with the least that is left.",
         "short",
-        tuple(Query(expr, column) for column, expr in columns),
+        columns,
         kind="table",
         width=24,
         height=8,
@@ -46,6 +45,7 @@ def chosen(mesh: str) -> tuple[Panel, ...]:
         (f"max by ({OBJECTIVE}) ({selector(BURN + window, mesh, CHOSEN)})", f"{label(OBJECTIVE)} {window}")
         for window in ("5m", "1h", "6h")
     )
+    bad, all_requests = selector(f"{BAD}5m", mesh, CHOSEN), selector(f"{TOTAL}5m", mesh, CHOSEN)
     rate = f"sum by ({OBJECTIVE}) ({selector(f'{BAD}5m', mesh, CHOSEN)})"
     return (
         stat(
@@ -53,17 +53,21 @@ def chosen(mesh: str) -> tuple[Panel, ...]:
             "Share of 30 days' bad requests that may still happen, of the objective with the least. Red: overspent.",
             "percentunit",
             f"min({selector(BUDGET_LEFT, mesh, CHOSEN)})",
-            (Step(None, "red"), Step(0, "orange"), Step(0.2, "green")),
+            BUDGETS,
         ),
         stat(
             "Burn, last hour",
             "How many times faster than allowed the budget is spent. At 14.4, 2 % of it is gone in an hour.",
             "short",
             f"max({selector(BURN + '1h', mesh, CHOSEN)})",
-            (Step(None, "green"), Step(1, "orange"), Step(PACES[0].factor, "red")),
+            BURNS,
         ),
         lines("Burn rate", "Over three windows: an alert needs the long and the short one. 1 is the allowed pace.",
               "short", *burns),
+        lines("Share that is bad, and what is allowed", "Share of the last five minutes' requests that failed, or took "
+              "longer than the threshold, and what the `slo` allows over 30 days.", "percentunit",
+              (f"sum by ({OBJECTIVE}) ({bad} / ({all_requests} > 0) or 0 * {all_requests})", label(OBJECTIVE)),
+              (f"max by ({OBJECTIVE}) ({selector(BUDGET, mesh, CHOSEN)})", f"{label(OBJECTIVE)} allowed")),
         lines("Bad requests", "Requests a second that spend the budget: failed, or slower than the threshold.", "reqps",
               (rate, label(OBJECTIVE)),
               (f"max({selector(f'{TOTAL}5m', mesh, CHOSEN)})", "all requests")),

@@ -88,6 +88,10 @@ CHANGE = "mesh_change_timestamp_seconds"
 WATCH_CONNECTED = "telemetry_watch_connected"
 """What telemetry itself exports (`telemetry.metrics`)."""
 
+ALERT, FIRING = "alertname", 'alertstate="firing"'
+ALERTS, SINCE = "ALERTS", "ALERTS_FOR_STATE"
+"""What Prometheus itself records of the alerts that are pending or fire: 1, and since when; nothing of all others."""
+
 EDGE_REQUESTS = "edge:mesh_requests:rate5m"
 EDGE_ERRORS = "edge:mesh_errors:rate5m"
 REQUESTS = "service:mesh_requests:rate5m"

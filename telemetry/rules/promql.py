@@ -4,7 +4,7 @@ from typing import Any
 
 import promql_parser
 
-from telemetry.rules.conventions import GRPC_STATUS
+from telemetry.rules.conventions import ALERTS, GRPC_STATUS
 
 
 class InvalidQuery(Exception):
@@ -32,10 +32,10 @@ def selectors(where: str, expr: str) -> tuple[str, ...]:
 def lasting(where: str, expr: str) -> tuple[str, ...]:
     """Return those selectors that match something in a mesh that is well, and young: without their offset.
 
-    Not a gRPC status: each has a counter of its own, which is there from its first hit only.
+    Not a gRPC status: each has a counter of its own, which is there from its first hit only; and not an alert.
     """
     found = {text.partition(" offset ")[0] for text in selectors(where, expr)}
-    return tuple(sorted(text for text in found if not text.startswith(GRPC_STATUS)))
+    return tuple(sorted(text for text in found if not text.startswith((GRPC_STATUS, ALERTS))))
 
 
 def metrics(where: str, expr: str) -> tuple[str, ...]:

@@ -26,6 +26,9 @@ MOST_RETRIES = 0.2
 OVERFLOWS = ("envoy_cluster_upstream_rq_pending_overflow", "envoy_cluster_upstream_rq_retry_overflow")
 """Requests and retries that a circuit breaker or a retry budget held back: counters, as gauges miss what is short."""
 
+EJECTED = "envoy_cluster_outlier_detection_ejections_active"
+"""Instances that a caller's outlier detection keeps out now."""
+
 HANDSHAKES = {
     "connection_error": "no TLS, or broken off",
     "fail_verify_no_cert": "no certificate",
@@ -147,8 +150,7 @@ def overflow(mesh: Mesh, service: str) -> Alert:
 def ejections(mesh: Mesh, service: str) -> Alert:
     """Return the alert on instances that a caller's outlier detection keeps out."""
     edge, counted = _edge(mesh, service)
-    metric = "envoy_cluster_outlier_detection_ejections_active"
-    out = f"max by ({BY_EDGE}) ({with_source(by_cluster(outbound(metric, mesh.mesh)))})"
+    out = f"max by ({BY_EDGE}) ({with_source(by_cluster(outbound(EJECTED, mesh.mesh)))})"
     return Alert(
         name="MeshInstancesEjected",
         terms=(Term(out, "> 0"),),
@@ -162,10 +164,10 @@ def ejections(mesh: Mesh, service: str) -> Alert:
         cases=(
             Case(
                 "an instance fails for a quarter of an hour",
-                [Series(metric, counted, "0x9 1x15 0x20")],
+                [Series(EJECTED, counted, "0x9 1x15 0x20")],
                 [*silent(9, 12), fires(18, Firing(edge, "1")), *silent(30)],
             ),
-            Case("once, for a moment", [Series(metric, counted, "0x9 1 0x30")], silent(10, 14, 20)),
+            Case("once, for a moment", [Series(EJECTED, counted, "0x9 1 0x30")], silent(10, 14, 20)),
             Case("no data", [], silent(20)),
         ),
     )

@@ -1,6 +1,6 @@
 // A dashboard as a Grafana of today takes it, for literals that end in `satisfies Written`.
 
-import type { Dashboard, DataQuery, DataSourceRef, FieldConfig, FieldConfigSource, Panel, RowPanel, TableFieldOptions } from "@grafana/schema";
+import type { AnnotationQuery, Dashboard, DataQuery, DataSourceRef, FieldConfig, FieldConfigSource, Panel, RowPanel, TableFieldOptions } from "@grafana/schema";
 import type { Options as Stat } from "@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen";
 import type { Options as Table } from "@grafana/schema/dist/esm/raw/composable/table/panelcfg/x/TablePanelCfg_types.gen";
 import type { Options as Lines, FieldConfig as LineOptions } from "@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen";
@@ -35,4 +35,11 @@ interface Shown<Type extends string, Options, Custom> extends Omit<Panel, "type"
 // By their type: what one of them alone knows is unknown to all others.
 type AnyPanel = RowPanel | Shown<"stat", Stat, {}> | Shown<"timeseries", Lines, LineOptions> | Shown<"table", Table, TableFieldOptions>;
 
-export type Written = Json<Omit<Dashboard, "panels"> & { panels: AnyPanel[] }>;
+// What is marked; how Prometheus's answer is shown is no part of @grafana/schema.
+interface Event extends AnnotationQuery {
+  target: DataQuery & { expr: string; interval: string };
+  titleFormat: string;
+  tagKeys: string;
+}
+
+export type Written = Json<Omit<Dashboard, "panels" | "annotations"> & { panels: AnyPanel[]; annotations: { list: Event[] } }>;
