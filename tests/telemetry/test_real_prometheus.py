@@ -24,12 +24,13 @@ from legation.runtime.control.messages import TelemetryStatus
 from legation.runtime.prometheus import Prometheus
 from legation.runtime.tasks import until
 from telemetry.autoscale.actuator import HostRunner
+from telemetry.autoscale.kubernetes import render_kubernetes
 from telemetry.autoscale.queries import policy_queries
 from telemetry.autoscale.sources import FromPrometheus, Sidecars
 from telemetry.rules.render import Target, render_prometheus
 from telemetry.service import run
 from telemetry.settings import Settings
-from tests.support.promql import empty_queries
+from tests.support.promql import empty_queries, manifest_queries
 from tests.telemetry.fleet import Fleet
 from tests.telemetry.registry import Registry
 from tests.telemetry.scale_host import CORES, scale_host
@@ -265,7 +266,7 @@ def test_every_query_that_we_ship_has_data(tmp_path):
             discovery = await stack.enter_async_context(telemetry_of(fleet, tmp_path))
             url = await stack.enter_async_context(prometheus(tmp_path, fleet, discovery))
             queries = telemetry.rules.render.queries(fleet.mesh) + dashboards.render.queries(fleet.mesh)
-            queries += policy_queries(fleet.mesh)
+            queries += policy_queries(fleet.mesh) + manifest_queries(render_kubernetes(fleet.mesh))
             assert len(queries) > 100
             queries = [
                 (where, query) for where, query in queries if not re.search("certmgr_|xds_[a-z]|process_", query)
