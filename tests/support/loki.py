@@ -60,15 +60,15 @@ class Loki:
 
 
 @contextmanager
-def loki(folder: Path) -> Iterator[Loki]:
-    """Run one; skip where it cannot be built, but not in CI."""
+def loki(folder: Path, more: str = "") -> Iterator[Loki]:
+    """Run one, with `more` settings; skip where it cannot be built, but not in CI."""
     try:
         program = go_tools.build("loki")
     except go_tools.CannotBuild as error:
         pytest.skip(str(error))
     port, settings = free_port(), folder / "loki.yaml"
     said = {"HTTP": str(port), "GRPC": str(free_port()), "FOLDER": str(folder / "loki")}
-    text = _SETTINGS
+    text = _SETTINGS + more
     for name, value in said.items():
         text = text.replace(name, value)
     settings.write_text(text)
