@@ -1,6 +1,6 @@
 """The dashboard of capacity: what each instance carries, how many there are, and what autoscaling makes of it."""
 
-from dashboards.panels import Panel, Row, Step
+from dashboards.panels import YES, Panel, Row, Step
 from dashboards.parts import CHOSEN, WINDOW, label, lines, or_zero, stat
 from legation.mesh.model.mesh import Mesh
 from telemetry.autoscale.decide import TOLERANCE
@@ -82,8 +82,8 @@ def policy(mesh: str) -> tuple[Panel, ...]:
         lines("Changes in the last hour", "How often the number of instances was raised and lowered. Both often: the "
               "target is near a step, or stabilization_window too short.", "short",
               (or_zero(changes, "direction", "no change", mesh), f"{label(VERSION)} {label('direction')}")),
-        lines("Not known", "1 while a metric of the policy is not known. Then no instance is taken away; `legation "
-              "status` says what is missing.", "short", (or_zero(blind, VERSION, "no policy", mesh), label(VERSION))),
+        lines("Not known", "Yes while a metric of the policy is not known. Then no instance is taken away; `legation "
+              "status` says what is missing.", YES, (or_zero(blind, VERSION, "no policy", mesh), label(VERSION))),
         lines("Processor time by instance", "Cores that each instance's app uses, on a host.", "short",
               (or_zero(used, INSTANCE_ID, "not known here", mesh), label(INSTANCE_ID))),
     )  # fmt: skip

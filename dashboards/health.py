@@ -4,11 +4,13 @@ from dashboards.panels import YES, Panel, Row, Step
 from dashboards.parts import BAD, GOOD, WINDOW, label, lines, or_none, stat
 from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts.records import LOGS_DROPPED, REASON, RECORDS_DROPPED, SPANS_DROPPED
-from telemetry.rules.conventions import COMPONENT, INSTANCE, RQ_XX, SERVICE, WATCH_CONNECTED, arriving, selector
+from telemetry.rules.conventions import COMPONENT, RQ_XX, SERVICE, WATCH_CONNECTED, arriving, selector
 
 HEARD = "telemetry_watch_last_event_timestamp_seconds"
 
 OURS = f'{COMPONENT}!=""'
+TARGETS, WHOSE = f"{SERVICE}, {COMPONENT}", label(SERVICE) + label(COMPONENT)
+"""A target is of a service, or one of our own parts: it has one label or the other."""
 
 
 def rows(mesh: Mesh) -> tuple[Row, ...]:
@@ -44,12 +46,13 @@ def costs(mesh: str) -> tuple[Panel, ...]:
     """Return samples and time of scrapes."""
     samples = selector("scrape_samples_scraped", mesh)
     return (
-        lines("Samples of all scrapes", "Series that the mesh costs this Prometheus, by service.", "short",
-              (f"sum by ({SERVICE}) ({samples})", label(SERVICE))),
-        lines("Samples of the largest", "The five targets with the most series. Some 200 a proxy with five calls.",
-              "short", (f"topk(5, {samples})", label(INSTANCE))),
-        lines("Scrape time", "The five slowest targets. A busy host answers late.", "s",
-              (f"topk(5, {selector('scrape_duration_seconds', mesh)})", label(INSTANCE))),
+        lines("Samples of all scrapes", "Series that the mesh costs this Prometheus, by service, and by part of ours.",
+              "short", (f"sum by ({TARGETS}) ({samples})", WHOSE)),
+        lines("Samples of the largest", "Series of the target with the most, of each service. Some 200 a proxy with "
+              "five calls (`metrics: {profile: full}` costs far more).", "short",
+              (f"max by ({TARGETS}) ({samples})", WHOSE)),
+        lines("Scrape time", "The slowest target of each service. A busy host answers late.", "s",
+              (f"max by ({TARGETS}) ({selector('scrape_duration_seconds', mesh)})", WHOSE)),
     )  # fmt: skip
 
 
@@ -81,6 +84,6 @@ def listed(mesh: str) -> tuple[Panel, ...]:
               (f"sum(rate({asked}{WINDOW}))", "requests")),
         lines("Since xds_server spoke", "Time since telemetry last got something new. Long is calm, not wrong: see "
               "whether it is heard.", "s", (f"time() - {selector(HEARD, mesh)}", label("watch"))),
-        lines("Our services", "1 while Prometheus can read each of our own services.", "short",
+        lines("Our services", "Whether Prometheus can read each of our own services.", YES,
               (f"min by ({COMPONENT}) ({selector('up', mesh, OURS)})", label(COMPONENT))),
     )  # fmt: skip

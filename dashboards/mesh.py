@@ -97,16 +97,19 @@ def alerts(mesh: str) -> Panel:
     """Return the table of what fires, and since when; one row that says none where nothing does."""
     of = f"{ALERT}, severity, {SERVICE}, {INSTANCE}, {SOURCE}, {DESTINATION}"
     since = f"max by ({of}) ({selector(SINCE, mesh)})"
-    fires = f"max by ({of}) ({selector(ALERTS, mesh, FIRING)})"
+    pages, tickets = (
+        f"time() - {since} and on ({of}) max by ({of}) ({selector(ALERTS, mesh, FIRING, which)})"
+        for which in ('severity="page"', 'severity!="page"')
+    )
     return Panel(
         "Alerts that fire",
-        "What fires now, and for how long it has been so, by this Prometheus's rules. Begin with a page; "
+        "What fires now, and for how long it has been so, by this Prometheus's rules; pages first. "
         "docs/runbooks has a page of its own for each.",
         "short",
-        (Query(or_none(f"time() - {since} and on ({of}) {fires}", ALERT, mesh), "for", "s"),),
+        (Query(or_none(f"({pages}) or ({tickets})", ALERT, mesh), "for", "s"),),
         kind="table",
         width=24,
-        height=6,
+        height=7,
     )
 
 
@@ -133,7 +136,7 @@ def services(mesh: Mesh) -> Panel:
         tuple(columns),
         kind="table",
         width=24,
-        height=10,
+        height=min(14, 3 + len(mesh.services)),
         links=(row_to_service(name),),
     )
 
@@ -156,7 +159,7 @@ def edges(mesh: Mesh) -> tuple[Panel, ...]:
             "Requests a second that failed for their caller. The edge that is furthest from the gateway is most often "
             "the cause of the others.",
             "reqps",
-            (or_none(f"sum by ({by}) ({errors}) > 0", SOURCE, name), legend),
+            (f"sum by ({by}) ({errors})", legend),
         ),
         lines(
             "p99 latency by service",

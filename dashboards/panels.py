@@ -62,7 +62,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel; `width` and `height` in Grafana's grid."""
+    """One panel; `width` and `height` in Grafana's grid. Lines begin at `lowest`; None: at their own lowest."""
 
     title: str
     description: str
@@ -73,6 +73,7 @@ class Panel:
     links: tuple[Link, ...] = ()
     width: int = 8
     height: int = 8
+    lowest: float | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,9 @@ def _build(panel: Panel, number: int, place: core.GridPos) -> Any:
         case "stat":
             return core.Stat(**common, format=panel.unit, reduceCalc="lastNotNull", noValue="no data")
         case "timeseries":
-            return core.TimeSeries(**common, unit=panel.unit, fillOpacity=10, valueMin=0, tooltipMode="multi")
+            return core.TimeSeries(
+                **common, unit=panel.unit, fillOpacity=10, valueMin=panel.lowest, tooltipMode="multi"
+            )
         case "table":
             return core.Table(**common, unit=panel.unit, filterable=True)
 

@@ -39,9 +39,11 @@ def label(name: str) -> str:
     return f"{{{{{name}}}}}"
 
 
-def stat(title: str, description: str, unit: Unit, expr: str, steps: tuple[Step, ...] = ()) -> Panel:
+def stat(
+    title: str, description: str, unit: Unit, expr: str, steps: tuple[Step, ...] = (), *, height: int = 4
+) -> Panel:
     """Return a tile with one number."""
-    return Panel(title, description, unit, (Query(expr, title),), "stat", steps, width=4, height=4)
+    return Panel(title, description, unit, (Query(expr, title),), "stat", steps, width=4, height=height)
 
 
 def lines(title: str, description: str, unit: Unit, *queries: tuple[str, str]) -> Panel:

@@ -57,13 +57,15 @@ def traffic(mesh: Mesh) -> tuple[Panel, ...]:
     """Return what reaches it and what it sends."""
     name = mesh.mesh
     sent = with_destination(f"rate({calls(RQ_XX, name, CHOSEN)}{WINDOW})")
+    idle = f"0 * group({selector(UPTIME, name, CHOSEN)})"
+    nothing = f'label_replace({idle}, "destination", "calls nobody", "", "")'
     outgoing = (
         lines(
             "Requests sent",
             "Requests a second that this instance's app sends, by called service.",
             "reqps",
             (
-                f"sum by (destination) ({sent}) or on () 0 * group({selector(UPTIME, name, CHOSEN)})",
+                f"sum by (destination) ({sent}) or on () {nothing}",
                 label("destination"),
             ),
         ),
@@ -88,7 +90,7 @@ def traffic(mesh: Mesh) -> tuple[Panel, ...]:
 def state(mesh: Mesh) -> tuple[Panel, ...]:
     """Return its life, its identity and its configuration over time."""
     name = mesh.mesh
-    left = selector(EXPIRY, name, CHOSEN)
+    left = selector(EXPIRY, name, CHOSEN, f'{CERTIFICATE}="{names.MESH_CERT}"')
     present = f"0 * group({selector(UPTIME, name, CHOSEN)})"
     failed = tuple(
         (f"sum(rate({selector(f'envoy_listener_ssl_{kind}', name, CHOSEN)}{WINDOW})) or on () {present}", what)
@@ -96,11 +98,11 @@ def state(mesh: Mesh) -> tuple[Panel, ...]:
     )
     return (
         lines(
-            "Certificates",
-            "Time that its certificate and its trust bundle still have. A healthy certificate is a saw-tooth between "
-            "the whole of its life and half of it.",
+            "Certificate over time",
+            "Time that its certificate still has. A healthy one is a saw-tooth between the whole of its life and half "
+            "of it.",
             "s",
-            (f"min by ({CERTIFICATE}) ({left})", label(CERTIFICATE)),
+            (f"min({left})", "left"),
         ),
         lines(
             "Warming",

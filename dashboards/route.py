@@ -1,7 +1,7 @@
 """The dashboard of one edge: what one service gets of another, and what becomes of it on the way."""
 
 from dashboards.panels import Panel, Row
-from dashboards.parts import WINDOW, label, lines, stat
+from dashboards.parts import WINDOW, failure_steps, label, lines, stat
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts.traffic import OVERFLOWS
@@ -34,19 +34,21 @@ def rows(mesh: Mesh) -> tuple[Row, ...]:
     if not any_calls(mesh):
         return ()
     name = mesh.mesh
-    return (Row("What the caller gets", answers(name)), Row("What it takes", causes(name)))
+    return (Row("What the caller gets", answers(mesh)), Row("What it takes", causes(name)))
 
 
-def answers(mesh: str) -> tuple[Panel, ...]:
+def answers(of: Mesh) -> tuple[Panel, ...]:
     """Return rate, errors and duration of the edge."""
+    mesh = of.mesh
     requests, errors = selector(EDGE_REQUESTS, mesh, EDGE), selector(EDGE_ERRORS, mesh, EDGE)
     buckets = f"sum by (le) (rate({selector(RQ_TIME, mesh, FROM, CALLS)}{WINDOW}))"
     classes = f"sum by ({CLASS}) (rate({selector(RQ_XX, mesh, FROM, CALLS)}{WINDOW}))"
     share = f"sum(clamp_max({errors} / ({requests} > 0), 1) or 0 * {requests})"
     return (
         stat("Requests", "Requests a second from the source to the destination, retries not counted twice.", "reqps",
-             f"sum({requests})"),
-        stat("Failed", "Share of them that failed for the caller after all retries.", "percentunit", share),
+             f"sum({requests})", height=8),
+        stat("Failed", "Share of them that failed for the caller after all retries.", "percentunit", share,
+             failure_steps(of), height=8),
         lines(
             "Answers by status class",
             "Answers a second by class, as the caller gets them. 403 is access control; 5xx may be the proxy's own.",

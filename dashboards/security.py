@@ -127,11 +127,12 @@ def lives(mesh: Mesh) -> tuple[Panel, ...]:
             "s",
             (f"min by ({SERVICE}) ({cert})", label(SERVICE)),
         ),
-        lines(
-            "The five that expire first",
+        Panel(
+            "The first to expire",
             "Proxies whose certificate has the least time left.",
             "s",
-            (f"bottomk(5, {cert})", label(INSTANCE)),
+            (Query(f"sort(bottomk(6, min by ({SERVICE}, {INSTANCE}) ({cert})))", "left", "s", life_steps(mesh)),),
+            kind="table",
         ),
         lines(
             "Renewals",

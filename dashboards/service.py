@@ -165,7 +165,7 @@ def answers(mesh: Mesh) -> tuple[Panel, ...]:
             "Answers a second by class, as callers get them. 5xx are failures; many 4xx at once are often one "
             "caller's mistake, and 403 is access control.",
             "reqps",
-            (or_zero(classes, CLASS, "none", name), label(CLASS) + "xx"),
+            (or_zero(classes, CLASS, "2", name), label(CLASS) + "xx"),
         ),
         lines(
             "Given up",

@@ -54,6 +54,7 @@ def chosen(mesh: str) -> tuple[Panel, ...]:
             "percentunit",
             f"min({selector(BUDGET_LEFT, mesh, CHOSEN)})",
             BUDGETS,
+            height=8,
         ),
         stat(
             "Burn, last hour",
@@ -61,6 +62,7 @@ def chosen(mesh: str) -> tuple[Panel, ...]:
             "short",
             f"max({selector(BURN + '1h', mesh, CHOSEN)})",
             BURNS,
+            height=8,
         ),
         lines("Burn rate", "Over three windows: an alert needs the long and the short one. 1 is the allowed pace.",
               "short", *burns),
@@ -71,7 +73,7 @@ def chosen(mesh: str) -> tuple[Panel, ...]:
         lines("Bad requests", "Requests a second that spend the budget: failed, or slower than the threshold.", "reqps",
               (rate, label(OBJECTIVE)),
               (f"max({selector(f'{TOTAL}5m', mesh, CHOSEN)})", "all requests")),
-        lines("Budget left over time", "Share of 30 days' budget. It falls with each bad request, and is back when the "
-              "bad day leaves the 30.", "percentunit",
-              (f"sum by ({OBJECTIVE}) ({selector(BUDGET_LEFT, mesh, CHOSEN)})", label(OBJECTIVE))),
+        Panel("Budget left over time", "Share of 30 days' budget. It falls with each bad request, and is back when the "
+              "bad day leaves the 30. Below 0 it is overspent.", "percentunit",
+              (Query(f"sum by ({OBJECTIVE}) ({selector(BUDGET_LEFT, mesh, CHOSEN)})", label(OBJECTIVE)),), lowest=None),
     )  # fmt: skip

@@ -43,7 +43,7 @@ def draw(board: Json, kept: Json, file: Path) -> None:
 def _smaller(file: Path) -> None:
     """Keep as few colours as it has: a third of the bytes, and nobody sees it."""
     with Image.open(file) as picture:
-        picture.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(file, optimize=True)
+        picture.convert("RGB").quantize(160, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 def _head(figure: Figure, board: Json, kept: Json, height: int) -> None:
@@ -138,8 +138,9 @@ def _lines(
         axes.plot(times, values, color=colour, lw=1.3, label=name)
         axes.fill_between(times, values, 0, color=colour, alpha=0.07, lw=0)
     _mark(axes, board)
-    most = max((v for _, _, values in drawn for v in values if not math.isnan(v)), default=0)
-    axes.set(xlim=(kept["begin"], kept["end"]), ylim=(0, most * 1.1 or 1))
+    known = [v for _, _, values in drawn for v in values if not math.isnan(v)]
+    most, least = max(known, default=0), 0 if "min" in panel["fieldConfig"]["defaults"] else min(0, *known)
+    axes.set(xlim=(kept["begin"], kept["end"]), ylim=(least * 1.1, most * 1.1 or 1))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: _clock(at)))
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=unit == "short" and most > 3))

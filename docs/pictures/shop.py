@@ -14,9 +14,13 @@ import httpx
 
 from legation.mesh.load import load
 from legation.mesh.model.mesh import Mesh
+from telemetry.rules.objectives import seconds
 from tests.support.mesh import Mesh as Running
 from tests.support.mesh import legation, running, wait_for
 from tests.xds_server.serve.envoy import free_port
+
+SHORTER = 10
+"""How many times shorter rules' windows are, so that some minutes show what else takes an hour."""
 
 PACE = 0.03
 """Seconds between two requests of all customers."""
@@ -34,15 +38,15 @@ class Shop:
 
 
 @contextmanager
-def watched(folder: Path, seconds: float) -> Iterator[Shop]:
+def watched(folder: Path, lasting: float) -> Iterator[Shop]:
     """Run all of it for some time; yields what can then be asked."""
     with running(folder) as shop:
         words = ("-f", str(shop.file), "--state", str(shop.state))
         legation("render", "prometheus", str(folder / "out"), *words)
         with _prometheus(folder / "out") as url:
             wait_for("targets", lambda: _count(url, "up") >= 8 or None, 60)
-            begin = time.time()
-            _trade(shop, seconds)
+            begin = time.time() + 40  # when each rate has what it is over
+            _trade(shop, lasting)
             text = shop.file.read_text()
             instance = min(shop.instances("orders"))
             yield Shop(load(text, "mesh.yaml").mesh, url, instance, begin, time.time())
@@ -58,11 +62,12 @@ def _count(url: str, query: str) -> int:
 
 @contextmanager
 def _prometheus(folder: Path) -> Iterator[str]:
-    """Run a Prometheus on the rendered files; it looks every two seconds, as nobody wants to wait for hours."""
+    """Run a Prometheus on the rendered files; it looks every two seconds, and the windows of its rules are short."""
     config = folder / "prometheus.yaml"
     config.write_text(re.sub(r"\b1[05]s\b", "2s", config.read_text()))
     for rules in folder.glob("rules/*.rules.yaml"):
-        rules.write_text(rules.read_text().replace("interval: 1m", "interval: 2s"))
+        text = rules.read_text().replace("interval: 1m", "interval: 2s").replace("offset 5m", "offset 30s")
+        rules.write_text(re.sub(r"\[(\d+[mhd])\]", lambda window: f"[{seconds(window[1]) // SHORTER}s]", text))
     at = f"127.0.0.1:{free_port()}"
     words = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address={at}"]
     with (folder / "log").open("wb") as log:
@@ -74,17 +79,17 @@ def _prometheus(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def _trade(shop: Running, seconds: float) -> None:
+def _trade(shop: Running, lasting: float) -> None:
     """Have customers come; change mesh.yaml after a quarter of the time, and let orders fail from its half on."""
     pacing, begun, number = threading.Event(), time.monotonic(), 0
     changed = False
     with ThreadPoolExecutor(8) as customers, httpx.Client(base_url=shop.gateway, timeout=10, trust_env=False) as client:
-        while (passed := time.monotonic() - begun) < seconds:
-            if passed > seconds / 4 and not changed:
+        while (passed := time.monotonic() - begun) < lasting:
+            if passed > lasting / 2.5 and not changed:
                 changed = True
                 shop.save(shop.file.read_text().replace("{v1: 90, v2: 10}", "{v1: 50, v2: 50}"))
             number += 1
-            customers.submit(_visit, client, number, failing=passed > seconds / 2)
+            customers.submit(_visit, client, number, failing=passed > lasting / 1.7)
             pacing.wait(PACE)
 
 
@@ -100,7 +105,7 @@ def _visit(client: httpx.Client, number: int, *, failing: bool) -> None:
     rare: dict[int, Callable[[], httpx.Response]] = {
         7: lambda: client.post("/orders", json={"item": "coffee", "quantity": 100}),
         19: lambda: client.post("/proxy/catalog/items"),
-        23: lambda: client.get("/proxy/orders/slow", params={"ms": 900}),
+        **({23: lambda: client.get("/proxy/orders/slow", params={"ms": 900})} if not number % 7 else {}),
         **(
             {n: lambda: client.get("/proxy/orders/fail", params={"code": 503}) for n in (2, 12, 22, 32)}
             if failing

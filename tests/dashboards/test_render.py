@@ -154,7 +154,7 @@ def test_queries_are_those_of_every_panel_for_every_service():
 
 
 def test_queries_hold_each_selector_by_itself_for_any_service():
-    wanted = 'envoy_cluster_upstream_rq_retry{mesh="shop",envoy_cluster_name!~"_.+",service=~".+"}'
+    wanted = 'envoy_cluster_upstream_rq_retry{mesh="shop",envoy_cluster_name!~"_.+|local_app",service=~".+"}'
     assert ("shop-service/Retries", wanted) in queries(SHOP)
 
 
@@ -183,3 +183,64 @@ def test_a_query_that_does_not_parse_is_refused_before_it_is_written(monkeypatch
 def test_a_long_line_of_panels_is_broken():
     places = [panel["gridPos"]["y"] for panel in BOARD["panels"] if panel["type"] == "timeseries"][:6]
     assert places == [6, 6, 6, 14, 14, 14]
+
+
+@pytest.mark.parametrize("board", ALL, ids=lambda board: board["uid"])
+def test_every_dashboard_chooses_its_prometheus_first(board):
+    source, *others = board["templating"]["list"]
+    assert (source["name"], source["type"]) == ("datasource", "datasource")
+    assert all(variable["datasource"] == VARIABLE for variable in others)
+    assert (board["time"], board["refresh"]) == ({"from": "now-1h", "to": "now"}, "30s")
+
+
+@pytest.mark.parametrize("board", ALL, ids=lambda board: board["uid"])
+def test_what_fires_and_what_was_changed_is_marked_on_every_dashboard(board):
+    alert, change = board["annotations"]["list"]
+    assert "ALERTS" in alert["target"]["expr"]
+    assert "xds_applies_total" in change["target"]["expr"]
+    assert alert["datasource"] == change["datasource"] == VARIABLE
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=title)
+def test_what_is_not_known_is_no_zero(panel):
+    """A tile says so, a line has a gap; what counts beside nothing falls back to 0 in its query alone."""
+    defaults = panel["fieldConfig"]["defaults"]
+    assert {"stat": defaults.get("noValue") == "no data", "table": True}.get(
+        panel["type"], defaults.get("custom", {}).get("spanNulls") is False
+    )
+    assert not defaults.get("mappings")
+    assert not any("vector(0)" in target["expr"] for target in panel["targets"])
+
+
+@pytest.mark.parametrize("panel", [panel for panel in PANELS if panel["type"] == "table"], ids=title)
+def test_a_column_that_is_no_count_has_a_unit(panel):
+    own = {o["matcher"]["options"]: o["properties"] for o in panel["fieldConfig"]["overrides"]}
+    counts = {"instances", "rejects", *(f"burn {window}" for window in ("5m", "1h", "6h", "3d"))}
+    for target in panel["targets"]:
+        if target["legendFormat"] not in counts:
+            assert any(found["id"] == "unit" for found in own[target["legendFormat"]])
+
+
+def test_limits_of_failures_and_budgets_follow_the_slo():
+    panels = {panel["title"]: panel for panel in PANELS}
+    failed = panels["shop-service/Failed"]["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [(step["color"], step["value"]) for step in failed] == [("green", None), ("orange", 0.001), ("red", 0.05)]
+    burn = panels["shop-slo/Burn, last hour"]["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [step["value"] for step in burn] == [None, 1, 14.4]
+    for name in ("shop-service/Who gets failures", "shop-slo/Share that is bad, and what is allowed"):
+        assert any("service:mesh_slo_budget:ratio" in target["expr"] for target in panels[name]["targets"])
+
+
+def test_a_budget_that_is_overspent_is_seen_to_be():
+    (panel,) = [panel for panel in PANELS if panel["title"] == "shop-slo/Budget left over time"]
+    assert "min" not in panel["fieldConfig"]["defaults"]
+
+
+def test_a_mesh_with_more_shows_more():
+    text = TEXT.replace("mesh: shop\n", "mesh: shop\nmtls: permissive\ntracing: {otlp: {host: jaeger}}\n")
+    text = text.replace(
+        "protocol: grpc, port: 9090,", "protocol: grpc, port: 9090, outlier_detection: {}, access: {mode: shadow},"
+    )
+    titles = {panel["title"] for board in dashboards(load(text, "mesh.yaml").mesh) for panel in board["panels"]}
+    assert {"Kept out", "Would be denied", "In plain text"} <= titles
+    assert not {"Kept out", "Would be denied", "In plain text"} & {panel["title"].partition("/")[2] for panel in PANELS}
