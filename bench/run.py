@@ -16,6 +16,7 @@ from bench import (
     fanout,
     footprint,
     handover,
+    log_intake,
     sidecar_memory,
     telemetry,
 )
@@ -64,6 +65,7 @@ async def _certs(_: int, __: float) -> AsyncIterator[Figure]:
 
 
 async def _telemetry(_: int, seconds: float) -> AsyncIterator[Figure]:
+    yield await log_intake.figure()
     async for figure in telemetry.figures(2 if seconds < FULL_SECONDS else 5):
         yield figure
 

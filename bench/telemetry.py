@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from bench import log_intake, sidecars, traffic_mesh
+from bench import sidecars, traffic_mesh
 from bench.dataplane import Side, answers, measure
 from bench.h2load import INSTALL, Load
 from bench.report import Figure, Goal
@@ -38,7 +38,6 @@ async def figures(seconds: int) -> AsyncIterator[Figure]:
     for measured in (rendering, scrapes):
         for figure in await asyncio.to_thread(list, measured()):
             yield figure
-    yield await log_intake.figure()
     for profile in PROFILES:
         async for figure in requests(profile, seconds):
             yield figure

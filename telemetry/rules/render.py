@@ -13,11 +13,13 @@ from telemetry.rules.alertmanager import alertmanager
 from telemetry.rules.conventions import (
     CHANGE,
     COMPONENT,
+    DESTINATION,
     GRAFANA,
     INSTANCE,
     MESH,
     RUNBOOKS,
     SERVICE,
+    SOURCE,
     dashboard_uid,
     selector,
 )
@@ -28,6 +30,9 @@ from telemetry.rules.recording import recording_groups
 from telemetry.rules.rule import Alert, Group, Recording
 from telemetry.rules.story import NOTHING, STEP, WHAT_CHANGED
 from telemetry.rules.yaml_text import dump
+
+CHOSEN = (SERVICE, INSTANCE, SOURCE, DESTINATION)
+"""Labels of alerts that are variables of dashboards."""
 
 HEAD = "Written by legation from mesh.yaml; a change here is lost with the next rendering."
 
@@ -91,7 +96,7 @@ def queries(mesh: Mesh) -> list[tuple[str, str]]:
 
 def annotations(mesh: Mesh, alert: Alert, target: Target) -> dict[str, str]:
     """Return an alert's texts and links; the dashboard shows what the alert is about."""
-    about = "&".join(f"var-{label}={{{{ $labels.{label} }}}}" for label in (SERVICE, INSTANCE) if _has(alert, label))
+    about = "&".join(f"var-{label}={{{{ $labels.{label} }}}}" for label in CHOSEN if _has(alert, label))
     return {
         "summary": alert.summary,
         "description": alert.description,

@@ -15,6 +15,7 @@ from telemetry.rules import promql
 from telemetry.rules.alerting import alerts
 from telemetry.rules.promql import InvalidQuery
 from telemetry.rules.recording import recording_groups
+from telemetry.rules.render import Target, annotations
 from telemetry.rules.rule import Recording
 
 TEXT = """
@@ -123,6 +124,14 @@ def test_every_dashboard_leads_to_all_others_with_its_time_range():
 def test_every_alert_leads_to_a_dashboard_that_is_there():
     uids = {board["uid"] for board in ALL}
     assert {f"shop-{alert.dashboard}" for alert in alerts(SHOP)} <= uids
+
+
+def test_an_alert_chooses_on_its_dashboard_what_it_is_about():
+    boards = {board["uid"]: board for board in ALL}
+    for alert in alerts(SHOP):
+        url = annotations(SHOP, alert, Target("http://127.0.0.1:1/sd"))["dashboard_url"]
+        chosen = {variable["name"] for variable in boards[f"shop-{alert.dashboard}"]["templating"]["list"]}
+        assert set(re.findall(r"var-(\w+)=", url)) >= chosen - {"datasource"}, url
 
 
 def test_the_schema_is_todays():

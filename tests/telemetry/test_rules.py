@@ -62,6 +62,13 @@ def test_every_alert_is_tested_firing_and_silent(alert):
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=name)
+def test_every_alert_has_a_story_that_is_silent_and_one_without_data_or_little(alert):
+    quiet = [case for case in alert.cases if not any(moment.firing for moment in case.moments)]
+    assert any(case.series for case in quiet)
+    assert any(not case.series or re.search("no data|little|no requests|vanish", case.name) for case in alert.cases)
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=name)
 def test_every_alert_is_tested_resolving(alert):
     stories = [[fires for fires, _ in groupby(bool(m.firing) for m in case.moments)] for case in alert.cases]
     assert [False, True, False] in stories

@@ -46,6 +46,7 @@ def target_down(mesh: Mesh) -> Alert:
                 [*silent(11), fires(13, Firing(proxy, "0")), *silent(20)],
             ),
             Case("withdrawn from discovery", [Series("up", proxy, "1x9 stale")], silent(15)),
+            Case("no data", [], silent(15)),
             Case("of another mesh", [Series("up", {**proxy, MESH: "another"}, "0x30")], silent(15)),
         ),
     )
@@ -96,6 +97,7 @@ def registry_unreachable(mesh: Mesh) -> Alert:
         description="The targets of mesh {{ $labels.mesh }} are those of the last contact: new instances are not "
         "measured, and gone ones show as down.",
         runbook="Start or reach xds_server again; telemetry finds it by itself.",
+        dashboard="health",
         cases=(
             Case(
                 "one of the watches is broken for ten minutes",
@@ -105,6 +107,7 @@ def registry_unreachable(mesh: Mesh) -> Alert:
                 ],
                 [*silent(11), fires(13, Firing(labels, "0")), *silent(20)],
             ),
+            Case("connected", [Series(WATCH_CONNECTED, {**labels, "watch": "mesh"}, "1x40")], silent(15, 30)),
             Case("no data", [], silent(15)),
         ),
     )
@@ -124,12 +127,14 @@ def telemetry_down(mesh: Mesh) -> Alert:
         "missing metrics go unnoticed.",
         runbook="telemetry is down, or not scraped: `legation status` says which. Until it is back, missing "
         "instances and missing metrics go unnoticed.",
+        dashboard="health",
         cases=(
             Case(
                 "gone for ten minutes",
                 [Series(SERVICE_INFO, service, "1x10 stale _x9 1x20")],
                 [*silent(10), fires(18, fired), *silent(25)],
             ),
+            Case("measured all along", [Series(SERVICE_INFO, service, "1x40")], silent(15, 30)),
             Case("never there", [], [*silent(4), fires(6, fired)]),
         ),
     )

@@ -83,6 +83,7 @@ def retries(mesh: Mesh, service: str) -> Alert:
         "tried again for ten minutes. Callers may feel nothing yet; the next fault they will.",
         runbook="Find the sick instance on the dashboard of the called service: *Attempts by instance*. Retries hide "
         "it, and multiply load when all instances are sick.",
+        dashboard="route",
         cases=(
             Case(
                 "half are tried again for half an hour",
@@ -127,6 +128,7 @@ def overflow(mesh: Mesh, service: str) -> Alert:
         "{{ $labels.destination }} before they are sent.",
         runbook="Either the called service is slow, and the limit does what it is for: see its latency and its "
         "instances first. Or the limit is too low for today's traffic: raise it in mesh.yaml.",
+        dashboard="route",
         cases=(
             Case(
                 "one in ten is held back for half an hour",
@@ -161,6 +163,7 @@ def ejections(mesh: Mesh, service: str) -> Alert:
         "of its load balancing, again and again, as they fail and others do not.",
         runbook="`legation logs --service SOURCE --code 5xx` shows which instance fails, and how; `legation logs "
         "--instance INSTANCE --kind app` what its app says. Replace it, or mend what it alone depends on.",
+        dashboard="route",
         cases=(
             Case(
                 "an instance fails for a quarter of an hour",
@@ -187,6 +190,7 @@ def connect_failures(mesh: Mesh, service: str) -> Alert:
         "in five minutes: refused, timed out, or the other's certificate was not accepted.",
         runbook="The access log of the caller says which instance and why: `upstream` and `transport_failure`. A dead "
         "instance is withdrawn within seconds, so one that stays is alive and out of reach, or its certificate is bad.",
+        dashboard="route",
         cases=(
             Case(
                 "one a second fails for half an hour",
