@@ -52,7 +52,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What is marked in all panels: when a query has a value above 0, its series named by `labels`."""
+    """What is marked in all panels while a query has a value above 0; the first of `labels` names it there."""
 
     name: str
     expr: str
@@ -151,7 +151,8 @@ def _link(title: str, uid: str) -> dict[str, Any]:
 
 def _event(event: Event) -> dict[str, Any]:
     query = {"expr": event.expr, "refId": "Anno", "interval": "", "datasource": DATASOURCE}
-    shown = {"titleFormat": event.name, "tagKeys": ",".join(event.labels), "iconColor": event.colour}
+    title = f"{{{{{event.labels[0]}}}}}"
+    shown = {"titleFormat": title, "tagKeys": ",".join(event.labels), "iconColor": event.colour}
     return {"name": event.name, "datasource": DATASOURCE, "enable": True, "hide": False, "target": query, **shown}
 
 

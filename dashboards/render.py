@@ -11,7 +11,7 @@ from dashboards.panels import Event, dashboard, variables
 from legation.mesh.model.mesh import Mesh
 from telemetry.inventory import services
 from telemetry.rules import promql
-from telemetry.rules.conventions import ALERT, ALERTS, FIRING, SERVICE, dashboard_uid, selector
+from telemetry.rules.conventions import ALERT, ALERTS, CHANGE, FIRING, SERVICE, dashboard_uid, selector
 
 RATE_INTERVAL = "1m"
 """What Grafana puts for `$__rate_interval` at a scrape interval of 15 s: four scrapes."""
@@ -71,10 +71,10 @@ def _dashboard(mesh: Mesh, board: Board, linked: Sequence[tuple[str, str]]) -> A
 def events(mesh: str) -> tuple[Event, ...]:
     """Return what is marked on every dashboard: what fired, and what was changed."""
     fires = f"max by ({ALERT}, severity, {SERVICE}) ({selector(ALERTS, mesh, FIRING)})"
-    applied = selector("xds_applies_total", mesh, 'outcome="applied"')
+    changed = f"max by (what, by, {SERVICE}) ({selector(CHANGE, mesh)}) > time() - 30"
     return (
         Event("alert", fires, (ALERT, "severity", SERVICE), "red"),
-        Event("mesh.yaml was changed", f"increase({applied}[1m]) > 0", ("outcome",), "blue"),
+        Event("change", changed, ("what", "by", SERVICE), "blue"),
     )
 
 

@@ -203,10 +203,10 @@ def test_every_dashboard_chooses_its_prometheus_first(board):
 
 
 @pytest.mark.parametrize("board", ALL, ids=lambda board: board["uid"])
-def test_what_fires_and_what_was_changed_is_marked_on_every_dashboard(board):
+def test_what_fires_and_what_has_changed_is_marked_on_every_dashboard(board):
     alert, change = board["annotations"]["list"]
     assert "ALERTS" in alert["target"]["expr"]
-    assert "xds_applies_total" in change["target"]["expr"]
+    assert "mesh_change_timestamp_seconds" in change["target"]["expr"]
     assert alert["datasource"] == change["datasource"] == VARIABLE
 
 
