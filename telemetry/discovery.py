@@ -50,13 +50,18 @@ def target_groups(
 
 
 def _is_near(spec: InstanceSpec, host: str) -> bool:
-    """Say whether an instance's metrics can be reached from here: a mesh has the same block on one host alone."""
+    """Say whether an instance's metrics can be reached from here: a mesh has the same block on one host alone.
+
+    A container's are where it was told that Prometheus is, or nowhere.
+    """
+    if spec.by_name:
+        return bool(spec.metrics_address)
     return not spec.loopback or spec.loopback.split(".")[:2] == host.split(".")[:2]
 
 
 def _sidecar(mesh: str, instance: Instance) -> TargetGroup:
     spec = instance.spec
-    at = join(spec.own_address, spec.metrics_port)
+    at = join(spec.scraped_address, spec.metrics_port)
     return _group(mesh, at, (spec.service, spec.version, instance.id), spec.zone)
 
 

@@ -46,9 +46,9 @@ async def run(settings: Settings, clock: Clock) -> None:
     components = settings.component_addresses()
     public = bind_tcp(f"{settings.host}:{settings.port}")
     own = join(settings.host, public.getsockname()[1])
-    state = None if settings.state is None else StateFolder(settings.state)
+    state = _state(settings)
     record = Record(None if state is None else state.telemetry / "changes.json", clock.now)
-    follower = Follower(clock, {**components, TELEMETRY: own}, settings.host, record.note)
+    follower = Follower(clock, {TELEMETRY: own, **components}, settings.host, record.note)
     actuator = actuator_of(settings)
     scaler = Scaler(follower.inventory, actuator, clock, note=record.note) if actuator is not None else None
     metrics = Metrics(follower.inventory, follower.targets, scaler, record.changes)
@@ -56,7 +56,7 @@ async def run(settings: Settings, clock: Clock) -> None:
     follower.on_mesh.append(lambda mesh: traces.want(mesh.mesh, mesh.tracing))
     follower.emit = traces.emit
     routes = public_routes(follower.inventory, follower.targets, metrics, follower.runbooks)
-    logs = None if state is None else _logs(state, metrics, follower)
+    logs = None if state is None else _logs(settings, state, metrics, follower)
     scaling = scaler.shown if scaler is not None else lambda: ((), None)
     control = control_routes(follower.inventory, follower.targets, f"http://{own}/sd", scaling, logs)
     async with (
@@ -80,8 +80,18 @@ def actuator_of(settings: Settings) -> Actuator | None:
     return Compose(files) if files else None
 
 
-def _logs(state: StateFolder, metrics: Metrics, follower: "Follower") -> Logs:
-    logs = Logs(state.telemetry, state.instances, state.logs_socket, metrics.logs)
+def _state(settings: Settings) -> StateFolder | None:
+    """Return the state folder, which a container has for itself and makes."""
+    if settings.state is None:
+        return None
+    state = StateFolder(settings.state)
+    state.make()
+    return state
+
+
+def _logs(settings: Settings, state: StateFolder, metrics: Metrics, follower: "Follower") -> Logs:
+    socket = settings.logs_socket or state.logs_socket
+    logs = Logs(state.telemetry, state.instances, socket, metrics.logs, settings.syslog)
     follower.on_mesh.append(logs.use)
     return logs
 

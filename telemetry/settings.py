@@ -32,6 +32,12 @@ class Settings:
     state: Path | None = field(
         default=None, metadata={"help": "the mesh's state folder on this host: its apps' output is read there"}
     )
+    logs_socket: Path | None = field(
+        default=None, metadata={"help": "unix socket that proxies send their access logs to; by default the folder's"}
+    )
+    syslog: str = field(
+        default="", metadata={"help": "host:port, over UDP, where docker's log driver syslog sends what apps write"}
+    )
 
     def component_addresses(self) -> Mapping[str, str]:
         """Return name: host:port of `components`; ValueError when an entry has another form."""

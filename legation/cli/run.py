@@ -49,6 +49,7 @@ class Words:
     command: tuple[str, ...]
     container: Container = Container()
     sds: str = ""
+    logs: str = ""
 
     @property
     def beside(self) -> bool:
@@ -120,9 +121,9 @@ def _away(words: Words, state: StateFolder) -> RunSettings:
     """Return the settings of an instance whose xds_server is on another host: on a block that `up` takes last."""
     host, _, _ = words.xds.rpartition(":")
     here = HostFile(mesh="", file="", pid=0, block=_LAST_BLOCK)
-    settings = replace(_settings(words, state, here), xds_host=host, xds_port=0, control=words.xds, sds=words.sds)
+    settings = replace(_settings(words, state, here), xds_host=host, xds_port=0, control=words.xds)
     given = words.container
-    return replace(settings, beside=words.beside, **asdict(given))
+    return replace(settings, sds=words.sds, logs=words.logs, beside=words.beside, **asdict(given))
 
 
 def _settings(words: Words, state: StateFolder, host: HostFile) -> RunSettings:

@@ -45,6 +45,9 @@ def run(
     sds: Annotated[
         Path | None, typer.Option("--sds", help="certmgr's socket for this service, where it is alone")
     ] = None,
+    logs_socket: Annotated[
+        Path | None, typer.Option("--logs", help="telemetry's socket for access logs, where it is alone")
+    ] = None,
     state: StateOption = None,
     folder: Annotated[Path | None, typer.Option("--folder", help="where the app runs; without it, here")] = None,
     zone: Annotated[str, typer.Option("--zone", help="where this host is, for locality")] = "",
@@ -69,6 +72,7 @@ def run(
             app=app_at or "", private=private or "", plain=tuple(plain or ()), metrics=metrics or ""
         ),
         sds=str(sds or ""),
+        logs=str(logs_socket or ""),
         folder=folder or Path.cwd(),
         zone=zone,
         concurrency=concurrency,

@@ -189,7 +189,7 @@ async def _plan_unless_ended(
         xds_port=settings.xds_port,
         sds_socket=str(settings.sds_socket),
         admin_socket=str(settings.state.admin(settings.spec.id)),
-        logs_socket="" if settings.control else str(settings.state.logs_socket),
+        logs_socket=settings.logs_socket,
     )
     known = asyncio.ensure_future(plan(client, request))
     asked = asyncio.ensure_future(termination.asked.wait())

@@ -21,8 +21,8 @@ class RunSettings:
 
     In a container beside others there is no command: `app` is host:port of what it stands before, and `advertise`,
     `private`, `plain` and `metrics` are names that lead to us on one network each, or addresses of ours: towards the
-    mesh, the app, callers outside of the mesh, and Prometheus. `sds` is certmgr's socket where that is not the state
-    folder's.
+    mesh, the app, callers outside of the mesh, and Prometheus. `sds` is certmgr's socket and `logs` telemetry's, where
+    they are not the state folder's.
     """
 
     spec: InstanceSpec
@@ -43,11 +43,17 @@ class RunSettings:
     plain: tuple[str, ...] = ()
     metrics: str = ""
     sds: str = ""
+    logs: str = ""
 
     @property
     def sds_socket(self) -> Path:
         """Where certmgr serves the service's identity."""
         return Path(self.sds) if self.sds else self.state.sds(self.spec.service)
+
+    @property
+    def logs_socket(self) -> str:
+        """Where telemetry takes access logs; nothing where there is none beside us."""
+        return self.logs or ("" if self.control else str(self.state.logs_socket))
 
     @property
     def state(self) -> StateFolder:

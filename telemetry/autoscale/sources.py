@@ -71,7 +71,7 @@ class Sidecars:
         """Ask one sidecar; one that does not answer leaves what it has said to age."""
         spec = instance.spec
         try:
-            answer = await http.request((spec.own_address, spec.metrics_port), "GET", SIDECAR_PATH, limit=_LIMIT)
+            answer = await http.request((spec.scraped_address, spec.metrics_port), "GET", SIDECAR_PATH, limit=_LIMIT)
             sample = statistics.parse(answer.text, now) if answer.status == 200 else None
         except (http.HttpError, ValueError):
             return

@@ -9,7 +9,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from legation.runtime.control.log_messages import LogRecord
-from telemetry.logs import otlp
+from telemetry.logs import otlp, syslog
 from telemetry.logs.budget import Budget
 from telemetry.logs.sampling import sampled
 from telemetry.logs.store import Store
@@ -45,6 +45,18 @@ class Limits:
     sampling: float = 100.0
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How batches are written: their records (DecodeError, ValueError), and how many these are."""
+
+    records: Callable[[bytes], Iterable[LogRecord]]
+    count: Callable[[bytes], int]
+
+
+OTLP = Form(otlp.records, otlp.count)
+SYSLOG = Form(syslog.records, lambda _: 1)
+
+
 class Keeper:
     """A bounded queue of batches, and the thread behind it."""
 
@@ -57,7 +69,7 @@ class Keeper:
     ) -> None:
         """Prepare; `dropped(reason, number)` and `kept(records, last id, bytes)` are called on its own thread."""
         self._file, self._tail, self._dropped, self._kept = file, tail, dropped, kept
-        self._batches: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[tuple[bytes, Form] | None] = queue.SimpleQueue()
         self._waiting = 0
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -65,15 +77,15 @@ class Keeper:
         self._store: Store | None = None
         self._pruned, self._failing = 0.0, False
 
-    def offer(self, batch: bytes) -> None:
-        """Take a serialised ExportLogsServiceRequest, or drop it; returns at once."""
+    def offer(self, batch: bytes, form: Form = OTLP) -> None:
+        """Take a serialised ExportLogsServiceRequest, or what another form has, or drop it; returns at once."""
         with self._lock:
             fits = self._waiting + len(batch) <= MOST_WAITING
             self._waiting += len(batch) if fits else 0
         if fits:
-            self._batches.put(batch)
+            self._batches.put((batch, form))
         else:
-            self._dropped("full", _count(batch))
+            self._dropped("full", _count(batch, form))
 
     async def run(self) -> None:
         """Keep records until cancelled."""
@@ -124,11 +136,11 @@ class Keeper:
         found: list[LogRecord] = []
         size = 0
         try:
-            batch = self._batches.get(timeout=_LOOK_EVERY)
-            while batch is not None:
-                size += len(batch)
-                found += self._parse(batch)
-                batch = self._batches.get_nowait() if size < MOST_WAITING // 8 else None
+            given = self._batches.get(timeout=_LOOK_EVERY)
+            while given is not None:
+                size += len(given[0])
+                found += self._parse(*given)
+                given = self._batches.get_nowait() if size < MOST_WAITING // 8 else None
         except queue.Empty:
             pass
         with self._lock:
@@ -139,16 +151,16 @@ class Keeper:
             self._dropped("rate", len(wanted) - len(kept))
         return kept
 
-    def _parse(self, batch: bytes) -> list[LogRecord]:
+    def _parse(self, batch: bytes, form: Form) -> list[LogRecord]:
         try:
-            return list(otlp.records(batch))
-        except DecodeError:
+            return list(form.records(batch))
+        except (DecodeError, ValueError):
             self._dropped("malformed", 1)
             return []
 
 
-def _count(batch: bytes) -> int:
+def _count(batch: bytes, form: Form) -> int:
     try:
-        return otlp.count(batch)
+        return form.count(batch)
     except DecodeError:
         return 1

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -12,10 +13,10 @@ from legation.runtime.control.log_messages import LogPage, LogRecord
 from legation.runtime.tasks import Latest, changed_within, spawn
 from telemetry.logs import otlp
 from telemetry.logs.forward import Forwarder
-from telemetry.logs.keeper import Keeper, Limits
+from telemetry.logs.keeper import SYSLOG, Keeper, Limits
 from telemetry.logs.metrics import LogMetrics
 from telemetry.logs.query import Query
-from telemetry.logs.receiver import receiving
+from telemetry.logs.receiver import receiving, receiving_lines
 from telemetry.logs.store import search
 from telemetry.logs.tail import Tail, Writer
 
@@ -26,10 +27,13 @@ LONGEST_WAIT = 20.0
 class Logs:
     """The log of one host."""
 
-    def __init__(self, folder: Path, instances: Path, socket: Path, metrics: LogMetrics) -> None:
-        """Keep records in `folder`; apps' output is below `instances`, Envoys send theirs to `socket`."""
+    def __init__(self, folder: Path, instances: Path, socket: Path, metrics: LogMetrics, syslog: str = "") -> None:
+        """Keep records in `folder`; apps' output is below `instances`, Envoys send theirs to `socket`.
+
+        `syslog` is host:port for docker's log driver; empty: it is sent nowhere.
+        """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file, self._socket, self._metrics = folder / "logs.sqlite", socket, metrics
+        self._file, self._socket, self._syslog, self._metrics = folder / "logs.sqlite", socket, syslog, metrics
         self._writers = Writers(instances)
         self.forwarder = Forwarder(metrics.drop)
         self._keeper = Keeper(self._file, Tail(instances, self._writers.of), metrics.drop, self._kept)
@@ -49,7 +53,8 @@ class Logs:
         """Take and keep records while the block runs."""
         self._loop = asyncio.get_running_loop()
         tasks = [spawn(group, "log-keeper", self._keeper.run()), spawn(group, "log-forwarder", self.forwarder.run())]
-        async with receiving(self._socket, self.offer):
+        lines = receiving_lines(self._syslog, partial(self._keeper.offer, form=SYSLOG))
+        async with receiving(self._socket, self.offer), lines:
             try:
                 yield
             finally:

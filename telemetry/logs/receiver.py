@@ -1,5 +1,10 @@
-"""Where this host's Envoys send their access logs: OTLP over gRPC, on a unix socket that only its owner can open."""
+"""Where the mesh's log comes in.
 
+Envoys send their access logs as OTLP over gRPC, on a unix socket that only its owner can open; docker what apps in
+containers write, as syslog over UDP: whoever may send there may write into the log.
+"""
+
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,3 +39,27 @@ async def receiving(path: Path, take: Callable[[bytes], None]) -> AsyncIterator[
         yield
     finally:
         await server.stop(0.5)
+
+
+@asynccontextmanager
+async def receiving_lines(address: str, take: Callable[[bytes], None]) -> AsyncIterator[None]:
+    """Take datagrams at host:port while the block runs; at none where that is empty. OSError when it is taken."""
+    if not address:
+        yield
+        return
+    host, _, port = address.rpartition(":")
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: _Lines(take), local_addr=(host.strip("[]"), int(port))
+    )
+    try:
+        yield
+    finally:
+        transport.close()
+
+
+class _Lines(asyncio.DatagramProtocol):
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+
+    def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002 - as asyncio has it
+        self._take(data)

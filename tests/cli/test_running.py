@@ -281,12 +281,15 @@ def test_run_in_a_container_is_told_where_its_app_is(home: Home, executed: Execu
         "b",
         "--metrics",
         "web-mesh",
+        "--logs",
+        "/logs/l",
     )
     done = home.legation("run", "--service", "web", *words)
     assert done.exit_code == 0, done.output
     _, given = executed()
     assert (given["beside"], given["app"], given["private"]) == (True, "web:80", "web-private")
     assert (given["plain"], given["metrics"], given["sds"]) == (["a", "b"], "web-mesh", "/sds/s")
+    assert given["logs"] == "/logs/l"
     assert given["spec"]["id"] == f"web-v1-{gethostname()}"  # type: ignore[index]
 
 

@@ -76,3 +76,12 @@ def test_of_instances_that_other_hosts_reach_those_of_this_host_are_targets_by_t
     given = [instance(n, address="10.0.0.1", loopback=f"127.{n}.9.1") for n in (64, 65)]
     (group,) = target_groups("shop", given, {}, "127.64.255.1")
     assert group.targets == ("127.64.9.1:15090",)
+
+
+def test_a_container_is_a_target_where_it_was_told_that_prometheus_is():
+    near, alone = (
+        instance(n, address="10.0.0.1", loopback="10.1.0.1", by_name=True, metrics_address=at)
+        for n, at in ((1, "10.2.0.1"), (2, ""))
+    )
+    groups = target_groups("shop", [near, alone], {}, "0.0.0.0")
+    assert [group.targets for group in groups] == [("10.2.0.1:15090",)]

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -55,10 +57,10 @@ class Host:
 
 
 @asynccontextmanager
-async def host(folder: Path) -> AsyncIterator[Host]:
+async def host(folder: Path, syslog: str = "") -> AsyncIterator[Host]:
     registry, instances = CollectorRegistry(), folder / "instances"
     instances.mkdir(exist_ok=True)
-    logs = Logs(folder / "store", instances, folder / "logs.sock", LogMetrics(registry))
+    logs = Logs(folder / "store", instances, folder / "logs.sock", LogMetrics(registry), syslog)
     async with asyncio.TaskGroup() as group, logs.running(group):
         yield Host(logs, registry, instances)
 
@@ -172,3 +174,30 @@ def test_a_disk_that_takes_nothing_loses_records_and_nothing_else(tmp_path, monk
             assert await here.has(["kept"])
 
     asyncio.run(main())
+
+
+def test_what_docker_sends_of_apps_in_containers_is_theirs(tmp_path):
+    """As its log driver writes it: Docker Engine 20.10, `syslog-format: rfc5424micro`."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    said = f"trace_id={trace} [charged] 3 <b> ünd".encode()
+    now = datetime.now(UTC)
+    head = f"<30>1 {now.strftime('%Y-%m-%dT%H:%M:%S.%fZ')} host".encode()
+
+    async def main() -> None:
+        port = free_udp_port()
+        async with host(tmp_path, f"127.0.0.1:{port}") as here:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as docker:
+                for text in (b"", b"no syslog at all", head + b" orders/shop-orders-1 77 orders - " + said + b"\n"):
+                    docker.sendto(text, ("127.0.0.1", port))
+            assert await here.has([said.decode()], service="orders", kind="app")
+            (found,) = (await here.logs.search(parse({"trace": trace}))).records
+            assert (found.instance, round(found.time, 3)) == ("shop-orders-1", round(now.timestamp(), 3))
+            assert here.value("telemetry_log_records_dropped_total", reason="malformed") == 2
+
+    asyncio.run(main())
+
+
+def free_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
