@@ -26,6 +26,16 @@ build() { # build NAME FILE BASE [TARGET]
         { cat build/docker-build.log >&2; return 1; }
 }
 
+stack() { # the programs of profile full, from what this machine has of them, where no image can be pulled
+    local name built
+    for name in jaeger loki ratelimit; do # `make jaeger loki ratelimit` builds them
+        for built in build/go/"$name"-*; do
+            [ -x "$built" ] && set -- "$@" "$name=$built"
+        done
+    done
+    "$python" compose/stack.py "$@"
+}
+
 docker info >/dev/null 2>&1 || {
     echo "no Docker Engine answers here: start it, or have .ci/docker install and start one (Debian, as root)" >&2
     exit 1
@@ -39,3 +49,4 @@ build legation-shop Dockerfile.shop "${NODE_IMAGE:-legation-node}"
 build legation-openbao Dockerfile "${BASE_IMAGE:-legation-base}" openbao
 build legation Dockerfile "${BASE_IMAGE:-legation-base}" control
 build legation-sidecar Dockerfile "${BASE_IMAGE:-legation-base}" sidecar
+if [ -z "${BASE_IMAGE:-}" ]; then stack; fi

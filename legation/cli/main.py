@@ -180,11 +180,14 @@ def render_compose(
     output: Annotated[
         Path | None, typer.Option("--to", help="the override to write; without it docker-compose.legation.yaml")
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="with Prometheus, Grafana, Jaeger and Loki, for compose's --profile full")
+    ] = False,
 ) -> None:
     """Write an override that puts sidecars around the services of your compose files; undo is leaving it out."""
     from legation.cli import render_compose as work  # noqa: PLC0415
 
-    raise typer.Exit(int(work.render_files(tuple(files), (file or Path("mesh.yaml")), output)))
+    raise typer.Exit(int(work.render_files(tuple(files), (file or Path("mesh.yaml")), output, full=full)))
 
 
 @render.command("bootstrap")

@@ -69,8 +69,8 @@ def prometheus(folder: Path, mesh: Mesh, host: HostFile | None, links: Links) ->
         alertmanager=links.alertmanager,
     )
     files = render_prometheus(mesh, target)
-    _write(folder, files)
-    _remove_stale(folder, mesh, files)
+    write(folder, files)
+    remove_stale(folder, mesh, files)
     if host is None:
         chatter(f"mesh {mesh.mesh} does not run here: discovery_url in prometheus.yaml is where it would by default")
     chatter(f"start Prometheus with --config.file={folder / 'prometheus.yaml'}")
@@ -78,14 +78,14 @@ def prometheus(folder: Path, mesh: Mesh, host: HostFile | None, links: Links) ->
 
 def grafana(folder: Path, mesh: Mesh, _: HostFile | None) -> None:
     """Write the dashboards."""
-    _write(folder, render_grafana(mesh))
+    write(folder, render_grafana(mesh))
 
 
 def kubernetes(folder: Path, mesh: Mesh, namespace: str, prometheus_url: str | None) -> None:
     """Write an HPA and a KEDA ScaledObject for each policy."""
     there = prometheus_url or (mesh.prometheus.url if mesh.prometheus is not None else PROMETHEUS_URL)
     files = render_kubernetes(mesh, namespace, there)
-    _write(folder, files)
+    write(folder, files)
     if not files:
         chatter("no service has autoscale: nothing follows the load")
         return
@@ -96,14 +96,15 @@ def kubernetes(folder: Path, mesh: Mesh, namespace: str, prometheus_url: str | N
 def ratelimit(folder: Path, mesh: Mesh) -> None:
     """Write the limits that envoyproxy/ratelimit counts by."""
     limits = counted(mesh)
-    _write(folder, {"config/limits.yaml": dump(limits, f"The global limits of mesh {mesh.mesh}, by legation.")})
+    write(folder, {"config/limits.yaml": dump(limits, f"The global limits of mesh {mesh.mesh}, by legation.")})
     settings = f"RUNTIME_ROOT={folder.absolute()} RUNTIME_WATCH_ROOT=false RUNTIME_IGNOREDOTFILES=true"
     chatter(f"ratelimit follows this folder when it is started with {settings}")
     if not limits["descriptors"]:
         chatter("no service has rate_limit.global: nothing is counted")
 
 
-def _write(folder: Path, files: Mapping[str, str]) -> None:
+def write(folder: Path, files: Mapping[str, str]) -> None:
+    """Write files by relative path, each in one step."""
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +114,7 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
         chatter(f"wrote {path}")
 
 
-def _remove_stale(folder: Path, mesh: Mesh, files: Mapping[str, str]) -> None:
+def remove_stale(folder: Path, mesh: Mesh, files: Mapping[str, str]) -> None:
     """Remove the rules and tests of an earlier rendering that the mesh no longer has: Prometheus would load them."""
     for path in sorted([*folder.glob(f"rules/{mesh.mesh}.*"), *folder.glob(f"tests/{mesh.mesh}.*")]):
         if str(path.relative_to(folder)) not in files and path.read_text().startswith(f"# {HEAD}"):

@@ -13,14 +13,15 @@ from legation.compose.text import read, write
 OWN = "docker-compose.legation.yaml"
 
 
-def render_files(files: tuple[Path, ...], mesh_file: Path, to: Path | None) -> Exit:
-    """Write the override beside the first file; 3 where something could not be done."""
+def render_files(files: tuple[Path, ...], mesh_file: Path, to: Path | None, *, full: bool = False) -> Exit:
+    """Write the override beside the first file, `full` with what watches the mesh; 3 where something could not be."""
     mesh = read_mesh(mesh_file).mesh
     folder = files[0].absolute().parent
     target = (to or folder / OWN).absolute()
     try:
         given = [(str(file), read(read_text(file), str(file))) for file in files]
-        rendered = render(project(given, _environment(folder)), mesh, _beside(mesh_file, folder))
+        services = project(given, _environment(folder))
+        rendered = render(services, mesh, _beside(mesh_file, folder), full=full)
     except BadCompose as bad:
         raise fail(Exit.FINDINGS, str(bad)) from bad
     if not rendered.notes.did:

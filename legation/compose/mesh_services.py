@@ -13,14 +13,18 @@ USER = 10001
 
 MESH_NETWORK = f"{names.COMPONENT_PREFIX}mesh"
 EDGE_NETWORK = f"{names.COMPONENT_PREFIX}edge"
+OBSERVE_NETWORK = f"{names.COMPONENT_PREFIX}observe"
+"""Where sidecars are measured, and send their spans."""
+CERTMGR_METRICS_NETWORK = f"{names.COMPONENT_PREFIX}certmgr-metrics"
+"""Where Prometheus alone meets certmgr, which has no network else."""
 XDS = names.XDS_SERVER
 VAULT, INIT, APPLY = (f"{names.COMPONENT_PREFIX}{part}" for part in ("vault", "init", "apply"))
 
-_CONTROL_IMAGE = "${LEGATION_IMAGE:-legation}"
+CONTROL_IMAGE = "${LEGATION_IMAGE:-legation}"
 SIDECAR_IMAGE = "${LEGATION_SIDECAR_IMAGE:-legation-sidecar}"
 _VAULT_IMAGE = "${LEGATION_VAULT_IMAGE:-legation-openbao}"
 
-_MESH_FILE = "/etc/legation/mesh.yaml"
+MESH_FILE = "/etc/legation/mesh.yaml"
 _VAULT_SOCKET = "/vault/run/vault.sock"
 _CONTROL, _STATE, _SDS = "/control", "/state", "/sds"
 _CONNECT = f"import socket; socket.create_connection(('127.0.0.1', {names.XDS_PORT}), 2)"
@@ -38,6 +42,13 @@ class Volumes:
     certmgr = names.CERTMGR
     xds_server = names.XDS_SERVER
     control = f"{names.COMPONENT_PREFIX}control"
+    logs = f"{names.COMPONENT_PREFIX}logs"
+    settings = f"{names.COMPONENT_PREFIX}settings"
+    telemetry = names.TELEMETRY
+    prometheus = f"{names.COMPONENT_PREFIX}prometheus"
+    alertmanager = f"{names.COMPONENT_PREFIX}alertmanager"
+    grafana = f"{names.COMPONENT_PREFIX}grafana"
+    loki = f"{names.COMPONENT_PREFIX}loki"
 
 
 V = Volumes
@@ -70,14 +81,17 @@ def after(**conditions: str) -> Definition:
     return {name.replace("_", "-"): {"condition": condition} for name, condition in conditions.items()}
 
 
-def components(mesh_file: str, identities: Iterable[str]) -> dict[str, Definition]:
-    """Return our services. `mesh_file` is on the host; `identities` are those that containers here have."""
-    mesh = f"{mesh_file}:{_MESH_FILE}:ro"
+def components(mesh_file: str, identities: Iterable[str], *, observed: bool) -> dict[str, Definition]:
+    """Return our services. `mesh_file` is on the host; `identities` are those that containers here have.
+
+    `observed`: a Prometheus may come and measure them.
+    """
+    mesh = f"{mesh_file}:{MESH_FILE}:ro"
     return {
         VAULT: _vault(),
         INIT: _init(mesh),
-        names.CERTMGR: _certmgr(identities),
-        XDS: _xds_server(),
+        names.CERTMGR: _certmgr(identities, observed=observed),
+        XDS: _xds_server() | ({"networks": [MESH_NETWORK, OBSERVE_NETWORK]} if observed else {}),
         APPLY: _apply(mesh),
     }
 
@@ -93,10 +107,10 @@ def _vault() -> Definition:
 
 
 def _init(mesh: str) -> Definition:
-    command = ["-m", "certmgr.first", "--vault-address", f"unix:{_VAULT_SOCKET}", "--mesh", _MESH_FILE]
+    command = ["-m", "certmgr.first", "--vault-address", f"unix:{_VAULT_SOCKET}", "--mesh", MESH_FILE]
     command += ["--keys", "/keys/vault.json", "--host", "/credentials/host.json"]
     return hardened(
-        image=_CONTROL_IMAGE,
+        image=CONTROL_IMAGE,
         command=command,
         network_mode="none",
         restart="on-failure",
@@ -105,14 +119,16 @@ def _init(mesh: str) -> Definition:
     )
 
 
-def _certmgr(identities: Iterable[str]) -> Definition:
+def _certmgr(identities: Iterable[str], *, observed: bool) -> Definition:
     command = ["-m", "certmgr", "--state", _STATE, "--xds-control", f"{_CONTROL}/xds_server.sock", "--sds", _SDS]
     command += ["--vault-address", f"unix:{_VAULT_SOCKET}", "--vault-credentials", "/credentials/host.json"]
+    measured = ["--metrics-address", f"0.0.0.0:{names.CERTMGR_METRICS_PORT}"]
+    network: Definition = {"networks": [CERTMGR_METRICS_NETWORK]} if observed else {"network_mode": "none"}
     sockets = [f"{sds_volume(identity)}:{_SDS}/{identity}" for identity in identities]
     return hardened(
-        image=_CONTROL_IMAGE,
-        command=command,
-        network_mode="none",
+        image=CONTROL_IMAGE,
+        command=command + measured if observed else command,
+        **network,
         volumes=[
             f"{V.certmgr}:{_STATE}",
             f"{V.control}:{_CONTROL}",
@@ -130,7 +146,7 @@ def _xds_server() -> Definition:
     command += ["--sds", f"{_SDS}/sds.sock", "--database", f"{_STATE}/registry.sqlite"]
     command += ["--metrics", f"0.0.0.0:{names.XDS_METRICS_PORT}"]
     return hardened(
-        image=_CONTROL_IMAGE,
+        image=CONTROL_IMAGE,
         command=command,
         networks=[MESH_NETWORK],
         volumes=[f"{V.xds_server}:{_STATE}", f"{V.control}:{_CONTROL}", f"{sds_volume(XDS)}:{_SDS}"],
@@ -141,8 +157,8 @@ def _xds_server() -> Definition:
 
 def _apply(mesh: str) -> Definition:
     made = hardened(
-        image=_CONTROL_IMAGE,
-        command=["-m", "xds_server.offer", "--control", f"{_CONTROL}/xds_server.sock", "--mesh", _MESH_FILE],
+        image=CONTROL_IMAGE,
+        command=["-m", "xds_server.offer", "--control", f"{_CONTROL}/xds_server.sock", "--mesh", MESH_FILE],
         network_mode="none",
         volumes=[mesh, f"{V.control}:{_CONTROL}"],
         depends_on=after(legation_xds_server="service_started"),
@@ -151,10 +167,13 @@ def _apply(mesh: str) -> Definition:
     return made
 
 
-def volumes(identities: Iterable[str]) -> dict[str, Any]:
+def volumes(identities: Iterable[str], *, observed: bool) -> dict[str, Any]:
     """Return our volumes: those that keep something, and those that hold sockets and forget them."""
-    kept = (V.vault_data, V.vault_keys, V.credentials, V.certmgr, V.xds_server)
-    sockets = (V.vault_socket, V.control, *(sds_volume(identity) for identity in identities))
+    kept: tuple[str, ...] = (V.vault_data, V.vault_keys, V.credentials, V.certmgr, V.xds_server)
+    sockets: tuple[str, ...] = (V.vault_socket, V.control, *(sds_volume(identity) for identity in identities))
+    if observed:
+        kept += (V.settings, V.telemetry, V.prometheus, V.alertmanager, V.grafana, V.loki)
+        sockets += (V.logs,)
     return {**dict.fromkeys(kept), **{name: _in_memory() for name in sockets}}
 
 

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from legation.compose import mesh_services as ours
+from legation.compose import observability
 from legation.compose.mesh_services import Definition
 from legation.compose.project import ComposeService, Project, Published
 from legation.compose.tags import Override, Reset
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
+from legation.mesh.model.service import Service
 
 SERVICE_LABEL, VERSION_LABEL = "legation.service", "legation.version"
 """By which a compose service says that it is (a version of) a service of the mesh with another name."""
@@ -62,16 +64,20 @@ class Adopted:
         return f"{self.compose.name}-private"
 
 
-def render(project: Project, mesh: Mesh, mesh_file: str) -> Rendered:
-    """Return the override of some compose files for a mesh, whose file is where compose finds `mesh_file`."""
-    return _Rendering(project, mesh).run(mesh_file)
+def render(project: Project, mesh: Mesh, mesh_file: str, *, full: bool = False) -> Rendered:
+    """Return the override of some compose files for a mesh, whose file is where compose finds `mesh_file`.
+
+    `full`: with Prometheus and the others, under compose's profile of that name.
+    """
+    return _Rendering(project, mesh, full).run(mesh_file)
 
 
 class _Rendering:
     """One rendering, which gathers what it adds and what it has to say."""
 
-    def __init__(self, project: Project, mesh: Mesh) -> None:
-        self._project, self._mesh, self._notes = project, mesh, Notes()
+    def __init__(self, project: Project, mesh: Mesh, full: bool) -> None:
+        self._project, self._mesh, self._full, self._notes = project, mesh, full, Notes()
+        self._counting = {name for service in mesh.services.values() for name in _counters(service)}
         self._adopted = tuple(self._adopt())
         self._services: dict[str, Definition] = {}
         self._networks: dict[str, Definition] = {}
@@ -86,7 +92,9 @@ class _Rendering:
             identities.append(names.GATEWAY)
             self._services[names.GATEWAY] = self._gateway()
             self._networks[ours.EDGE_NETWORK] = {}
-        self._services |= ours.components(mesh_file, identities)
+        self._services |= ours.components(mesh_file, identities, observed=self._full)
+        if self._full:
+            self._observe(mesh_file)
         away = {*self._mesh.external, names.PASSTHROUGH}
         leaves = any(away.intersection(self._mesh.reached(one.service)) for one in self._adopted)
         self._networks[ours.MESH_NETWORK] = {} if leaves else {"internal": True}
@@ -94,7 +102,7 @@ class _Rendering:
         override = {
             "services": self._services,
             "networks": self._networks,
-            "volumes": ours.volumes(identities),
+            "volumes": ours.volumes(identities, observed=self._full),
         }
         return Rendered(override, self._notes)
 
@@ -138,6 +146,9 @@ class _Rendering:
             "networks": Override({one.private: {}}),
             "depends_on": ours.after() | {one.sidecar: {"condition": "service_healthy"}},
         }
+        if self._full and one.service in self._counting:  # it reads the limits that are rendered
+            rendered = {"condition": "service_completed_successfully", "required": False}
+            changed["depends_on"][observability.RENDER] = rendered
         if one.compose.ports or one.compose.odd_ports:
             changed["ports"] = Reset([])
         if one.compose.links:
@@ -153,12 +164,33 @@ class _Rendering:
         mine: Definition = {one.private: {"aliases": [*self._names(one), f"legation-private-{name}"]}}
         for network, aliases in outside.items():
             mine[network] = {"aliases": [name, *aliases, f"legation-plain-{name}-{network}"]}
-        return _envoy(name, one.service, command, mine)
+        profiles = {"profiles": list(one.compose.profiles)} if one.compose.profiles else {}
+        return _envoy(name, one.service, command, mine, observed=self._full) | profiles
 
     def _gateway(self) -> Definition:
         ports = list(dict.fromkeys(self._front))
-        made = _envoy("gateway", names.GATEWAY, ["run", "--service", names.GATEWAY], {ours.EDGE_NETWORK: {}})
-        return {**made, "ports": ports}
+        command = ["run", "--service", names.GATEWAY]
+        edge: Definition = {ours.EDGE_NETWORK: {}}
+        return {**_envoy("gateway", names.GATEWAY, command, edge, observed=self._full), "ports": ports}
+
+    def _observe(self, mesh_file: str) -> None:
+        """Add what the profile `full` has, and the networks where it meets the mesh."""
+        self._services |= observability.services(mesh_file)
+        tracing, logging = self._mesh.tracing, self._mesh.logging.otlp
+        ours_alone = tracing is None or tracing.otlp.host == observability.JAEGER
+        self._networks[ours.EDGE_NETWORK] = {}
+        self._networks[ours.OBSERVE_NETWORK] = {"internal": True} if ours_alone else {}
+        self._networks[ours.CERTMGR_METRICS_NETWORK] = {"internal": True}
+        self._notes.did.append(
+            f"--profile {observability.FULL} of docker compose starts telemetry, Prometheus, Alertmanager, Grafana, "
+            "Jaeger and Loki too"
+        )
+        wanted = f"tracing: {{otlp: {{host: {observability.JAEGER}}}}}"
+        if tracing is None:
+            self._notes.open.append(f"nothing is traced: add {wanted} to mesh.yaml")
+        if logging is None:
+            url = f"http://{observability.LOKI}:3100/otlp/v1/logs"
+            self._notes.open.append(f"Loki gets no logs: add logging: {{otlp: {{url: {url}}}}} to mesh.yaml")
 
     def _names(self, one: Adopted) -> list[str]:
         """Return the names that a service calls others by."""
@@ -264,15 +296,28 @@ class _Rendering:
                 )
 
 
-def _envoy(name: str, service: str, command: Sequence[str], networks: Definition) -> Definition:
-    """Return a container of an Envoy with `legation run`."""
+def _counters(service: Service) -> Iterator[str]:
+    """Yield who counts a service's requests, where all of its instances have one limit."""
+    if service.rate_limit is not None and service.rate_limit.global_ is not None:
+        yield service.rate_limit.global_.service
+
+
+def _envoy(name: str, service: str, command: Sequence[str], networks: Definition, *, observed: bool) -> Definition:
+    """Return a container of an Envoy with `legation run`; `observed`: on the network of telemetry and Prometheus."""
     there = ["--xds", f"{ours.XDS}:{names.XDS_CONTROL_PORT}", "--advertise", f"legation-mesh-{name}"]
-    where = ["--state", _RUN_STATE, "--sds", "/sds/sds.sock", "--metrics", f"legation-mesh-{name}"]
+    measured = f"legation-observe-{name}" if observed else f"legation-mesh-{name}"
+    where = ["--state", _RUN_STATE, "--sds", "/sds/sds.sock", "--metrics", measured]
+    joined = {**networks, ours.MESH_NETWORK: {"aliases": [f"legation-mesh-{name}"]}}
+    volumes = [f"{ours.sds_volume(service)}:/sds"]
+    if observed:
+        where += ["--logs", observability.LOGS_SOCKET]
+        joined[ours.OBSERVE_NETWORK] = {"aliases": [measured]}
+        volumes.append(f"{ours.V.logs}:/logs:ro")
     return ours.hardened(
         image=ours.SIDECAR_IMAGE,
         command=[*command, *there, *where],
-        networks={**networks, ours.MESH_NETWORK: {"aliases": [f"legation-mesh-{name}"]}},
-        volumes=[f"{ours.sds_volume(service)}:/sds"],
+        networks=joined,
+        volumes=volumes,
         tmpfs=[f"{_RUN_STATE}:uid={ours.USER},gid={ours.USER},mode=0700,size=64m"],
         stop_grace_period=_GRACE,
         healthcheck=ours.healthy("python3", "-ISc", _READY),

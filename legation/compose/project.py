@@ -56,6 +56,7 @@ class ComposeService:
     links: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    profiles: tuple[str, ...] = ()
     replaces: frozenset[str] = frozenset()
 
     @property
@@ -99,6 +100,7 @@ def _over(first: ComposeService, second: ComposeService) -> ComposeService:
         links=_joined(before("links").links, second.links),
         depends_on=_joined(before("depends_on").depends_on, second.depends_on),
         labels={**before("labels").labels, **second.labels},
+        profiles=_joined(before("profiles").profiles, second.profiles),
     )
 
 
@@ -117,6 +119,7 @@ def _service(file: str, name: str, given: Mapping[str, Any], environment: Mappin
         links=tuple(str(link) for link in _list(file, name, "links", given)),
         depends_on=tuple(_named(given.get("depends_on"))),
         labels={k: str(v) for k, v in _labels(given.get("labels")).items()},
+        profiles=tuple(str(profile) for profile in _list(file, name, "profiles", given)),
         replaces=frozenset(key for key, value in given.items() if isinstance(value, Override | Replacing)),
     )
 

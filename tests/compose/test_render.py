@@ -40,7 +40,9 @@ def test_the_shop_has_the_override_that_its_mesh_comes_to(tmp_path: Path) -> Non
     shutil.copytree(ROOT / "compose", tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("wheels"))
     own = "docker-compose.override.yaml"
     before = (tmp_path / own).read_text()
-    done = legation("render", "compose", "docker-compose.yaml", "-f", "mesh.yaml", "--to", own, folder=tmp_path)
+    done = legation(
+        "render", "compose", "docker-compose.yaml", "-f", "mesh.yaml", "--full", "--to", own, folder=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / own).read_text() == before
     _compose_reads(tmp_path, ["docker-compose.yaml", own])
