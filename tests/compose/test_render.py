@@ -149,3 +149,21 @@ def test_a_name_that_is_taken_is_said() -> None:
     mesh = load("mesh: m\ntrust_domain: m.local\nservices: {a: {protocol: http, port: 80}}", "mesh.yaml").mesh
     notes = render(project([("f", {"services": {"a": None, "a-sidecar": None}})], {}), mesh, "./mesh.yaml").notes
     assert notes.could_not[0] == "a stays as it is: there is a service a-sidecar already: rename it"
+
+
+def test_the_full_profile_says_what_mesh_yaml_lacks_for_it_and_goes_where_that_sends_spans() -> None:
+    text = "mesh: m\ntrust_domain: m.local\nservices: {a: {protocol: http, port: 80}}\n"
+    given = project([("f", {"services": {"a": {"profiles": ["extra"]}}})], {})
+    bare = render(given, load(text, "mesh.yaml").mesh, "./mesh.yaml", full=True)
+    assert bare.notes.open == [
+        "nothing is traced: add tracing: {otlp: {host: legation-jaeger}} to mesh.yaml",
+        "Loki gets no logs: add logging: {otlp: {url: http://legation-loki:3100/otlp/v1/logs}} to mesh.yaml",
+    ]
+    assert bare.override["services"]["a-sidecar"]["profiles"] == ["extra"], "a sidecar comes with its app"
+    assert bare.override["networks"]["legation-observe"] == {"internal": True}
+    own = render(
+        given, load(f"{text}tracing: {{otlp: {{host: jaeger.our.example}}}}", "m").mesh, "./mesh.yaml", full=True
+    )
+    assert own.override["networks"]["legation-observe"] == {}, "spans leave for the team's own receiver"
+    core = render(given, load(text, "mesh.yaml").mesh, "./mesh.yaml").override
+    assert not any("profiles" in s for name, s in core["services"].items() if name != "a-sidecar")

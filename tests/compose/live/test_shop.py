@@ -91,8 +91,3 @@ def test_down_and_up_keep_every_identity(project: Project) -> None:
     assert project.get("/").status_code == 200
     assert project.root() == root
     assert project.serials() == serials
-
-
-def test_down_with_v_forgets_all(project: Project) -> None:
-    project.compose("down", "-v")
-    assert project.left() == []

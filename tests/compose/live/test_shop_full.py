@@ -1,0 +1,165 @@
+"""The profile full around the shop that runs: real Prometheus, Alertmanager, Jaeger, Loki, Redis and ratelimit.
+
+After test_shop.py, as they share a mesh: so a core that becomes full is tried as well. Grafana is left out, as there is
+no program of it to be had here.
+"""
+
+import json
+import secrets
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.compose.live.project import APPS, Capture, Project
+from tests.support.mesh import wait_for
+
+pytestmark = pytest.mark.timeout(300)
+
+PROGRAMS = ("prometheus", "alertmanager", "jaeger", "loki", "redis", "ratelimit")
+FILES = ("docker-compose.yaml", "docker-compose.override.yaml", "docker-compose.app-logs.yaml")
+HOPS = {"legation-gateway", "web", "catalog", "orders", "payments"}
+
+
+@pytest.fixture(scope="module")
+def full(project: Project) -> Project:
+    there = set(project.docker("images", "--format", "{{.Repository}}").split())
+    missing = [name for name in PROGRAMS if f"legation-test-{name}" not in there]
+    if missing:
+        pytest.skip(f"no image of {', '.join(missing)}: make jaeger loki ratelimit images")
+    ports = ("PROMETHEUS", "ALERTMANAGER", "JAEGER", "LOKI", "TELEMETRY", "SYSLOG")
+    project.environment |= {f"LEGATION_{name.upper()}_IMAGE": f"legation-test-{name}" for name in PROGRAMS}
+    project.environment |= {f"LEGATION_{part}_PORT": str(project.free_port()) for part in ports}
+    project.environment |= {"LEGATION_GRAFANA_PROFILE": "none", "COMPOSE_PROFILES": "full"}
+    project.environment["COMPOSE_FILE"] = ":".join(FILES)
+    project.up()
+    return project
+
+
+def ask(project: Project, part: str, path: str, **words: str) -> Any:
+    """What one of the programs answers at its published port; None while it does not."""
+    at = f"http://127.0.0.1:{project.environment[f'LEGATION_{part}_PORT']}"
+    try:
+        answer = httpx.get(at + path, params=words, trust_env=False, timeout=10)
+    except httpx.TransportError:
+        return None
+    return answer.json() if answer.status_code == 200 else None
+
+
+def test_the_rest_comes_up_around_the_core(full: Project) -> None:
+    sys.stdout.write(f"from core to full took {full.seconds:.0f} s\n")
+    assert full.get("/").status_code == 200
+
+
+def test_prometheus_measures_each_proxy_and_each_service_of_ours(full: Project) -> None:
+    wanted = {*APPS, "limiter", "redis", "legation-gateway", "xds_server", "certmgr", "telemetry"}
+
+    def measured() -> bool:
+        found = ask(full, "PROMETHEUS", "/api/v1/query", query="up") or {"data": {"result": []}}
+        up = {m.get("service") or m["component"]: s["value"][1] for s in found["data"]["result"] if (m := s["metric"])}
+        return up.keys() == wanted and set(up.values()) == {"1"}
+
+    wait_for("all targets are up", measured, 60)
+    rules = ask(full, "PROMETHEUS", "/api/v1/rules")["data"]["groups"]
+    assert all(rule["health"] != "err" for group in rules for rule in group["rules"])
+
+
+def test_an_alert_reaches_alertmanager(full: Project) -> None:
+    def fired() -> bool:
+        assert full.get("/proxy/orders/fail?code=500").status_code == 500
+        alerts = ask(full, "ALERTMANAGER", "/api/v2/alerts") or []
+        return any(
+            (a["labels"]["alertname"], a["labels"].get("service")) == ("MeshErrorBudgetBurn1h", "orders")
+            for a in alerts
+        )
+
+    wait_for("callers of orders spend its budget, which Alertmanager is told", fired, 150)
+
+
+def test_a_request_is_one_trace_with_all_hops(full: Project) -> None:
+    def whole() -> bool:
+        assert full.get("/").status_code == 200
+        traces = (ask(full, "JAEGER", "/api/traces", service="legation-gateway", limit="50") or {"data": []})["data"]
+        return any({p["serviceName"] for p in trace["processes"].values()} == HOPS for trace in traces)
+
+    wait_for("a trace with all hops", whole, 60)
+
+
+def test_what_proxies_and_apps_log_of_a_request_is_in_one_place_and_in_loki(full: Project) -> None:
+    def logged(*words: str) -> list[dict[str, Any]]:
+        command = ("python3", "-m", "legation.cli.main", "logs", "--state", "/state", "-o", "json", *words)
+        said: list[dict[str, Any]] = json.loads(full.docker("exec", full.first("legation-telemetry").name, *command))[
+            "records"
+        ]
+        return said
+
+    def kinds(records: list[dict[str, Any]]) -> set[tuple[str, str]]:
+        return {(record["kind"], record["service"]) for record in records}
+
+    mark = secrets.token_hex(8)
+    assert full.get(f"/?mark={mark}").status_code == 200
+    wanted = {("access", hop) for hop in HOPS} | {("app", name) for name in APPS}
+    wait_for("the gateway's record", lambda: logged("--text", mark), 20)
+    trace = logged("--text", mark)[0]["trace"]
+    wait_for("all of one request", lambda: kinds(logged("--trace", trace)) >= wanted, 30)
+
+    def in_loki() -> bool:
+        query = f'{{service_name=~".+"}} | trace_id="{trace}"'
+        found = ask(full, "LOKI", "/loki/api/v1/query_range", query=query, limit="100") or {"data": {"result": []}}
+        streams = [stream["stream"] for stream in found["data"]["result"]]
+        return {(stream["kind"], stream["service_name"]) for stream in streams} >= wanted
+
+    wait_for("the same in Loki", in_loki, 60)
+
+
+def test_a_limit_holds_for_all_instances_together(full: Project) -> None:
+    with ThreadPoolExecutor(32) as pool:
+
+        def limited() -> bool:
+            codes = list(pool.map(lambda n: full.get(f"/proxy/orders/hits?key={n}").status_code, range(400)))
+            assert set(codes) <= {200, 429}
+            return 429 in codes and 200 in codes
+
+        wait_for("more than 100 requests in one second", limited, 60)
+    assert full.get("/proxy/catalog/items").status_code == 200
+
+
+def test_the_mesh_network_still_bears_no_plain_text(full: Project) -> None:
+    """Spans and logs bear the paths of requests: they go over other networks, and over sockets."""
+    marker = "anotherSecretThatNobodyMayRead"
+    mesh, observed = (Capture(full.bridge(f"legation-{network}")) for network in ("mesh", "observe"))
+    with mesh, observed:
+        for number in range(40):  # one in ten is traced
+            assert full.get(f"/proxy/orders/hits?key={marker}{number}").status_code == 200
+        wait_for("a span of one", lambda: marker.encode() in observed.seen(), 20)
+    assert len(mesh.seen()) > 1000
+    assert marker.encode() not in mesh.seen()
+
+
+def test_no_program_around_the_mesh_reaches_an_app(full: Project) -> None:
+    ports = {**APPS, "limiter": 8081, "redis": 6379}
+    running = [c for c in full.containers() if c.running]
+    targets = {
+        (c.addresses[f"{c.service}-private"], ports[c.service]): c.service for c in running if c.service in ports
+    }
+    assert set(targets.values()) == set(ports)
+    with ThreadPoolExecutor(4) as pool:
+        reached = dict(zip(running, pool.map(lambda c: full.reaches(c, targets), running), strict=True))
+    for container, found in reached.items():
+        own = container.service.removesuffix("-sidecar")
+        assert {targets[t] for t in found} == ({own} if own in ports else set()), container.service
+
+
+def test_what_is_published_is_on_loopback_but_the_gateway(full: Project) -> None:
+    published = {c.service for c in full.containers() if c.published}
+    assert published == {
+        "legation-gateway",
+        *(f"legation-{part}" for part in ("telemetry", "prometheus", "alertmanager", "jaeger", "loki")),
+    }
+
+
+def test_down_with_v_forgets_all(project: Project) -> None:
+    project.compose("--profile", "full", "down", "-v")
+    assert project.left() == []
