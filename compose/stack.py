@@ -18,6 +18,7 @@ from pathlib import Path
 from rootfs import copy, libraries
 
 NOBODY, OURS = 65534, 10001
+_TEMPLATES = "/usr/share/prometheus/alertmanager/default.tmpl"
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,17 @@ class Image:
     user: int
     folders: tuple[str, ...] = ()
     entrypoint: bool = True
+    data: tuple[str, ...] = ()
+    """Files that the program is built to find, where they are here."""
 
 
 IMAGES = {
     "prometheus": Image({"/bin/prometheus": "prometheus", "/bin/promtool": "promtool"}, NOBODY, ("/prometheus",)),
     "alertmanager": Image(
-        {"/bin/alertmanager": "prometheus-alertmanager", "/bin/amtool": "amtool"}, NOBODY, ("/alertmanager",)
+        {"/bin/alertmanager": "prometheus-alertmanager", "/bin/amtool": "amtool"},
+        NOBODY,
+        ("/alertmanager",),
+        data=(_TEMPLATES,),
     ),
     "redis": Image(
         {"/usr/local/bin/redis-server": "redis-server", "/usr/local/bin/redis-cli": "redis-cli"}, OURS, (), False
@@ -55,6 +61,9 @@ def make(name: str, image: Image, given: Mapping[str, str]) -> str | None:
         root.chmod(0o755)
         for at, program in found.items():
             _install(root, at, Path(str(program)).resolve())
+        for file in map(Path, image.data):
+            if file.exists():
+                copy(file, root)
         _furnish(root, image)
         first = next(iter(image.programs))
         changes = [f"USER {image.user}", "ENV PATH=/bin:/usr/bin:/usr/local/bin"]
