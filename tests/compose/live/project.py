@@ -95,10 +95,13 @@ class Project:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
+    @property
+    def env(self) -> dict[str, str]:
+        return {**os.environ, "SHOP_PORT": str(self.port), **self.environment}
+
     def run(self, *command: str, limit: float = 120) -> str:
-        env = {**os.environ, "SHOP_PORT": str(self.port), **self.environment}
         done = subprocess.run(
-            command, check=False, capture_output=True, text=True, timeout=limit, env=env, cwd=ROOT / "compose"
+            command, check=False, capture_output=True, text=True, timeout=limit, env=self.env, cwd=ROOT / "compose"
         )
         assert done.returncode == 0, f"{' '.join(command)}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
         return done.stdout

@@ -6,14 +6,16 @@ no program of it to be had here.
 
 import json
 import secrets
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.compose.live.project import APPS, Capture, Project
+from tests.compose.live.project import APPS, NAME, ROOT, Capture, Project
 from tests.support.mesh import wait_for
 
 pytestmark = pytest.mark.timeout(300)
@@ -124,6 +126,25 @@ def test_a_limit_holds_for_all_instances_together(full: Project) -> None:
 
         wait_for("more than 100 requests in one second", limited, 60)
     assert full.get("/proxy/catalog/items").status_code == 200
+
+
+def test_a_service_follows_its_load(full: Project, tmp_path: Path) -> None:
+    """By a telemetry on the host, as none in a container may start others."""
+    control = full.docker("volume", "inspect", "-f", "{{.Mountpoint}}", f"{NAME}_legation-control").strip()
+    words = ["--control", str(tmp_path / "t.sock"), "--xds-control", f"{control}/xds_server.sock", "--port", "0"]
+    words += ["--compose-files", ":".join(FILES), "--autoscale-interval", "1"]
+    command = [sys.executable, "-m", "telemetry", *words]
+    env = {**full.env, "COMPOSE_PROJECT_NAME": NAME, "PYTHONPATH": str(ROOT)}
+
+    def scaled() -> bool:
+        list(pool.map(lambda _: full.get("/proxy/catalog/items").raise_for_status(), range(200)))
+        return sum(c.service == "catalog" and c.running for c in full.containers()) > 1
+
+    with ThreadPoolExecutor(32) as pool, subprocess.Popen(command, env=env, cwd=ROOT / "compose") as scaler:
+        try:
+            wait_for("another catalog", scaled, 90)
+        finally:
+            scaler.terminate()
 
 
 def test_the_mesh_network_still_bears_no_plain_text(full: Project) -> None:
