@@ -18,7 +18,7 @@ from pathlib import Path
 from rootfs import copy, libraries
 
 NOBODY, OURS = 65534, 10001
-_TEMPLATES = "/usr/share/prometheus/alertmanager/default.tmpl"
+_TEMPLATES = tuple(f"/usr/share/prometheus/alertmanager/{name}.tmpl" for name in ("default", "email"))
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ IMAGES = {
         {"/bin/alertmanager": "prometheus-alertmanager", "/bin/amtool": "amtool"},
         NOBODY,
         ("/alertmanager",),
-        data=(_TEMPLATES,),
+        data=_TEMPLATES,
     ),
     "redis": Image(
         {"/usr/local/bin/redis-server": "redis-server", "/usr/local/bin/redis-cli": "redis-cli"}, OURS, (), False

@@ -113,6 +113,8 @@ def receiver(tracing: Tracing) -> Cluster:
     otlp = tracing.otlp
     tls = verified(otlp.host, otlp.ca, ("h2",)) if otlp.tls else None
     cluster = outside_cluster(names.TRACES_CLUSTER, otlp.host, otlp.port, tls)
+    # nor may a name that is looked up in vain hold up its start: 10 s in docker, where nobody has it
+    cluster.wait_for_warm_on_init.CopyFrom(BoolValue(value=False))
     # a receiver that hangs may hold up no more than this of a proxy's memory
     cluster.circuit_breakers.CopyFrom(thresholds(BATCHES))
     cluster.alt_stat_name = names.own_stat_name("traces")
