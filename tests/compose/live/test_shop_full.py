@@ -101,8 +101,9 @@ def test_what_proxies_and_apps_log_of_a_request_is_in_one_place_and_in_loki(full
         return {(record["kind"], record["service"]) for record in records}
 
     mark = secrets.token_hex(8)
-    assert full.get(f"/?mark={mark}").status_code == 200
-    wanted = {("access", hop) for hop in HOPS} | {("app", name) for name in APPS}
+    ordered = httpx.post(f"{full.url}orders?mark={mark}", json={"item": "tea"}, trust_env=False, timeout=20)
+    assert ordered.status_code == 201, ordered.text
+    wanted = {("access", hop) for hop in HOPS} | {("app", "orders")}
     wait_for("the gateway's record", lambda: logged("--text", mark), 20)
     trace = logged("--text", mark)[0]["trace"]
     wait_for("all of one request", lambda: kinds(logged("--trace", trace)) >= wanted, 30)
