@@ -76,7 +76,7 @@ def test_an_alert_reaches_alertmanager(full: Project) -> None:
             (a["labels"]["alertname"], a["labels"].get("service")) == ("MeshErrorBudgetBurn1h", "web") for a in alerts
         )
 
-    wait_for("callers of web spend its budget, which Alertmanager is told", fired, 150)
+    wait_for("callers of web spend its budget, which Alertmanager is told", fired, 120)
 
 
 def test_a_request_is_one_trace_with_all_hops(full: Project) -> None:
