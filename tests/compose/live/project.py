@@ -27,14 +27,18 @@ _SOL_PACKET = 263
 
 _CONNECT = """
 import json, socket, sys
-found = []
-for host, port in json.loads(sys.argv[1]):
+from concurrent.futures import ThreadPoolExecutor
+
+def connects(target):
     try:
-        socket.create_connection((host, port), 1.5).close()
-        found.append([host, port])
+        socket.create_connection(target, 1.5).close()
     except OSError:
-        pass
-print(json.dumps(found))
+        return False
+    return True
+
+targets = [tuple(target) for target in json.loads(sys.argv[1])]
+with ThreadPoolExecutor(8) as pool:
+    print(json.dumps([t for t, there in zip(targets, pool.map(connects, targets)) if there]))
 """
 _FETCH = """
 const [url, host] = process.argv.slice(1);
