@@ -65,7 +65,7 @@ def test_the_rest_comes_up_around_the_core(full: Project) -> None:
     assert full.get("/").status_code == 200
 
 
-def test_prometheus_measures_each_proxy_and_each_service_of_ours(full: Project) -> None:
+def test_prometheus_measures_each_proxy_and_each_part_of_legation(full: Project) -> None:
     wanted = {*APPS, "limiter", "redis", "legation-gateway", "xds_server", "certmgr", "telemetry"}
 
     def measured() -> bool:
