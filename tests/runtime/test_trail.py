@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 import pytest
@@ -19,6 +20,7 @@ from legation.runtime.spans import Spans
 from legation.runtime.tasks import until
 from legation.runtime.traces import Traces
 from legation.runtime.trail import Step, Trail
+from tests.xds_server.compile.test_external import certificate
 
 
 def ticking(times: Iterator[float]):
@@ -58,13 +60,13 @@ class Receiver:
 
 
 @contextmanager
-def receiving() -> Iterator[tuple[Receiver, int]]:
+def receiving(tls: grpc.ServerCredentials | None = None) -> Iterator[tuple[Receiver, int]]:
     receiver = Receiver()
     server = grpc.server(ThreadPoolExecutor(2))
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(receiver.take)
     name = "opentelemetry.proto.collector.trace.v1.TraceService"
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Export": handler}),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port("127.0.0.1:0") if tls is None else server.add_secure_port("127.0.0.1:0", tls)
     server.start()
     try:
         yield receiver, port
@@ -90,6 +92,21 @@ def test_a_trail_is_one_trace_with_its_steps_times_and_failures() -> None:
     (resource,) = {str(resource) for resource, _ in receiver.spans}
     assert "legation-xds-server" in resource
     assert "shop" in resource
+
+
+@pytest.mark.parametrize("vouched", [True, False])
+def test_over_tls_the_receiver_is_verified(tmp_path: Path, vouched: bool) -> None:
+    made = certificate(tmp_path)
+    tls = grpc.ssl_server_credentials([((tmp_path / "outside.key").read_bytes(), made.read_bytes())])
+    counted: dict[str, int] = {}
+    with receiving(tls) as (receiver, port):
+        otlp = Otlp(host="localhost", port=port, tls=True, ca=str(made) if vouched else None)
+        spans = Spans("legation-certmgr", "shop", otlp, counted.__setitem__)
+        spans.emit(change())
+        spans.close()
+    assert (len(receiver.spans), counted) == ((4, {"sent": 4}) if vouched else (0, {"lost": 4}))
+    with pytest.raises(FileNotFoundError):
+        Spans("legation-certmgr", "shop", Otlp(host="localhost", tls=True, ca=str(tmp_path / "none")), lambda *_: None)
 
 
 def test_a_receiver_that_hangs_costs_nothing_but_the_spans() -> None:
