@@ -143,7 +143,7 @@ def _lines(
     axes.set(xlim=(kept["begin"], kept["end"]), ylim=(least * 1.1, most * 1.1 or 1))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: _clock(at)))
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=unit == "short" and most > 3))
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=unit == "bool_yes_no" or (unit == "short" and most > 3)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value, unit)))
     axes.tick_params(colors=QUIET, labelsize=7.5, length=0)
     axes.grid(color=GRID, lw=0.6)
