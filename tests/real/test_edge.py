@@ -3,22 +3,17 @@
 import asyncio
 import re
 import ssl
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import httpx
 import pytest
 
-from legation.mesh import names
 from legation.runtime.control.client import ControlClient
 from legation.runtime.control.messages import ApplyResult, MeshDocument
 from legation.runtime.tasks import until
-from legation.sidecar.report import read
 from tests.support.load import Load, Mixed, Report, Request
 from tests.support.mesh import Mesh, legation, wait_for
 from tests.xds_server.compile.authority import Authority
-from tests.xds_server.compile.test_passthrough import own_address
 
 pytestmark = pytest.mark.timeout(120)
 PORT = 18443
@@ -88,29 +83,6 @@ def test_a_service_is_offered_over_tls_with_a_certificate_that_certmgr_has_issue
         assert status("other.test") is None
         assert shop.status().problems == ()
         assert legation("certs", "timeline", "legation-edge", "--state", str(shop.state)).stdout.count("issue") >= 1
-
-
-def test_servers_that_are_not_named_are_blocked_until_mesh_yaml_says_otherwise(shop: Mesh) -> None:
-    """By the proxy that each app is told of from its start: web is not started again."""
-    web = shop.first("web")
-    said = read(shop.state / "instances" / web.id)
-    assert said is not None
-    proxy = f"http://{said.spec.own_address}:{said.spec.outbound_ports[names.PASSTHROUGH]}"
-    server = ThreadingHTTPServer((own_address(), 0), SimpleHTTPRequestHandler)
-    Thread(target=server.serve_forever, daemon=True).start()
-
-    def status() -> int:
-        with httpx.Client(proxy=proxy, trust_env=False, timeout=5) as client:
-            return client.head(f"http://{own_address()}:{server.server_port}/").status_code
-
-    assert status() == 403
-    assert shop.stat(web.id, "http.blocked.no_route") >= 1
-    with shop.edited(lambda text: f"passthrough: true\n{text}"):
-        wait_for("web's app gets there", lambda: status() == 200 or None, 20)
-    wait_for("it is blocked again", lambda: status() == 403 or None, 20)
-    assert shop.first("web").pids == web.pids
-    server.shutdown()
-    server.server_close()
 
 
 def test_a_team_migrates_to_mtls_without_a_failed_request(shop: Mesh) -> None:

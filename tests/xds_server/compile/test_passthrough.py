@@ -1,10 +1,12 @@
 """Servers that mesh.yaml does not name, through a stock Envoy: out of reach, or by a proxy for who may call them."""
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import httpx
@@ -12,10 +14,18 @@ import pytest
 from psutil import net_if_addrs
 
 from legation.mesh import names
+from legation.mesh.instance import InstanceSpec
+from legation.mesh.load import load
+from legation.runtime.tasks import Latest, until
 from legation.sidecar.environment import app_environment
-from tests.xds_server.compile.fleet import App, Fleet, wait_for
+from tests.xds_server.compile.fleet import App, Fleet, address, wait_for
 from tests.xds_server.compile.test_external import certificate
+from tests.xds_server.serve.envoy import running
+from tests.xds_server.serve.world import Consumer
 from xds_server import snapshot as kinds
+from xds_server.compile import Compiler
+from xds_server.serve.server import serve
+from xds_server.snapshot import Snapshot
 
 MESH = """
 mesh: passing
@@ -139,6 +149,40 @@ def test_without_it_there_is_no_way_to_a_server_that_is_not_named(fleet: Fleet, 
     wait_for(lambda: fleet.stat("desk-v1", BLOCKED) == before + 2)
     wait_for(lambda: f'"authority":"{own_address()}:{servers["secure"].server_port}"' in fleet.log("desk-v1"))
     assert fleet.stat("web-v1", BLOCKED) == 0, "of whoever may, none is blocked"
+
+
+def test_a_change_of_passthrough_is_live_on_the_port_that_the_app_knows(tmp_path: Path, servers: dict) -> None:
+    """One Envoy over ADS, which is told of another mesh.yaml: nobody is started again."""
+    node = InstanceSpec("desk-v1", "desk", "v1", "1", address(30), app_address=address(30), app_port=1)
+    url = f"http://{own_address()}:{servers['plain'].server_port}/a"
+
+    def snapshot(passes: bool) -> Snapshot:
+        text = MESH.replace("passthrough: false", f"passthrough: {passes}".lower(), 1)
+        found = Compiler(load(text, "mesh.yaml")).snapshot(node, {})
+        given = (kinds.CLUSTER, kinds.LISTENER, kinds.ROUTE)
+        resources = [r for kind in given for r in found.of_type(kind).values()]
+        return Snapshot.of(r for r in resources if r.name != names.INBOUND)  # which waits for a certificate
+
+    async def status() -> int | None:
+        proxy = f"http://{node.own_address}:{names.OUTBOUND_PORT_BASE}"
+        async with httpx.AsyncClient(proxy=proxy, trust_env=False, timeout=20) as client:
+            try:
+                return (await client.get(url)).status_code
+            except httpx.TransportError:
+                return None
+
+    async def main() -> None:
+        consumer = Consumer(Latest(snapshot(passes=False)))
+        async with serve(consumer, address=tmp_path / "xds.sock"), running(tmp_path):
+            for passes, expected in ((False, 403), (True, 200), (False, 403)):
+                consumer.snapshots.set(snapshot(passes))
+
+                async def answers(expected: int = expected) -> bool:
+                    return await status() == expected
+
+                assert await until(answers, 20), (tmp_path / "envoy.log").read_text()[-2000:]
+
+    asyncio.run(main())
 
 
 def test_a_name_that_nobody_has_in_a_container_is_refused_and_counted(fleet: Fleet) -> None:
