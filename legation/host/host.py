@@ -1,8 +1,8 @@
 """A whole mesh on one host: its components, its instances, and the mesh file that says what they are."""
 
 import asyncio
-import getpass
 import os
+import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -207,6 +207,6 @@ class Host:
 def _whose() -> str:
     """Return for whom we speak: the user of this process, as nobody knows who saved a file."""
     try:
-        return f"{getpass.getuser()} (legation up)"
-    except (KeyError, OSError):  # a container's uid need not have a name
+        return f"{pwd.getpwuid(os.getuid()).pw_name} (legation up)"
+    except KeyError:  # a container's uid need not have a name
         return f"uid {os.getuid()} (legation up)"
