@@ -1,7 +1,9 @@
 """Every rule and panel of the running shop, through a real Prometheus and promtool."""
 
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,9 +21,12 @@ from legation.mesh.load import load
 from legation.runtime.state import StateFolder
 from telemetry.autoscale.kubernetes import render_kubernetes
 from telemetry.autoscale.queries import policy_queries
-from tests.support.mesh import Mesh, legation, wait_for
+from tests.support.mesh import ROOT, Mesh, legation, wait_for
 from tests.support.promql import empty_queries, manifest_queries
 from tests.xds_server.serve.envoy import free_port
+
+TRACE, REQUEST = "0af7651916cd43dd8448eb211c80319c", "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
+"""Those of docs/sre.md."""
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here: apt-get install prometheus"),
@@ -90,6 +95,38 @@ def test_every_query_returns_data_from_the_running_shop(shop: Mesh, tmp_path: Pa
     assert set(health.values()) == {"up"}, health
     for instance in ("web-v1-0", "orders-v1-0", "orders-v1-1", "legation-gateway-0"):
         assert instance in health
+
+
+def blocks(language: str) -> list[str]:
+    """The lines of the code blocks of a language on the page for who is on call."""
+    found = re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / "sre.md").read_text(), re.DOTALL)
+    return [line for block in found for line in block.splitlines()]
+
+
+def test_the_page_for_who_is_on_call_is_true(shop: Mesh, tmp_path: Path) -> None:
+    """Each of its commands runs and finds something, and each of its queries has data."""
+    queries = [("docs/sre.md", line) for line in blocks("promql")]
+    commands = [shlex.split(line)[1:] for line in blocks("sh") if line.startswith("legation ")]
+    assert len(queries) > 5
+    assert len(commands) > 5
+    order = httpx.post(f"{shop.gateway}/orders", trust_env=False, timeout=20)
+    assert order.status_code == 201
+    with prometheus(rendered(shop, tmp_path)) as url:
+
+        def all_have_data() -> bool:
+            shop.get("/proxy/orders/fail?code=503")
+            return ready(url) and not empty_queries(url, queries)
+
+        wait_for("every query has data", lambda: all_have_data() or None, 100)
+        seen = json.loads(legation("logs", "--state", str(shop.state), "--code", "5xx", "-o", "json").stdout)[
+            "records"
+        ][0]
+        real = {"http://127.0.0.1:9090": url, REQUEST: seen["request"]}
+        for words in commands:
+            done = legation(*(real.get(word, word) for word in words), "--state", str(shop.state), check=False)
+            assert done.returncode in (0, 3), f"{words}: {done.stderr}"
+            nothing = {"UF", TRACE} & set(words)  # every instance can be reached, and the shop has no traces
+            assert nothing or len(done.stdout.splitlines()) > 1, f"{words}: {done.stdout}"
 
 
 def test_a_hung_xds_server_is_told_of(shop: Mesh) -> None:
