@@ -168,7 +168,7 @@ def test_doctor_names_each_thing_that_is_over_broad_with_its_fix(there, operator
         assert ("over-broad", "policy readers") not in found
         assert found["over-broad", f"{INT_MOUNT}/roles/service"]["what"] == "max_ttl is 999999, and should be 86400"
         missing = found["missing", "sys/policies/acl/mesh-revoke"]
-        assert missing["fix"] == f"legation certs init --vault {there.url}"
+        assert missing["fix"] == f"legation certs init --vault {there.url} --vault-ca {there.ca}"
         table = operator("doctor")
         assert table.returncode == 3
         assert f"{COMMAND} delete mesh-int/roles/any" in table.stdout

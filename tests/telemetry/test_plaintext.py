@@ -32,7 +32,8 @@ def test_an_address_has_the_names_of_its_instances():
 
 @real
 def test_plain_text_is_counted_by_instance_where_its_address_is_known(tmp_path: Path):
-    (query,) = re.findall(r"```promql\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    queries = re.findall(r"```promql\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    (query,) = [text for text in queries if "envoy_plaintext_requests" in text]
     known = exported(Inventory(SHOP, (instance(1), instance(2))))["mesh_caller_info"]
     rates = {"127.0.1.1": "0+60x10", "127.0.1.2": "0+120x10", OTHERS: "0+180x10"}
     counted = [
