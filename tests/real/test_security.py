@@ -366,7 +366,9 @@ def ended(mesh: Mesh, instance: str):
 
 
 def lifetime(beats: Path) -> float:
-    """Return the seconds from the first beat to the last; all must be of one process."""
+    """Return the seconds from the first beat to the last; all must be of one process. One may end before its first."""
+    if not beats.exists():
+        return 0.0
     lines = [line.split() for line in beats.read_text().splitlines()]
     assert len({pid for pid, _ in lines}) == 1, "it was started again"
     return (int(lines[-1][1]) - int(lines[0][1])) / 1000

@@ -20,6 +20,9 @@ from telemetry.rules.recording import BY_SERVICE
 from telemetry.rules.rule import Alert, Term
 from telemetry.rules.story import Case, Firing, Series, fires, silent
 
+_COUNTED = 'protocol!="tcp"'
+"""The services that have requests."""
+
 
 def alerts(mesh: Mesh) -> tuple[Alert, ...]:
     """Return the alerts of this group."""
@@ -59,7 +62,8 @@ def metrics_absent(mesh: Mesh) -> Alert:
     """
     service, proxy = a_service(mesh), a_proxy(mesh)
     counted = {**proxy, PREFIX: names.INBOUND}
-    listed = f"group by ({BY_SERVICE}) ({selector(SERVICE_INFO, mesh.mesh)})"
+    bytes_alone = Series(SERVICE_INFO, {**service, "protocol": "tcp"}, "1x80")
+    listed = f"group by ({BY_SERVICE}) ({selector(SERVICE_INFO, mesh.mesh, _COUNTED)})"
     seen = f"count by ({BY_SERVICE}) ({arriving(RQ_XX, mesh.mesh)})"
     info, healthy = Series(SERVICE_INFO, service, "1x80"), Series(INSTANCE_HEALTHY, proxy, "1x80")
     return Alert(
@@ -81,6 +85,7 @@ def metrics_absent(mesh: Mesh) -> Alert:
             ),
             Case("no requests are no absence", [info, healthy, requests(counted, "2", "0x60")], silent(30)),
             Case("no instance: another alert's matter", [info], silent(30)),
+            Case("TCP has no requests to count", [bytes_alone, healthy], silent(30)),
         ),
     )
 
