@@ -113,16 +113,27 @@ class IssuedSites:
         try:
             bundle = await asyncio.to_thread(self._issue, issued.spec)
             pair = KeyPair(bundle.chain_pem(), bundle.key_pem(), issued.spec.hosts, bundle.life[1], issued=True)
-            if self._issued.get(name) is not issued:  # it has left, or is for other hosts now
-                return
-            await asyncio.to_thread(self._store.save_site, name, pair)
+            if self._is_wanted(issued):
+                await asyncio.to_thread(self._store.save_site, name, pair)
         except (IssueError, VaultError, Damaged, OSError) as error:
-            self._failed(issued, error)
-        else:
-            issued.pair, issued.problem = pair, None
-            self._schedule.issued(name, bundle.life, self._clock.now(), _jitter())
-            self._metrics.renewals.labels(names.EDGE, "issued").inc()
-            log.info("certificate for the gateway issued", service=name, serial=bundle.serial, not_after=pair.not_after)
+            if self._is_wanted(issued):
+                self._failed(issued, error)
+            return
+        if self._is_wanted(issued):
+            self._keep(issued, pair, bundle)
+        elif name not in self._issued:
+            self._store.forget_site(name)
+
+    def _is_wanted(self, issued: _Issued) -> bool:
+        """Say whether it is still asked for: it may have left, or be for other hosts, since an await."""
+        return self._issued.get(issued.spec.service) is issued
+
+    def _keep(self, issued: _Issued, pair: KeyPair, bundle: Bundle) -> None:
+        name = issued.spec.service
+        issued.pair, issued.problem = pair, None
+        self._schedule.issued(name, bundle.life, self._clock.now(), _jitter())
+        self._metrics.renewals.labels(names.EDGE, "issued").inc()
+        log.info("certificate for the gateway issued", service=name, serial=bundle.serial, not_after=pair.not_after)
 
     def _failed(self, issued: _Issued, error: Exception) -> None:
         name, awaited = issued.spec.service, isinstance(error, NotEnrolled)

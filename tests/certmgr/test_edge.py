@@ -1,6 +1,7 @@
 """The gateway's certificates that certmgr has issued: whom Vault signs for, and what is renewed when."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
@@ -308,6 +309,57 @@ def alone(hosts: str = "[shop.test]", tls: str = "issuer: certmgr", ttl: str = "
     expose = f"{{port: 8443, hosts: {hosts}, tls: {{{tls}}}}}"
     text = f"mesh: m\ntrust_domain: m.local\ncertificates: {{ttl: {ttl}}}\nservices:\n"
     return load(f"{text}  shop: {{protocol: http, port: 80, expose: {expose}}}\n", "mesh.yaml").mesh
+
+
+class SlowDisk(Store):
+    """Waits in the midst of a certificate's writing until the test goes on."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.writing, self.go_on, self.written = threading.Event(), threading.Event(), False
+
+    def save_site(self, name, pair):
+        self.writing.set()
+        assert self.go_on.wait(10)
+        super().save_site(name, pair)
+        self.written = True
+
+
+@pytest.fixture
+def writing(desk):
+    """A desk in the midst of writing its first certificate."""
+    desk.store = SlowDisk(desk.store.folder)
+    desk.issued = desk.make()
+    return desk
+
+
+def test_hosts_that_change_while_a_certificate_is_written_are_asked_for(writing, tmp_path):
+    """What was written is for others: it is not taken for theirs."""
+
+    async def main():
+        writing.sites.want(alone(), tmp_path)
+        async with writing.running():
+            assert await asyncio.to_thread(writing.store.writing.wait, 10)
+            writing.sites.want(alone(hosts="[shop.test, www.test]"), tmp_path)
+            writing.store.go_on.set()
+            await writing.until(writing.issued.pairs)
+            assert writing.issued.pairs()["shop"].hosts == ("shop.test", "www.test")
+
+    asyncio.run(main())
+
+
+def test_who_leaves_while_a_certificate_is_written_leaves_no_file(writing, tmp_path):
+    async def main():
+        writing.sites.want(alone(), tmp_path)
+        async with writing.running():
+            assert await asyncio.to_thread(writing.store.writing.wait, 10)
+            writing.issued.want(())
+            writing.store.go_on.set()
+            file = tmp_path / "sites" / "shop.json"
+            await writing.until(lambda: writing.store.written and not file.exists())
+        assert writing.issued.pairs() == {}
+
+    asyncio.run(main())
 
 
 def test_it_is_renewed_at_half_of_its_life_and_kept_over_a_restart(desk, tmp_path):

