@@ -19,6 +19,9 @@ ROUTE = f"{TYPE_PREFIX}envoy.config.route.v3.RouteConfiguration"
 
 _DIGEST = 8
 """Bytes of a version."""
+_PORTION = 2047
+"""Bytes hashed at once: for more hashlib lets go of Python's lock and takes it back (HASHLIB_GIL_MINSIZE). A thread
+that does so all the time is never made to hand it over, and the event loop waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class Resource:
         parts = body if isinstance(body, tuple) else (body,)
         content = blake2b(digest_size=_DIGEST, key=b"" if ttl is None else str(ttl).encode())
         for part in parts:
-            content.update(part)
+            for start in range(0, len(part), _PORTION):
+                content.update(part[start : start + _PORTION])
         return cls(type_url, name, parts, content.hexdigest(), source, ttl)
 
     @classmethod
