@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from legation.runtime.clock import Clock
-from legation.runtime.control.messages import ApplyResult, MeshDocument
+from legation.runtime.control.messages import MeshDocument
 from legation.runtime.trail import Step, Trail
 from xds_server.deliveries import Deliveries
 from xds_server.fleet import Fleet
@@ -31,14 +31,9 @@ class Changes:
         trail.root.said |= {"legation.file": document.file, "legation.by": document.by}
         return trail
 
-    def rejected(self, trail: Trail, result: ApplyResult) -> None:
-        """End a change that came to nothing."""
-        trail.root.fail("\n".join(str(violation) for violation in result.violations))
-        self._emit(trail.finish())
-
-    def failed(self, trail: Trail, error: BaseException) -> None:
-        """End a change that we could not make."""
-        trail.root.fail(str(error))
+    def failed(self, trail: Trail, reason: object) -> None:
+        """End a change that came to nothing: its file is rejected, or we could not make it."""
+        trail.root.fail(str(reason))
         self._emit(trail.finish())
 
     def published(self, trail: Trail, publish: Step, deliveries: Deliveries, version: str) -> None:

@@ -98,7 +98,7 @@ class ControlPlane:
             self._changes.failed(trail, error)
             raise
         if result.violations:
-            self._changes.rejected(trail, result)
+            self._changes.failed(trail, "\n".join(map(str, result.violations)))
         if changed:
             deliveries = Deliveries()
             with trail.step("publish") as publish:

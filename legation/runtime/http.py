@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import h11
 
@@ -31,6 +31,15 @@ class Secure:
 
 Address = Path | tuple[str, int] | Secure
 """A unix socket, a host and its port, or the same behind TLS."""
+
+
+def split(url: str, context: Callable[[], ssl.SSLContext]) -> tuple[Address, str]:
+    """Return where an http or https URL leads, and its target there; the latter's server is met with `context`."""
+    parts = urlsplit(url)
+    host, target = parts.hostname or "", (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if parts.scheme == "http":
+        return (host, parts.port or 80), target
+    return Secure(host, parts.port or 443, context, lambda _: None), target
 
 
 class HttpError(Exception):

@@ -5,7 +5,6 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -91,7 +90,7 @@ class Forwarder:
         if receiver.tenant:
             headers["x-scope-orgid"] = receiver.tenant
         try:
-            address, target = self._address(receiver)
+            address, target = http.split(receiver.url, lambda: self._context(receiver))
             answer = await http.request(address, "POST", target, body=batch, headers=headers, limit=_LIMIT)
         except (http.HttpError, OSError) as error:
             self._say(f"{receiver.url} takes no logs: {error}")
@@ -105,14 +104,6 @@ class Forwarder:
             return True
         self.problem = None
         return True
-
-    def _address(self, receiver: Receiver) -> tuple[http.Address, str]:
-        parts = urlsplit(receiver.url)
-        host, target = parts.hostname or "", parts.path + (f"?{parts.query}" if parts.query else "")
-        if parts.scheme == "http":
-            return (host, parts.port or 80), target
-        context = self._context(receiver)
-        return http.Secure(host, parts.port or 443, lambda: context, lambda _: None), target
 
     def _context(self, receiver: Receiver) -> ssl.SSLContext:
         """Return by which CAs it is verified: read once, and when their file changes, not with each batch."""
