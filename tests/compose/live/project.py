@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,6 +158,17 @@ class Project:
         # with a program of ours, as most images have none that could
         found = self.run("nsenter", "--target", pid, "--net", sys.executable, "-ISc", _CONNECT, asked)
         return {(host, port) for host, port in json.loads(found)}
+
+    def reached(self, ports: Mapping[str, int]) -> Iterator[tuple[str, set[str]]]:
+        """Of each container that runs, its service without `-sidecar`, and whose apps, at these ports, it can reach."""
+        running = [c for c in self.containers() if c.running]
+        there = [c for c in running if c.service in ports]
+        targets = {(c.addresses[f"{c.service}-private"], ports[c.service]): c.service for c in there}
+        assert set(targets.values()) == set(ports)
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda c: self.reaches(c, targets), running))
+        for container, addresses in zip(running, found, strict=True):
+            yield container.service.removesuffix("-sidecar"), {targets[address] for address in addresses}
 
     def certs(self, *words: str) -> str:
         there = self.first("legation-certmgr").name

@@ -5,7 +5,6 @@ In order: each test finds what the one before has left.
 
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -49,19 +48,8 @@ def test_on_the_wire_between_sidecars_there_is_no_plain_text(project: Project) -
 
 
 def test_no_apps_port_is_reachable_but_through_its_sidecar(project: Project) -> None:
-    containers = [c for c in project.containers() if c.running]
-    targets = {
-        (c.addresses[f"{c.service}-private"], port): c.service
-        for c in containers
-        for s, port in APPS.items()
-        if c.service == s
-    }
-    assert set(targets.values()) == set(APPS)
-    with ThreadPoolExecutor(4) as pool:
-        reached = dict(zip(containers, pool.map(lambda c: project.reaches(c, targets), containers), strict=True))
-    for container, found in reached.items():
-        own = container.service.removesuffix("-sidecar")
-        assert {targets[t] for t in found} == ({own} if own in APPS else set()), container.service
+    for service, reached in project.reached(APPS):
+        assert reached == ({service} if service in APPS else set()), service
 
 
 def test_certificates_are_rotated_and_revoked_as_vault_sees_it(project: Project) -> None:

@@ -169,16 +169,8 @@ def test_the_mesh_network_still_bears_no_plain_text(full: Project) -> None:
 
 def test_no_program_around_the_mesh_reaches_an_app(full: Project) -> None:
     ports = {**APPS, "limiter": 8081, "redis": 6379}
-    running = [c for c in full.containers() if c.running]
-    targets = {
-        (c.addresses[f"{c.service}-private"], ports[c.service]): c.service for c in running if c.service in ports
-    }
-    assert set(targets.values()) == set(ports)
-    with ThreadPoolExecutor(4) as pool:
-        reached = dict(zip(running, pool.map(lambda c: full.reaches(c, targets), running), strict=True))
-    for container, found in reached.items():
-        own = container.service.removesuffix("-sidecar")
-        assert {targets[t] for t in found} == ({own} if own in ports else set()), container.service
+    for service, reached in full.reached(ports):
+        assert reached == ({service} if service in ports else set()), service
 
 
 def test_what_is_published_is_on_loopback_but_the_gateway(full: Project) -> None:
