@@ -1,14 +1,18 @@
 """Headers that an app believes to be its proxy's, or a token's: taken away in front of it, in every spelling.
 
 CGI and WSGI give an app `x-user` and `x_user` under one name. The gateway takes no underscore in a header at all.
+So are those by which an app would do other things than `calls` has looked at.
 """
 
 import re
+from collections.abc import Collection, Iterator
+from itertools import chain
 
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
+from legation.mesh.model.call import Allow
 from legation.mesh.model.service import Service
 
 _OF_PROXIES = (
@@ -19,15 +23,36 @@ _OF_PROXIES = (
 """No one expression for all: it would be larger than Envoy takes where its runtime is asked (100 steps of RE2)."""
 
 
-def forget_forged(service: Service) -> list[HeaderMutation]:
-    """Return what removes such headers before anything reads them."""
+_OTHER_PATH = "x[-_](original|rewrite)[-_]url"
+"""Read in place of the path by what was written for IIS, Symfony of old among it (CVE-2018-14773)."""
+
+_OTHER_METHOD = "x[-_](http[-_])?method([-_]override)?"
+"""Read in place of POST by Rails, Express' method-override, Laravel and others."""
+
+
+def forget_forged(service: Service, deciding: Collection[tuple[Allow, ...]]) -> list[HeaderMutation]:
+    """Return what removes such headers before anything reads them; `deciding` is what callers may do, if it counts."""
     claims = sorted(service.jwt.claim_to_headers) if service.jwt else []
-    of_tokens = [StringMatcher(safe_regex=RegexMatcher(regex=_spellings(header))) for header in claims]
+    expressions = [*(_spellings(re.split("[-_]", header)) for header in claims), *_beside(list(chain(*deciding)))]
+    matchers = [StringMatcher(safe_regex=RegexMatcher(regex=expression)) for expression in expressions]
     return [
         HeaderMutation(remove_on_match=HeaderMutation.RemoveOnMatch(key_matcher=matcher))
-        for matcher in (*_OF_PROXIES, *of_tokens)
+        for matcher in (*_OF_PROXIES, *matchers)
     ]
 
 
-def _spellings(header: str) -> str:
-    return "[-_]".join(re.escape(part) for part in re.split("[-_]", header))
+def _beside(rules: Collection[Allow]) -> Iterator[str]:
+    """Return expressions for the headers by which a request means another thing than rules look at."""
+    if any(rule.paths for rule in rules):
+        yield _OTHER_PATH
+    if any(rule.methods for rule in rules):
+        yield _OTHER_METHOD
+    for header in sorted({header for rule in rules for header in rule.headers}):
+        parts = re.split("([-_])", header)
+        for at in range(1, len(parts), 2):
+            other = "_" if parts[at] == "-" else "-"
+            yield _spellings(parts[:at:2]) + other + _spellings(parts[at + 1 :: 2])
+
+
+def _spellings(parts: Collection[str]) -> str:
+    return "[-_]".join(re.escape(part) for part in parts)

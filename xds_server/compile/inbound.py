@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
-from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
+from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions, HttpProtocolOptions
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
     HttpFilter,
@@ -44,10 +44,11 @@ def inbound_chain(mesh: Mesh, name: str, allowed: Callers, life: timedelta) -> C
     first, tokens = limit(service.connections.max_connections), token_filters(name, service)
     asked = answering(service.active_health_check)
     decided = [revoked_filter(), *asked, *tokens, _access(service, mesh.trust_domain, allowed)]
-    chains = [http_chain(_manager(mesh, name, allowed, life, decided), tls.downstream(), ENCRYPTED, first)]
+    deciding = allowed if service.access.mode == "enforce" else {}
+    chains = [http_chain(_manager(mesh, name, deciding, life, decided), tls.downstream(), ENCRYPTED, first)]
     if mesh.is_permissive(name):
         # whoever sends plain text has no name that could be looked up in `calls`
-        plain = _manager(mesh, name, allowed, life, tokens)
+        plain = _manager(mesh, name, {}, life, tokens)
         plain.access_log.append(count_plaintext())
         chains.append(http_chain(plain, None, PLAIN, first))
     return shared(chains, names.INBOUND, "INBOUND", inspect=HELLO_LIMIT)
@@ -59,18 +60,19 @@ def _access(service: Service, trust_domain: str, allowed: Callers) -> HttpFilter
 
 
 def _manager(
-    mesh: Mesh, name: str, allowed: Callers, life: timedelta, decided: Iterable[HttpFilter]
+    mesh: Mesh, name: str, deciding: Callers, life: timedelta, decided: Iterable[HttpFilter]
 ) -> HttpConnectionManager:
+    """Return one with the filters `decided`; `deciding` is what callers may do where that is enforced."""
     service = mesh.services[name]
     limits = [*rate_limits(service.rate_limit), *global_limits(name, mesh.mesh, service.rate_limit)]
     filters = [*decided, *asking_filters(service), *limits]
-    mutations = [peer_serial(), *forget_forged(service), *hop(mesh.tracing)]
+    mutations = [peer_serial(), *forget_forged(service, deciding.values()), *hop(mesh.tracing)]
     manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters, mutations)
     accept_websockets(manager, service)
     trace(manager, mesh.tracing, name, operation(service.protocol, name))
     manager.MergeFrom(_peer_options(life, service.protocol))
     manager.stream_idle_timeout.CopyFrom(duration(timedelta(0)))
-    if restricts_paths(allowed):
+    if restricts_paths(deciding):
         # An app may read %2F as a slash after we have matched the path without doing so.
         manager.path_with_escaped_slashes_action = HttpConnectionManager.PathWithEscapedSlashesAction.REJECT_REQUEST
     return manager
@@ -92,6 +94,10 @@ def _peer_options(connection_life: timedelta, protocol: Protocol) -> HttpConnect
         set_current_client_cert_details=HttpConnectionManager.SetCurrentClientCertDetails(uri=True),
         common_http_protocol_options=HttpProtocolOptions(max_connection_duration=duration(connection_life)),
         http1_safe_max_connection_duration=True,
+        # one request that is malformed may not end a peer's connection, with all that others have asked on it
+        http2_protocol_options=Http2ProtocolOptions(
+            override_stream_error_on_invalid_http_message=BoolValue(value=True)
+        ),
         local_reply_config=LocalReplyConfig(mappers=[_app_unreachable(protocol)]),
         use_remote_address=BoolValue(value=False),
     )

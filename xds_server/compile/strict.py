@@ -1,6 +1,7 @@
 """What no proxy of ours passes on, as apps behind it would disagree about its meaning: refused before any route.
 
-Two `Host` headers (Envoy joins them with a comma) and user names in it: 400 (RFC 9112 §3.2, RFC 9110 §4.2.4).
+A Host that is no name or address with a port or none: 400. So are two (Envoy joins them with a comma), a user name in
+it, and none at all (RFC 9112 §3.2, RFC 9110 §4.2), for which the next proxy would end the connection of all.
 TRACE says back to a browser's script what it may not read: 405 (RFC 9110 §9.3.8).
 """
 
@@ -11,10 +12,13 @@ from envoy.config.route.v3 import route_components_pb2 as components
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
-ODD_AUTHORITY = ".*[,@].*"
+HOST = r"(\[[\d:a-fA-F.]+\]|[\w.~-]+)(:\d*)?"
+"""What a browser would send; RFC 3986 §3.2.2 has more, by which names in DNS are never called."""
 
-UNCLEAR_PATH = r"(?i).*(//|/\.\.|[;\\]|%(00|25|2e|2f|3b|5c)).*"
+UNCLEAR_PATH = r"(?i).*(//|/\.\.|[;\\]|%([01u]|25|2e|2f|3b|5c|7f|c[01]|e0%[89]|f0%8)).*"
 """What apps read in different ways: empty segments, `..`, parameters, backslashes; slashes, dots and such in disguise.
+
+Disguises are control characters too, `%u002e`, and more bytes than UTF-8 has for a character (RFC 3629 §10).
 
 A prefix says nothing about a path that an app may take to lead out of it.
 """
@@ -23,8 +27,8 @@ A prefix says nothing about a path that an app may take to lead out of it.
 def refusals() -> Sequence[components.Route]:
     """Return the first rows of every route configuration."""
     return [
-        _refusal("host", ":authority", StringMatcher(safe_regex=RegexMatcher(regex=ODD_AUTHORITY)), (400, "one host")),
-        _refusal("trace", ":method", StringMatcher(exact="TRACE"), (405, "no TRACE")),
+        _refusal("host", _HOST, (400, "one host")),
+        _refusal("trace", _TRACE, (405, "no TRACE")),
     ]
 
 
@@ -36,10 +40,16 @@ def not_here(status: int) -> components.Route:
     return components.Route(name="elsewhere", match=components.RouteMatch(prefix="/"), direct_response=answer)
 
 
-def _refusal(what: str, header: str, match: StringMatcher, answer: tuple[int, str]) -> components.Route:
+_HOST = components.HeaderMatcher(
+    name=":authority", string_match=StringMatcher(safe_regex=RegexMatcher(regex=HOST)), invert_match=True
+)
+_TRACE = components.HeaderMatcher(name=":method", string_match=StringMatcher(exact="TRACE"))
+
+
+def _refusal(what: str, match: components.HeaderMatcher, answer: tuple[int, str]) -> components.Route:
     status, text = answer
     return components.Route(
         name=f"refused.{what}",
-        match=components.RouteMatch(prefix="/", headers=[components.HeaderMatcher(name=header, string_match=match)]),
+        match=components.RouteMatch(prefix="/", headers=[match]),
         direct_response=components.DirectResponseAction(status=status, body=DataSource(inline_string=f"{text}\n")),
     )

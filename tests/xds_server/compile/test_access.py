@@ -29,10 +29,10 @@ services:
     port: 8080
     calls:
       - {{service: ledger, allow: [{{headers: {{x-team: {{prefix: pay}}, x-test: {{present: false}}}}}}]}}
-      - {{service: tried, allow: [{{methods: [GET]}}]}}
+      - {{service: tried, allow: [{{methods: [GET], paths: [/, /a/*]}}]}}
       - tokens
       - service: claims
-        allow: [{{paths: [/read]}}, {{paths: [/write], claims: {{role: admin}}}}]
+        allow: [{{methods: [GET], paths: [/read]}}, {{paths: [/write], claims: {{role: admin}}}}]
       - asked
       - careless
       - remembers
@@ -173,6 +173,38 @@ def test_in_shadow_mode_all_is_let_in_and_counted_for_each_caller(world: World) 
     assert len(world.seen("tried")) == 3
     wait_for(lambda: denied("web") == before + 2)
     assert denied("others") == 0
+
+
+def test_in_shadow_mode_nothing_is_changed_or_refused_for_what_calls_say(world: World) -> None:
+    """Nor a path that an app may take to lead elsewhere, which would be a 400 where `calls` counts."""
+    headers = {"x-http-method-override": "PUT", "x-original-url": "/b"}
+    assert world.ask("tried", "/a/b%2fc", "POST", headers=headers).status_code == 200
+    ((_, path, seen),) = world.seen("tried")
+    assert (path, headers.items() <= seen.items()) == ("/a/b%2fc", True)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    ["x-original-url", "X_Original_URL", "x-rewrite-url", "x-http-method-override", "x_http_method_override",
+     "x-http-method", "x-method-override"],
+)  # fmt: skip
+def test_no_header_says_another_path_or_method_than_calls_looked_at(world: World, beside: str) -> None:
+    """Where `calls` names paths and methods; an app that minds such headers gets them everywhere else."""
+    token = {"x-token": world.issuer.token()}
+    wait_for(lambda: world.ask("claims", "/read", headers=token).status_code == 200)
+    assert world.ask("claims", "/read", headers={**token, beside: "other"}).status_code == 200
+    assert "other" not in world.seen("claims")[-1][2].values()
+    assert world.ask("asked", headers={"x-please": "1", beside: "other"}).status_code == 200
+    assert "other" in world.seen("asked")[-1][2].values()
+
+
+@pytest.mark.parametrize("other", ["x_team", "x_test"])
+def test_a_header_that_calls_look_at_has_one_spelling(world: World, other: str) -> None:
+    """CGI and WSGI give an app x_test and x-test, of which there shall be none, under one name."""
+    assert world.ask("ledger", headers={"x-team": "pay", other: "forged"}).status_code == 200
+    seen = world.seen("ledger")[-1][2]
+    assert (seen["x-team"], "forged" in seen.values()) == ("pay", False)
+    assert world.ask("ledger", headers={"x_team": "pay"}).status_code == 403
 
 
 def bearer(token: str) -> dict[str, str]:
