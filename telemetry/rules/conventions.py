@@ -63,7 +63,7 @@ GRPC_CLIENTS = {
 RBAC_DENIED = "envoy_http_rbac_denied"
 NO_ROUTE = "envoy_http_no_route"
 """What apps asked for that mesh.yaml does not name."""
-BLOCKED = f"{names.BLOCKED_STAT_PREFIX}|{names.shared_outbound_prefix('.+')}"
+BLOCKED = f"{names.BLOCKED_STAT_PREFIX}|{names.shared_outbound_prefix('[0-9]+')}"
 """What it is counted under: on a host, and in containers."""
 UPTIME = "envoy_server_uptime"
 LISTENER_EXPIRY = "envoy_listener_ssl_certificate_expiration_unix_time_seconds"
@@ -144,7 +144,7 @@ def inbound(metric: str, mesh: str, *more: str) -> str:
 
 def calls(metric: str, mesh: str, *more: str) -> str:
     """Return the selector of what callers, the gateway among them, get of the services that they call."""
-    prefixes = f"{names.outbound_stat_prefix('.+')}|{names.gateway_stat_prefix('.+')}"
+    prefixes = f"{names.outbound_stat_prefix('[a-z0-9].*')}|{names.gateway_stat_prefix('[a-z0-9].*')}"
     return selector(metric, mesh, f'{PREFIX}=~"{prefixes}"', *more)
 
 

@@ -21,7 +21,9 @@ OWN_READERS = (
 """What `legation status`, a draining sidecar, an operator who tries a policy, and the tests read."""
 
 _CLUSTER = r"^cluster\.[a-z0-9][a-z0-9_-]*\."
-_HTTP = r"^http\.(inbound|outbound_[^.]+|gateway_[^.]+)\."
+_HTTP = r"^http\.(inbound|(outbound|gateway)_[a-z0-9][^.]*)\."
+_APART = r"\.envoy\.http_conn_manager_prefix\.(outbound|gateway)_[a-z0-9].*$"
+"""What comes behind the name of what is counted apart (`xds_server.compile.apart`)."""
 _LISTENER = r"^listener\.inbound\."
 _SCOPES = (
     ("envoy_cluster_manager_", r"^cluster_manager\."),
@@ -34,11 +36,16 @@ _SCOPES = (
 """What a metric's name begins with, and where Envoy counts it: the longest first."""
 
 _SPECIAL = {
-    "envoy_http_downstream_rq_xx": (_HTTP + r"downstream_rq_[1-5]xx$",),
+    "envoy_http_downstream_rq_xx": (_HTTP + r"downstream_rq_[1-5]xx$", r"^http\.downstream_rq_xx" + _APART),
+    "envoy_http_downstream_rq_time": (_HTTP + r"downstream_rq_time$", r"^http\.downstream_rq_time" + _APART),
+    "envoy_http_downstream_rq_rx_reset": (
+        _HTTP + r"downstream_rq_rx_reset$",
+        r"^http\.downstream_rq_rx_reset" + _APART,
+    ),
     "envoy_http_downstream_rq_completed": (r"^http\.(inbound|gateway_[^.]+)\.downstream_rq_completed$",),
     "envoy_http_downstream_rq_active": (r"^http\.(inbound|gateway_[^.]+)\.downstream_rq_active$",),
     "envoy_http_downstream_cx_active": (r"^http\.(inbound|gateway_[^.]+)\.downstream_cx_active$",),
-    "envoy_http_no_route": (r"^http\.(blocked|outbound_port-[0-9]+)\.no_route$",),
+    "envoy_http_no_route": (r"^http\.(blocked|outbound__[0-9]+)\.no_route$",),
     "envoy_http_rbac_denied": (r"^http\.(inbound|outbound_legation-passthrough)\.rbac\.denied$",),
     "envoy_http_rbac_policy_shadow_denied": (r"^http\.inbound\.rbac\.policy\.[^.]+\.shadow_denied$",),
     "envoy_connection_limit_limited_connections": (r"^connection_limit\.inbound\.limited_connections$",),

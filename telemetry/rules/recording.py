@@ -98,7 +98,7 @@ def latency(mesh: Mesh) -> tuple[Recording, ...]:
     """Return the latency of each service as its callers see it, in seconds; Envoy measures milliseconds."""
     name = mesh.mesh
     called = f"sum by ({BY_SERVICE}, le) ({by_service(with_destination(f'rate({calls(RQ_TIME, name)}[5m])'))})"
-    outside = selector(RQ_TIME, name, f'{PREFIX}=~"{names.gateway_stat_prefix(".+")}"')
+    outside = selector(RQ_TIME, name, f'{PREFIX}=~"{names.gateway_stat_prefix("[a-z0-9].*")}"')
     of_gateway = f" or sum by ({BY_SERVICE}, le) (rate({outside}[5m]))" if mesh.exposed() else ""
     return (
         Recording(BUCKETS, f"{called}{of_gateway}"),

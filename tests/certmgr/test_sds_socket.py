@@ -18,7 +18,8 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 
 from certmgr.sds import Secrets
 from legation.mesh import names
-from legation.runtime.identity import METHOD, SECRET_TYPE, Identity, follow
+from legation.runtime.identity import METHOD, Identity, follow
+from legation.runtime.secrets_wire import SECRET_TYPE
 from legation.runtime.tasks import Latest, until
 from tests.certmgr.authority import Authority
 from tests.certmgr.world import ORDERS

@@ -1,7 +1,7 @@
 """Requests to servers that mesh.yaml does not name: refused by the caller's own proxy, which says why and counts them.
 
 They are those that no route is for: Envoy's `http.blocked.no_route`, and in containers
-`http.outbound_port-<port>.no_route`.
+`http.outbound__<port>.no_route`.
 """
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter

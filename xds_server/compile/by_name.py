@@ -16,6 +16,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
+from xds_server.compile.apart import count_apart, counted_as
 from xds_server.compile.blocked import no_route
 from xds_server.compile.caller import caller_filters
 from xds_server.compile.external import external_routes
@@ -58,6 +59,7 @@ def by_host_chain(mesh: Mesh, service: str, port: int, found: Sequence[str]) -> 
     # HTTP/1.0 has no Host that could tell them apart
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions())
     manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=[*unavailable(), no_route(404, _NOBODY)]))
+    manager.access_log.extend(count_apart(names.outbound_stat_prefix("")))
     trace(manager, mesh.tracing, service, _OPERATION)
     return chain(manager, "OUTBOUND")
 
@@ -72,10 +74,10 @@ def by_host_routes(mesh: Mesh, port: int, found: Sequence[str], outages: Mapping
 
 def _host(mesh: Mesh, name: str, outage: Outage | None) -> components.VirtualHost:
     if name in mesh.services:
-        return virtual_host(name, [name], service_rows(name, mesh.services[name], outage))
+        return counted_as(virtual_host(name, [name], service_rows(name, mesh.services[name], outage)), name)
     host = external_routes(name, mesh.external[name]).virtual_hosts[0]
     host.domains[:] = [name]
-    return host
+    return counted_as(host, name)
 
 
 def _filters(mesh: Mesh, found: Iterable[str]) -> list[HttpFilter]:

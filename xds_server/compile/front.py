@@ -21,6 +21,7 @@ from legation.mesh.model.service import Service
 from legation.mesh.model.tracing import Tracing
 from xds_server.compile import tls
 from xds_server.compile.access_log import writer
+from xds_server.compile.apart import count_apart, counted_as, with_zero
 from xds_server.compile.caller import caller_filters
 from xds_server.compile.gateway import edge_manager
 from xds_server.compile.listener import HELLO_LIMIT, http_chain, listener, shared
@@ -106,7 +107,7 @@ def front_listener(
     prefix = _stat_prefix(front)
     made = shared(chains, prefix, "INBOUND", reuse_port=True, inspect=HELLO_LIMIT if front.is_tls else None)
     address = "0.0.0.0" if node.by_name else front.address  # noqa: S104 - a container, whose ports docker publishes
-    return listener(names.gateway_listener(front.address, port), (address, port), made, writer(node))
+    return listener(names.gateway_listener(front.address, port), (address, port), made, with_zero(writer(node)))
 
 
 def front_routes(front: Front, outages: Outages) -> Iterable[tuple[str, Callable[[], RouteConfiguration]]]:
@@ -142,7 +143,10 @@ def _chain(site: Site, drained: Mapping[str, str], tracing: Tracing | None) -> F
 def _shared_chain(front: Front, tracing: Tracing | None) -> FilterChain:
     filters = _all_filters(front.sites)
     about = front.sites[0].name if len(front.sites) == 1 else "the service"
-    return http_chain(edge_manager(_stat_prefix(front), front.name, about, filters, tracing))
+    manager = edge_manager(_stat_prefix(front), front.name, about, filters, tracing)
+    if len(front.sites) > 1:
+        manager.access_log.extend(count_apart(names.gateway_stat_prefix("")))
+    return http_chain(manager)
 
 
 def _all_filters(sites: Sequence[Site]) -> list[HttpFilter]:
@@ -180,7 +184,7 @@ def _own_hosts(front: Front, site: Site, outages: Outages) -> list[components.Vi
 
 def _host(site: Site, outages: Outages) -> components.VirtualHost:
     rows = service_rows(site.name, site.service, outages.get(site.name))
-    return virtual_host(site.name, site.expose.hosts or ["*"], rows)
+    return counted_as(virtual_host(site.name, site.expose.hosts or ["*"], rows), site.name)
 
 
 def _redirect(site: Site, port: int) -> components.VirtualHost:

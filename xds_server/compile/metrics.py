@@ -44,14 +44,17 @@ _OWN = r"^(http|listener)\.(admin|metrics|async-client)\..+$"
 
 
 def stats_config(*, counts_all: bool = False) -> StatsConfig:
-    """Return what is counted, and the histogram buckets of every request time, in milliseconds."""
-    match = StringMatcher(suffix="rq_time")
+    """Return what is counted, and the histogram buckets of every request time, in milliseconds.
+
+    What a logger counts has its labels behind its name (`xds_server.compile.apart`).
+    """
+    matches = StringMatcher(suffix="rq_time"), StringMatcher(prefix="http.downstream_rq_time")
     buckets = [limit / MILLISECOND for limit in LATENCY_BUCKETS]
     return StatsConfig(
         stats_matcher=StatsMatcher(exclusion_list=_patterns(_OWN))
         if counts_all
         else StatsMatcher(inclusion_list=_patterns(*INCLUDED)),
-        histogram_bucket_settings=[HistogramBucketSettings(match=match, buckets=buckets)],
+        histogram_bucket_settings=[HistogramBucketSettings(match=match, buckets=buckets) for match in matches],
     )
 
 

@@ -42,7 +42,7 @@ PLAINTEXT_COUNT = Part(
     "plaintext_count",
     (1, 40),
     "envoy.access_loggers.stats",
-    "under mtls: permissive, plain text is let in but not counted by who sends it",
+    "plain text is not counted by who sends it, nor are services that share a port counted apart",
 )
 SPAN_TAGS = Part(
     "span_tags", (1, 38), "", "spans have Envoy's own names, and say neither who called nor how many tries"

@@ -11,6 +11,7 @@ from legation.mesh.model.service import Protocol
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
 from xds_server.compile.access_log import writer
+from xds_server.compile.apart import with_zero
 from xds_server.compile.blocked import blocked_chain
 from xds_server.compile.by_name import by_host_chain, by_host_routes, by_port
 from xds_server.compile.caller import caller_filters
@@ -207,7 +208,7 @@ class Own:
         name = names.shared_listener(port)  # the same for one and for several, as they would not fit beside each other
         one = len(found) == 1
         made = self._chain(node.service, found[0]) if one else self._by_host(node.service, port, found)
-        body = listener(name, (node.own_address, port), made, writer(node))
+        body = listener(name, (node.own_address, port), made, with_zero(writer(node)))
         return Resource.of(kinds.LISTENER, name, body, position)
 
     def _by_host(self, service: str, port: int, found: Sequence[str]) -> Chain:

@@ -1,0 +1,83 @@
+"""Requests to several services that share a listener, counted for each of them as if it had one to itself.
+
+A connection manager counts under one name whatever it takes. Two loggers of statistics count again, under the names and
+labels that one of the service's own would have: what reads them need not know who shares a port.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from envoy.config.accesslog.v3.accesslog_pb2 import (
+    AccessLog,
+    AccessLogFilter,
+    ComparisonFilter,
+    ResponseFlagFilter,
+    StatusCodeFilter,
+)
+from envoy.config.core.v3.base_pb2 import Metadata, RuntimeUInt32
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
+from google.protobuf.struct_pb2 import Struct
+from xds.type.v3.typed_struct_pb2 import TypedStruct
+
+from xds_server.compile.pack import pack
+
+_CONFIG = "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config"
+_NAMESPACE, _SERVICE, _ZERO = "legation", "service", "zero"
+_CLASS = {"name": "envoy.response_code_class", "value_format": "%RESP(:STATUS):1%"}
+_ANSWERED = AccessLogFilter(
+    status_code_filter=StatusCodeFilter(
+        comparison=ComparisonFilter(
+            op=ComparisonFilter.Op.GE, value=RuntimeUInt32(default_value=100, runtime_key="legation.answered")
+        )
+    )
+)
+_GIVEN_UP = AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["DC"]))
+_FAILURES = ("4", "5")
+
+
+def counted_as(host: VirtualHost, service: str) -> VirtualHost:
+    """Return the host with the service that its requests are counted for."""
+    said = Struct()
+    said.update({_SERVICE: service})
+    host.metadata.filter_metadata[_NAMESPACE].CopyFrom(said)
+    return host
+
+
+def with_zero(listener: Metadata) -> Metadata:
+    """Return a listener's metadata with a zero: Envoy takes no constant for what a counter is to rise by."""
+    listener.filter_metadata[_NAMESPACE].update({_ZERO: 0})
+    return listener
+
+
+def count_apart(prefix: str) -> Sequence[AccessLog]:
+    """Return what counts requests under `prefix` and the service of their virtual host; those of no service nowhere.
+
+    With a service's first request its failures are there too, as 0, so that the first of them is seen as a rise.
+    """
+    manager = {"name": "envoy.http_conn_manager_prefix", "value_format": f"{prefix}{_said('VIRTUAL_HOST', _SERVICE)}"}
+    failures = [{"name": _CLASS["name"], "value_format": one} for one in _FAILURES]
+    zeros = [_zero("downstream_rq_xx", manager, one) for one in failures]
+    time = {"stat": {"name": "downstream_rq_time", "tags": [manager]}, "value_format": "%DURATION%"}
+    answered = [_one("downstream_rq_xx", manager, _CLASS), *zeros, _zero("downstream_rq_rx_reset", manager)]
+    return (
+        _logger(_ANSWERED, {"counters": answered, "histograms": [time]}),
+        _logger(_GIVEN_UP, {"counters": [_one("downstream_rq_rx_reset", manager)]}),
+    )
+
+
+def _one(name: str, *tags: Mapping[str, str]) -> Mapping[str, Any]:
+    return {"stat": {"name": name, "tags": list(tags)}, "value_fixed": 1}
+
+
+def _zero(name: str, *tags: Mapping[str, str]) -> Mapping[str, Any]:
+    return {"stat": {"name": name, "tags": list(tags)}, "value_format": _said("LISTENER", _ZERO)}
+
+
+def _said(by: str, key: str) -> str:
+    return f"%METADATA({by}:{_NAMESPACE}:{key})%"
+
+
+def _logger(only: AccessLogFilter, counted: Mapping[str, Any]) -> AccessLog:
+    config = TypedStruct(type_url=_CONFIG)
+    config.value.update({"stats_scope": {"prefix": "http"}, **counted})
+    return AccessLog(name="envoy.access_loggers.stats", filter=only, typed_config=pack(config))
