@@ -1,6 +1,6 @@
 """A mesh to all that a Prometheus needs: rules, their promtool tests, and its configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -27,8 +27,8 @@ from telemetry.rules.promtool import render_case
 from telemetry.rules.reads import closure, name_of
 from telemetry.rules.recorded_tests import recorded_test
 from telemetry.rules.recording import recording_groups
-from telemetry.rules.rule import Alert, Group, Recording
-from telemetry.rules.story import NOTHING, STEP, WHAT_CHANGED
+from telemetry.rules.rule import Alert, Group, Recording, Term
+from telemetry.rules.story import NOTHING, STEP, WHAT_CHANGED, Case
 from telemetry.rules.yaml_text import dump
 
 CHOSEN = (SERVICE, INSTANCE, SOURCE, DESTINATION)
@@ -87,9 +87,10 @@ def queries(mesh: Mesh) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for group in all_groups(mesh):
         for rule in group.rules:
-            measured = [rule.expr] if isinstance(rule, Recording) else [term.signal for term in rule.terms]
-            for expr in measured:
-                for query in (expr, *promql.lasting(name_of(rule), expr)):
+            terms = [Term(rule.expr)] if isinstance(rule, Recording) else rule.terms
+            for term in terms:
+                whole = () if term.late else (term.signal,)
+                for query in (*whole, *promql.lasting(name_of(rule), term.signal)):
                     found.setdefault(query, name_of(rule))
     return [(where, query) for query, where in found.items()]
 
@@ -179,19 +180,29 @@ def _rule(mesh: Mesh, rule: Recording | Alert, target: Target) -> dict[str, Any]
 
 
 def _tests(mesh: Mesh, groups: tuple[Group, ...], target: Target) -> Mapping[str, str]:
-    """Return one file an alert, and one for all recorded series."""
-    files = {
-        alert.name: _test_file(
-            mesh,
-            closure(groups, [alert.name]),
-            alert.cases[0].step,
-            [render_case(alert, annotations(mesh, alert, target), case) for case in alert.cases],
-        )
-        for alert in alerts(mesh)
-    }
+    """Return one file an alert and kind of input, and one for all recorded series."""
     recorded = [rule.record for group in groups for rule in group.rules if isinstance(rule, Recording)]
+    files = {}
+    for alert in alerts(mesh):
+        texts = annotations(mesh, alert, target)
+        for name, given, cases in _by_input(alert, recorded):
+            read = closure(groups, [alert.name], given)
+            files[name] = _test_file(mesh, read, cases[0].step, [render_case(alert, texts, case) for case in cases])
     files["recorded"] = _test_file(mesh, closure(groups, recorded), STEP, [recorded_test(mesh)])
     return {f"tests/{mesh.mesh}.{name}.test.yaml": dump(content, HEAD) for name, content in files.items()}
+
+
+def _by_input(alert: Alert, recorded: Collection[str]) -> Iterator[tuple[str, set[str], list[Case]]]:
+    """Yield a file's name, the recorded series that its stories begin with, and those: the others cost promtool time.
+
+    A story without any series goes with the first one's.
+    """
+    found: dict[frozenset[str], list[Case]] = {}
+    for case in alert.cases:
+        given = {series.metric for series in case.series or alert.cases[0].series} & set(recorded)
+        found.setdefault(frozenset(given), []).append(case)
+    for number, (known, cases) in enumerate(found.items()):
+        yield f"{alert.name}.counted" if number else alert.name, set(known), cases
 
 
 def _test_file(mesh: Mesh, groups: tuple[Group, ...], step: timedelta, entries: list[dict[str, Any]]) -> dict[str, Any]:

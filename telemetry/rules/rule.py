@@ -23,11 +23,12 @@ class Recording:
 class Term:
     """A measurement and when it is bad: `signal` has data in a healthy mesh too, `condition` as in `> 0.05`.
 
-    Without a condition it is bad when there is no data.
+    Without a condition it is bad when there is no data. `late`: a mesh that is young has no data of it yet.
     """
 
     signal: str
     condition: str = ""
+    late: bool = False
 
     def __str__(self) -> str:
         """Return the comparison."""

@@ -31,3 +31,7 @@ GROUPS = (
 )
 def test_a_test_evaluates_its_own_group_and_what_that_reads(rules, expected):
     assert [group.name for group in closure(GROUPS, rules)] == expected
+
+
+def test_what_a_story_begins_with_is_not_recorded_for_it():
+    assert [group.name for group in closure(GROUPS, ["ARatio"], {"a:rate"})] == ["ratios", "alerts"]

@@ -14,8 +14,11 @@ from telemetry.rules.story import Case, Firing, Moment, Series, silent
 FEWEST = 10
 """Bad requests in the long window below which a share says nothing: at 99.9 %, one error an hour would page."""
 
-_STEPS = 60
-"""Steps of a story in the long window, five of them in the short one: all pairs are as 12 to 1."""
+_STEPS = 24
+"""Steps of a story in the long window, two of them in the short one: all pairs are as 12 to 1."""
+
+_HALF = {"1d": "12h", "3d": "36h"}
+"""How old what is measured must be for a ticket: its window's half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +47,9 @@ def alerts(mesh: Mesh) -> tuple[Alert, ...]:
 
 def burn(mesh: Mesh, pace: Pace) -> Alert:
     """Return the alert on a budget that is spent this fast, in the long window, and still in the short one."""
-    name = mesh.mesh
-    bad = f"{selector(f'{BAD}{pace.long}', name)} * {seconds(pace.long)}"
     return Alert(
         name=f"MeshErrorBudgetBurn{pace.long}",
-        terms=(
-            Term(selector(f"{BURN}{pace.long}", name), f"> {pace.factor:g}"),
-            Term(selector(f"{BURN}{pace.short}", name), f"> {pace.factor:g}"),
-            Term(bad, f">= {FEWEST}"),
-        ),
+        terms=_terms(mesh.mesh, pace),
         on=(MESH, SERVICE, OBJECTIVE),
         severity=pace.severity,
         summary="{{ $labels.service }} spends its {{ $labels.slo }} budget {{ $value | humanize }} times too fast",
@@ -67,10 +64,28 @@ def burn(mesh: Mesh, pace: Pace) -> Alert:
     )
 
 
+def _terms(name: str, pace: Pace) -> tuple[Term, ...]:
+    """Return what must hold; beside the workbook's two windows, what keeps an alert true.
+
+    The average over a window of which there is an hour only is that hour's: a ticket waits for half of its
+    window. The slower page is no second one about what the quicker one was for: its 30 minutes remember that
+    longer than the 5 minutes by which the quicker one is over.
+    """
+    burns = [Term(selector(f"{BURN}{window}", name), f"> {pace.factor:g}") for window in (pace.long, pace.short)]
+    bad = Term(f"{selector(f'{BAD}{pace.long}', name)} * {seconds(pace.long)}", f">= {FEWEST}")
+    if pace.severity == "ticket":
+        half = _HALF[pace.long]
+        seen = f"present_over_time({selector(f'{TOTAL}1d', name)}[{half}] offset {half})"
+        return (*burns, bad, Term(seen, "> 0", late=True))
+    quickest = PACES[0]
+    others = [] if pace is quickest else [Term(selector(f"{BURN}{quickest.long}", name), f"<= {quickest.factor:g}")]
+    return (*burns, bad, *others)
+
+
 def _cases(mesh: Mesh, pace: Pace) -> tuple[Case, ...]:
     (service, objective), budget = next(iter(objectives(mesh).items()))
     labels = {MESH: mesh.mesh, SERVICE: service, OBJECTIVE: objective}
-    step = timedelta(seconds=seconds(pace.short) / 5)
+    step = timedelta(seconds=seconds(pace.short) / 2)
 
     def at(number: int, *firing: Firing) -> Moment:
         return Moment(step * number, firing)
@@ -81,6 +96,8 @@ def _cases(mesh: Mesh, pace: Pace) -> tuple[Case, ...]:
         return Case(name, [Series(f"{BAD}5m", labels, spent), Series(f"{TOTAL}5m", labels, whole)], moments, step)
 
     fast = 2 * pace.factor
+    outage = [at(_STEPS + number) for number in range(8)]
+    young = (at(_STEPS // 3), at(_STEPS, Firing(labels, f"{fast:g}")))
     few = FEWEST / 2 / seconds(pace.long) / (budget * fast)
     return (
         story(
@@ -88,14 +105,20 @@ def _cases(mesh: Mesh, pace: Pace) -> tuple[Case, ...]:
             100,
             [(0, _STEPS), (fast, _STEPS + 1), (0, _STEPS)],
             at(_STEPS),
-            at(_STEPS + 10),
+            at(_STEPS + 4),
             at(2 * _STEPS, Firing(labels, f"{fast:g}")),
-            at(2 * _STEPS + 10),
+            at(2 * _STEPS + 4),
         ),
         story("burns a little less fast", 100, [(0.9 * pace.factor, 2 * _STEPS)], at(_STEPS), at(2 * _STEPS - 1)),
         story("little traffic: a few bad requests", few, [(fast, 2 * _STEPS)], at(_STEPS), at(2 * _STEPS - 1)),
         Case("no data", [], [at(_STEPS)], step),
         *([_retried(mesh, service)] if pace.long == "1h" else []),
+        *(
+            [story("an hour that the quicker page is about", 100, [(0, _STEPS), (100, 4), (0, 4)], *outage)]
+            if pace.long == "6h"
+            else []
+        ),
+        *([story("a young Prometheus", 100, [(fast, _STEPS + 1)], *young)] if pace.severity == "ticket" else []),
     )
 
 

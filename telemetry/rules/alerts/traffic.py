@@ -93,7 +93,7 @@ def retries(mesh: Mesh, service: str) -> Alert:
             Case(
                 "one in ten",
                 [sent, Series("envoy_cluster_upstream_rq_retry", counted, "0+60x60")],
-                silent(30, 60),
+                silent(15, 30),
             ),
             Case(
                 "little traffic: one of two",
