@@ -12,7 +12,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     LocalReplyConfig,
     ResponseMapper,
 )
-from google.protobuf.wrappers_pb2 import BoolValue
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
@@ -36,6 +36,9 @@ from xds_server.compile.revoked import peer_serial, revoked_filter
 from xds_server.compile.shadow import shadow
 from xds_server.compile.tracing import hop, operation, trace
 from xds_server.compile.websocket import accept_websockets
+
+_MOST_HEADERS, _MOST_HEADERS_KB = 150, 80
+"""More than the 100 and 60 kB that Envoy takes of a client: proxies add their own, and the first one says 431."""
 
 
 def inbound_chain(mesh: Mesh, name: str, allowed: Callers, life: timedelta) -> Chain:
@@ -92,7 +95,10 @@ def _peer_options(connection_life: timedelta, protocol: Protocol) -> HttpConnect
     return HttpConnectionManager(
         forward_client_cert_details=HttpConnectionManager.ForwardClientCertDetails.SANITIZE_SET,
         set_current_client_cert_details=HttpConnectionManager.SetCurrentClientCertDetails(uri=True),
-        common_http_protocol_options=HttpProtocolOptions(max_connection_duration=duration(connection_life)),
+        common_http_protocol_options=HttpProtocolOptions(
+            max_connection_duration=duration(connection_life), max_headers_count=UInt32Value(value=_MOST_HEADERS)
+        ),
+        max_request_headers_kb=UInt32Value(value=_MOST_HEADERS_KB),
         http1_safe_max_connection_duration=True,
         # one request that is malformed may not end a peer's connection, with all that others have asked on it
         http2_protocol_options=Http2ProtocolOptions(

@@ -183,6 +183,21 @@ def test_a_host_is_a_name_or_an_address(world, way, host):
     assert world.statuses(way, request.encode()) == [200]
 
 
+@pytest.mark.parametrize("way", ["gateway", "outbound"])
+def test_a_request_with_too_many_headers_is_told_so_and_one_with_as_many_as_may_be_goes_through(
+    world, way, monkeypatch
+):
+    """What proxies add on the way does not count. The app takes more than Python's own 100."""
+    monkeypatch.setattr("http.client._MAXHEADERS", 200)
+
+    def status(number: int, size: int) -> list[int]:
+        headers = b"".join(b"X-%d: a\r\n" % n for n in range(number - 3)) + b"X-A: %s\r\n" % (b"a" * size)
+        return world.statuses(way, GET + headers + b"Connection: close\r\n\r\n")
+
+    assert (status(100, 1), status(101, 1)) == ([200], [431])
+    assert (status(3, 61_300), status(3, 61_500)) == ([200], [431])
+
+
 @pytest.mark.parametrize("way", ["gateway", "outbound", "inbound"])
 def test_what_is_well_formed_goes_through(world, way):
     """A body may hold whatever looks wrong in a header."""
