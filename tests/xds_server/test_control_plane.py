@@ -381,7 +381,7 @@ def test_a_standalone_proxy_is_ready_by_its_configuration_and_well_by_its_checks
         assert world.of("orders-1").state == "ready"
         assert world.of("orders-1").healthy is False, "nobody has looked at its app yet"
         health = await world.admission.admit_health(world.info("orders-1"))
-        assert b"local_app" in health.specifiers.value, "whether it listens, where mesh.yaml asks for nothing more"
+        assert b"_checked_app" in health.specifiers.value, "whether it listens, where mesh.yaml asks for nothing more"
         world.admission.health(health, True)
         await pause(0.01)
         assert world.of("orders-1").serves

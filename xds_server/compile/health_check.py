@@ -30,7 +30,7 @@ def specifier(node: InstanceSpec, service: Service | None) -> HealthCheckSpecifi
         return HealthCheckSpecifier(interval=reports)
     app = Endpoint(address=tcp(node.app_address, node.app_port))
     checks = ClusterHealthCheck(
-        cluster_name=names.LOCAL_APP,
+        cluster_name=names.CHECKED_APP,
         health_checks=[check],
         locality_endpoints=[LocalityEndpoints(endpoints=[app])],
     )
