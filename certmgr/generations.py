@@ -30,6 +30,17 @@ def address(state: StateFolder, number: int) -> Address:
     return Address(socket=str(state.bao_socket(number)))
 
 
+def after(state: StateFolder, number: int) -> int:
+    """Return the number of the one that follows: one that was begun, else the next of which no data are left.
+
+    `legation up` takes a moment to end one that was called off and to remove its data, which are of no more use.
+    """
+    begun, following = wanted(state), number + 1
+    while following not in begun and state.openbao(following).exists():
+        following += 1
+    return following
+
+
 def want(state: StateFolder, numbers: tuple[int, ...]) -> None:
     """Have these run, and no others: the data of the others is removed."""
     if wanted(state) != numbers:

@@ -93,12 +93,13 @@ class OwnRoot:
             if standing.rollover is not None and standing.rollover.phase != "done":
                 raise CannotFollow(f"roll-over {standing.rollover.id} is at {standing.rollover.phase} already")
             old = await asyncio.to_thread(self._present)
-            new = await self._prepared(authority, old, number + 1)
+            after = generations.after(self._state, number)
+            generations.want(self._state, (number, after))
+            new = await self._prepared(authority, old, after)
             return await self._begin(standing, old, new)
 
     async def _prepared(self, authority: Authority, old: CaRef, number: int) -> CaRef:
         """Return the CA of another OpenBao, which is started and set up for it; its names are the next of their row."""
-        generations.want(self._state, (number - 1, number))
         vault = Vault(generations.address(self._state, number))
 
         async def serves() -> bool:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -9,7 +10,7 @@ from cryptography import x509
 from certmgr.core.plan import IdentitySpec
 from certmgr.issue.setup import Authority, Enroller, Setup
 from certmgr.issue.vault import AppRole, Token, pick
-from tests.certmgr.bao import Bao
+from tests.certmgr.bao import Bao, initialise
 
 AUTHORITY = Authority("shop", "shop.local", dev=True)
 ORDERS = IdentitySpec("orders", "spiffe://shop.local/orders", 60)
@@ -17,9 +18,15 @@ WEB = IdentitySpec("web", "spiffe://shop.local/web", 60)
 
 
 @pytest.fixture(scope="session")
-def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bao]:
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an OpenBao that has initialised itself: most of a new one's start is that."""
+    return initialise(tmp_path_factory.mktemp("seed"))
+
+
+@pytest.fixture(scope="session")
+def bao(tmp_path_factory: pytest.TempPathFactory, seed: Path) -> Iterator[Bao]:
     folder = tmp_path_factory.mktemp("bao")
-    server = Bao(folder / "openbao", folder / "bao.sock")
+    server = Bao(folder / "openbao", folder / "bao.sock", seed)
     server.start()
     yield server.wait()
     server.kill()

@@ -24,6 +24,7 @@ from legation.runtime.identity import follow
 from legation.runtime.state import StateFolder
 from legation.runtime.tasks import Latest, until
 from tests.certmgr.bao import Bao
+from tests.support import forks
 
 NAMES = ("orders", "web", "legation-gateway", "legation-xds-server")
 
@@ -53,17 +54,21 @@ async def xds_server(folder: StateFolder, text: str) -> AsyncIterator[Latest[Mes
 
 
 class Certmgr:
-    """A certmgr process on a state folder."""
+    """A certmgr process on a state folder; one that is looked at from outside is started `afresh`."""
 
-    def __init__(self, folder: StateFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: StateFolder, *, afresh: bool = False) -> None:
+        self.folder, self.afresh = folder, afresh
         self.log = folder.root / "certmgr.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | forks.Forked | None = None
 
     def start(self, *more: str) -> None:
-        argv = [sys.executable, "-m", "certmgr", "--state", str(self.folder.root), *more]
+        argv, env = ["--state", str(self.folder.root), *more], {**os.environ, "VAULT_TOKEN": "canary"}
+        if not self.afresh:
+            self.process = forks.start("certmgr.__main__:main", argv, self.log, env)
+            return
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, "VAULT_TOKEN": "canary"})
+            command = [sys.executable, "-m", "certmgr", *argv]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
 
     def kill(self) -> None:
         if self.process is not None:
@@ -130,10 +135,10 @@ async def presented(sock: Path) -> Presented:
 class Host:
     """A state folder with an OpenBao and a certmgr on it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, seed: Path | None = None) -> None:
         self.folder = StateFolder(root)
         self.folder.make()
-        self.bao = Bao(self.folder.openbao(), self.folder.bao_socket())
+        self.bao = Bao(self.folder.openbao(), self.folder.bao_socket(), seed)
         self.certmgr = Certmgr(self.folder)
 
     def resident(self) -> Token:
@@ -151,9 +156,9 @@ class Host:
 
 
 @asynccontextmanager
-async def host(root: Path, text: str) -> AsyncIterator[tuple[Host, Latest[MeshDocument]]]:
+async def host(root: Path, text: str, seed: Path | None = None) -> AsyncIterator[tuple[Host, Latest[MeshDocument]]]:
     """A host with everything running, not yet ready."""
-    this = Host(root)
+    this = Host(root, seed)
     try:
         async with xds_server(this.folder, text) as latest:
             this.bao.start()

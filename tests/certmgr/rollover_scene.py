@@ -17,8 +17,8 @@ from legation.runtime.tasks import Latest, until
 from tests.certmgr.coordinator import Coordinator, coordinator
 from tests.certmgr.host import NAMES, Certmgr, mesh
 from tests.certmgr.team import Team, team
+from tests.support import forks
 from tests.support.command import legation
-from tests.support.mesh import LEGATION, ROOT
 
 
 class Proxies:
@@ -54,7 +54,7 @@ class Scene(Proxies):
         super().__init__(StateFolder(folder / "state"))
         self.state.make()
         self.certmgr = Certmgr(self.state)
-        self.commands: list[subprocess.Popen[str]] = []
+        self.commands: list[forks.Forked] = []
         self.tokens: list[str] = []
         (folder / "mesh.yaml").write_text(mesh())
 
@@ -80,14 +80,10 @@ class Scene(Proxies):
         vault = ("--vault-address", self.vault.url, "--vault-ca", str(self.vault.ca))
         self.certmgr.start(*vault, "--vault-credentials", str(self.folder / "host.json"), "--host", "here")
 
-    def command(self, *words: str) -> "subprocess.Popen[str]":
+    def command(self, *words: str) -> forks.Forked:
         """`legation certs rollover …` as a process of its own, that can be killed."""
-        argv = [*LEGATION, "certs", "rollover", *words, "--state", str(self.state.root)]
-        argv += ["-f", str(self.folder / "mesh.yaml")]
-        with (self.folder / "command.log").open("a") as log:
-            process = subprocess.Popen(
-                argv, stdout=log, stderr=log, text=True, cwd=ROOT, env={**os.environ, **self.env()}
-            )
+        argv = ["certs", "rollover", *words, "--state", str(self.state.root), "-f", str(self.folder / "mesh.yaml")]
+        process = forks.start("legation.cli.main:main", argv, self.folder / "command.log", os.environ | self.env())
         self.commands.append(process)
         return process
 
@@ -138,7 +134,7 @@ async def reached(there: Coordinator, phase: str, scene: Scene, limit: float = 6
     assert await until(is_there, limit), f"{there.standing}\n{said}"
 
 
-async def ended(process: "subprocess.Popen[str]", scene: Scene) -> int:
+async def ended(process: forks.Forked, scene: Scene) -> int:
     try:
         return await asyncio.to_thread(process.wait, 60)
     except subprocess.TimeoutExpired:

@@ -236,7 +236,7 @@ def cluster(folder, good: str):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "api.pem")
     http.socket = context.wrap_socket(http.socket, server_side=True)
-    Thread(target=http.serve_forever, daemon=True).start()
+    Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         yield f"https://127.0.0.1:{http.server_port}", ca.root.public_bytes(Encoding.PEM).decode(), seen
     finally:

@@ -3,64 +3,27 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 
 import pytest
 
 from certmgr.core.bundle import parse
-from certmgr.core.ledger import Record
 from certmgr.core.plan import IdentitySpec
 from certmgr.ledger import Ledger, verify
 from legation.runtime.tasks import until
+from tests.certmgr.dying import Recorder
 from tests.certmgr.test_ledger import ISSUE
-from tests.certmgr.world import NOW, ORDERS, Clock, Issuer, world
+from tests.certmgr.world import NOW, ORDERS, Clock, world
+from tests.support import forks
 
-LIFE = """
-import asyncio, os, sys
-from pathlib import Path
-from tests.certmgr import world as w
-from tests.certmgr.test_disk import Recorder, record_of
-from certmgr import ledger, sds, store
-{die}
-class Dies(w.Issuer):
-    def issue(self, wanted):
-        made = super().issue(wanted)
-        self.book.append(record_of(wanted, made))
-        return made
-async def main():
-    issuer = Dies(w.Clock())
-    async with w.world(Path(sys.argv[1]), issuer=issuer) as here:
-        issuer.book = here.agent._book
-        await here.ready()
-asyncio.run(main())
-"""
 STEPS = {
-    "its line is written": "ledger.Ledger.append",
-    "its line is on the disk": "ledger.Ledger.settle",
-    "its bundle is written": "store.write",
-    "its bundle has its name": "Path.replace",
-    "it is shown": "sds.Secrets.show",
+    "its line is written": "certmgr.ledger:Ledger.append",
+    "its line is on the disk": "certmgr.ledger:Ledger.settle",
+    "its bundle is written": "certmgr.store.write",
+    "its bundle has its name": "pathlib:Path.replace",
+    "it is shown": "certmgr.sds:Secrets.show",
 }
-
-
-class Recorder(Issuer):
-    """Writes what it has issued into the ledger, as the real one does."""
-
-    def __init__(self, clock, ledger):
-        super().__init__(clock)
-        self.ledger = ledger
-
-    def issue(self, wanted):
-        made = super().issue(wanted)
-        self.ledger.append(record_of(wanted, made))
-        return made
-
-
-def record_of(spec, bundle) -> Record:
-    return replace(ISSUE, identity=spec.name, serial=bundle.serial, not_after=bundle.life[1])
 
 
 def serials(folder) -> set[str]:
@@ -73,12 +36,9 @@ def serials(folder) -> set[str]:
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_attack_30_killed_at_any_step_of_an_issue_what_is_kept_is_in_the_ledger(tmp_path, step, moment):
     """And the next life serves it without another issue, or issues one where none was kept."""
-    where, name = STEPS[step].rsplit(".", 1)
-    real = "" if moment == "before" else "real(*a, **k); "
-    die = f"real = {where}.{name}\ndef die(*a, **k): {real}os.kill(os.getpid(), 9)\n{where}.{name} = die"
-    argv = [sys.executable, "-c", LIFE.format(die=die), str(tmp_path)]
-    done = subprocess.run(argv, check=False, env=dict(os.environ), capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    log = tmp_path / "log"
+    life = forks.start("tests.certmgr.dying:main", [str(tmp_path), moment, STEPS[step]], log)
+    assert life.wait(30) == -signal.SIGKILL, log.read_text()
     file = tmp_path / "identities" / "orders.pem"
     kept = parse(file.read_bytes()).serial if file.exists() else None
     assert kept is None or kept in serials(tmp_path)

@@ -40,10 +40,10 @@ async def presented(here, port: int, name: str) -> str | None:
         return serial_text(int(writer.get_extra_info("peercert")["serialNumber"], 16))
 
 
-def test_a_gateways_certificate_is_issued_replaced_and_revoked(tmp_path):
+def test_a_gateways_certificate_is_issued_replaced_and_revoked(tmp_path, seed):
     async def main():
         text = mesh("60s") + "\n" + EXPOSED.format(hosts="[shop.test]")
-        async with host(tmp_path / "h", text) as (here, latest):
+        async with host(tmp_path / "h", text, seed) as (here, latest):
             port = free_port()
             async with envoy(tmp_path, port, edge_config(here, tmp_path, port)):
                 seen = []

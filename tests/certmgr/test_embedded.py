@@ -44,9 +44,9 @@ OLD_GRANTS = {
 
 
 @pytest.fixture
-def new(tmp_path):
+def new(tmp_path, seed):
     """A new OpenBao that nobody has set up."""
-    server = Bao(tmp_path / "openbao", tmp_path / "b.sock")
+    server = Bao(tmp_path / "openbao", tmp_path / "b.sock", seed)
     server.start()
     yield server.wait()
     server.kill()
@@ -138,11 +138,11 @@ def earlier(server: Bao, service: str) -> AppRole:
     return operator
 
 
-def test_state_folder_of_the_earlier_layout_comes_up(tmp_path_factory):
+def test_state_folder_of_the_earlier_layout_comes_up(tmp_path_factory, seed):
     """With the same root, so nobody notices; and what could make itself administrator is gone."""
 
     async def main():
-        here = Host(tmp_path_factory.mktemp("e"))
+        here = Host(tmp_path_factory.mktemp("e"), seed)
         try:
             here.bao.start()
             await asyncio.to_thread(here.bao.wait)

@@ -55,7 +55,7 @@ def server(*answers: tuple[int, dict | str], headers: dict | None = None) -> Ite
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=http.serve_forever, daemon=True).start()
+    Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         yield Vault(Address(url=f"http://127.0.0.1:{http.server_port}")), seen
     finally:

@@ -54,7 +54,7 @@ class Envoy(BaseHTTPRequestHandler):
 def envoy() -> Iterator[int]:
     Envoy.asked = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Envoy)
-    threading.Thread(target=server.serve_forever).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
     try:
         yield server.server_address[1]
     finally:

@@ -123,7 +123,7 @@ def _publish(world: World) -> ThreadingHTTPServer:
             pass
 
     server = ThreadingHTTPServer((address(KEYS_SLOT), 8000), Keys)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     return server
 
 
