@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 from base64 import b64encode
+from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -15,7 +17,9 @@ from ruamel.yaml import YAML
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
+from legation.mesh.schema import schema
 from legation.runtime import binaries
+from tests.mesh.test_features import field_paths
 from tests.xds_server.compile.authority import Authority
 from tests.xds_server.compile.rendition import as_dict, protos, static_file
 from xds_server import snapshot as kinds
@@ -33,6 +37,7 @@ RECORDED = {
     "plain": ("hello",),
     "traced": ("web", "payments", names.GATEWAY),
     "edge": ("shop", "banner", names.GATEWAY),
+    "finer": ("web", "asked", names.GATEWAY),
     "named": ("web", "orders", names.GATEWAY),
 }
 KINDS = {"clusters": kinds.CLUSTER, "endpoints": kinds.ENDPOINT, "listeners": kinds.LISTENER, "routes": kinds.ROUTE}
@@ -101,6 +106,32 @@ def test_what_each_node_gets_is_as_recorded(case, golden):
 
 def _health(body: bytes) -> str:
     return _yaml(as_dict(HealthCheckSpecifier.FromString(body)))
+
+
+ELSEWHERE = re.compile(
+    r"(certificates\.dev|logging|metrics|prometheus|workloads|services\.<name>\.(slo|autoscale|telemetry_only))\b.*"
+)
+"""Fields that are not compiled for Envoys, or tell none of them anything but by its bootstrap."""
+
+
+def test_every_field_that_is_compiled_is_in_some_file():
+    meshes = [YAML(typ="safe").load(GOLDEN / case / "mesh.yaml") for case in RECORDED]
+    said = {path for mesh in meshes for path in _paths(mesh, ())}
+    expected = [path for path in field_paths(schema(), "") if not ELSEWHERE.fullmatch(path)]
+    assert [path for path in expected if not any(_is(path, found) for found in said)] == []
+
+
+def _paths(value: object, here: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    yield here
+    inner = value.items() if isinstance(value, dict) else (("[]", v) for v in value) if isinstance(value, list) else ()
+    for key, below in inner:
+        yield from _paths(below, (*here, key))
+
+
+def _is(path: str, found: tuple[str, ...]) -> bool:
+    """Say whether a field of the schema is what stands at a place of a file."""
+    parts = path.replace("[]", ".[]").split(".")
+    return len(parts) == len(found) and all(p in ("<name>", f) for p, f in zip(parts, found, strict=True))
 
 
 @pytest.mark.parametrize("case", RECORDED)
