@@ -61,7 +61,9 @@ class Compiler:
         self._interested = interested(self._mesh)
         self._callees = Callees(mesh, life)
         self._own = Own(mesh, self._callers, life)
-        self._groups: dict[str, Group] = {}
+        self._groups: dict[str, tuple[tuple[object, ...], Group]] = {}
+        self._calls: dict[str, tuple[str, ...]] = {}
+        self._heards: dict[str, tuple[str, ...]] = {}
         self._clusters: dict[str, Resources] = {}
         self._placed: dict[tuple[str, str], tuple[Group, Resources]] = {}
         self._named: dict[str, tuple[Resources, Resources]] = {}
@@ -100,21 +102,38 @@ class Compiler:
     def group(
         self, service: str, endpoints: Mapping[str, tuple[Endpoint, ...]], outages: Mapping[str, Outage]
     ) -> Group:
-        """Return what the nodes of a service share of the registry; an unchanged mapping is the same object."""
-        called = self._called(service)
-        located = {callee for callee in called if self._mesh.services[callee].load_balancing.locality != "any"}
+        """Return what the nodes of a service share of the registry: the same object until something of it changes.
+
+        Thousands of streams that connect ask for it, one by one.
+        """
+        heard = tuple(map(endpoints.get, self._heard(service)))
+        down = tuple(map(outages.get, self._called(service)))
+        key = (heard, down, self._own.inbound_routes)
+        kept = self._groups.get(service)
+        if kept is None or kept[0] != key:
+            fresh = self._group(service, _NO_GROUP if kept is None else kept[1], endpoints, outages)
+            kept = self._groups[service] = key, fresh
+        return kept[1]
+
+    def _group(
+        self,
+        service: str,
+        kept: Group,
+        endpoints: Mapping[str, tuple[Endpoint, ...]],
+        outages: Mapping[str, Outage],
+    ) -> Group:
+        """Compile it anew; an unchanged mapping is the same object."""
+        called, located = self._called(service), self._located_of(service)
         assigned: dict[str, Resource] = {}
         for callee in called:
             if callee not in located:
                 assigned |= self._callees.assignments(callee, endpoints)
-        kept = self._groups.get(service, _NO_GROUP)
         down = {callee: outages[callee] for callee in called if callee in outages}
         fresh = Group(_same(kept.endpoints, assigned), _same(kept.routes, self._routes(service, outages)), outages=down)
-        if located:
-            theirs = {name: found for name, found in endpoints.items() if self._callees.concern(located, name)}
-            fresh = replace(fresh, located=theirs, callers=count_zones(endpoints.get(service, ())))
-        self._groups[service] = fresh
-        return fresh
+        if not located:
+            return fresh
+        theirs = {name: found for name, found in endpoints.items() if self._callees.concern(located, name)}
+        return replace(fresh, located=theirs, callers=count_zones(endpoints.get(service, ())))
 
     def _routes(self, service: str, outages: Mapping[str, Outage]) -> dict[str, Resource]:
         routed = [callee for callee in self._called(service) if self._mesh.services[callee].protocol != "tcp"]
@@ -223,11 +242,29 @@ class Compiler:
 
     def _called(self, service: str) -> tuple[str, ...]:
         """Return the services whose clusters a service's proxies get, in the order of the file."""
+        if service not in self._calls:
+            self._calls[service] = self._calls_of(service)
+        return self._calls[service]
+
+    def _calls_of(self, service: str) -> tuple[str, ...]:
         if service == names.GATEWAY:
             return self._mesh.exposed()
         known = self._mesh.services.get(service)
         called = (call.service for call in known.calls) if known is not None else ()
         return tuple(name for name in called if name in self._mesh.services)
+
+    def _located_of(self, service: str) -> frozenset[str]:
+        """Return the called services whose assignments depend on a node's place."""
+        services = self._mesh.services
+        return frozenset(c for c in self._called(service) if services[c].load_balancing.locality != "any")
+
+    def _heard(self, service: str) -> tuple[str, ...]:
+        """Return the services whose endpoints a service's group is made of."""
+        if service not in self._heards:
+            called = self._called(service)
+            backups = (backup for c in called if (backup := self._mesh.services[c].failover) is not None)
+            self._heards[service] = (*called, *backups, *([service] if self._located_of(service) else []))
+        return self._heards[service]
 
     def _reached(self, service: str) -> tuple[str, ...]:
         """Return all that a service's proxies lead to, servers outside of the mesh too."""

@@ -165,6 +165,32 @@ def test_an_unchanged_group_is_the_same_object(compiler):
     assert again.routes is first.routes
 
 
+PLACED = """mesh: placed
+trust_domain: placed.local
+services:
+  web: {protocol: http, port: 8080, calls: [orders, items]}
+  orders: {protocol: http, port: 8080, failover: spare}
+  items: {protocol: http, port: 8080, load_balancing: {locality: zone_aware}}
+  spare: {protocol: http, port: 8080}
+  other: {protocol: http, port: 8080}
+"""
+
+
+def test_a_group_is_made_once_for_all_who_connect_and_anew_for_whatever_it_is_made_of():
+    """Among it the failover's endpoints, and the callers' own where a callee is asked for by zone."""
+    compiler, down = Compiler(load(PLACED, "mesh.yaml")), {"orders": Outage(1.0)}
+    given = {name: (replace(HERE, instance=f"{name}-0"),) for name in ("web", "orders", "items", "spare", "other")}
+    first = compiler.group("web", given, {})
+    moved = (replace(HERE, instance="moved", address="127.64.9.1", zone="b"),)
+    assert compiler.group("web", {**given, "other": moved}, {"other": Outage(1.0)}) is first
+    for name in ("web", "orders", "items", "spare"):
+        fresh = Compiler(load(PLACED, "mesh.yaml")).group("web", {**given, name: moved}, {})
+        assert compiler.group("web", {**given, name: moved}, {}) == fresh != compiler.group("web", given, {}), name
+    assert compiler.group("web", given, down).outages == down
+    compiler.revoke(Revocations(frozenset({"0a"})))
+    assert compiler.group("web", given, {}).routes != first.routes
+
+
 def test_an_outage_changes_the_routes_of_its_service_alone(compiler):
     before = compiler.snapshot(WEB, {})
     during = compiler.snapshot(WEB, {}, {"orders": Outage(1767225600.0, ("v1",))})
