@@ -96,21 +96,21 @@ class Publisher:
         change, until = self._convergence.begin(now(), traced), now() + SLICE
         groups: dict[str, Group] = {}
         for key in streams:
-            if now() >= until:
+            if (moment := now()) >= until:
                 await pause(0)
                 # what another change has brought meanwhile may not be overtaken
-                groups, until = {}, now() + SLICE
-            self._tell_one(key, change, groups)
+                groups, until = {}, (moment := now()) + SLICE
+            self._tell_one(key, change, groups, moment)
         self._measure(self._convergence.all_told(change, now()))
 
-    def _tell_one(self, key: int, change: int, groups: dict[str, Group]) -> None:
+    def _tell_one(self, key: int, change: int, groups: dict[str, Group], now: float) -> None:
         stream = self.fleet.streams.get(key)
         if stream is None or self.compiler is None:
             return
         service = stream.node.service
         if service not in groups:
             groups[service] = self._group(self.compiler, service)
-        self._convergence.told(change, key, _now())
+        self._convergence.told(change, key, now)
         self.fleet.tell(key, self.compiler.join(stream.node, groups[service]))
 
     def _group(self, compiler: Compiler, service: str) -> Group:

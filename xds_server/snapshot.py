@@ -118,13 +118,24 @@ class Resource:
 class Resources(dict[str, Resource]):
     """The resources of one type, by name. Filled once and never changed, as streams share it."""
 
-    __slots__ = ("__weakref__", "_ttl", "_version", "since")
+    __slots__ = ("__weakref__", "_names", "_ttl", "_version", "since", "whole")
 
     def __init__(self, resources: Mapping[str, Resource] | Iterable[tuple[str, Resource]] = ()) -> None:
         """Hold these."""
         super().__init__(resources)
         self.since: Any = None
         """Where the protocol core keeps what differs from the set before (`protocol.difference`)."""
+        self.whole: Any = None
+        """And where it refers to the whole of it."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names, as one value for all streams that ask for just these."""
+        try:
+            return self._names
+        except AttributeError:
+            self._names: frozenset[str] = frozenset(self)
+            return self._names
 
     @property
     def version(self) -> str:

@@ -50,7 +50,7 @@ class Latest(Generic[T]):
         """Start with a value, as its first version."""
         self._value = value
         self._version = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: dict[asyncio.Future[None], None] = {}
 
     @property
     def value(self) -> T:
@@ -61,7 +61,7 @@ class Latest(Generic[T]):
         """Replace the value and wake every watcher."""
         self._value = value
         self._version += 1
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for one in waiting:
             if not one.done():
                 one.set_result(None)
@@ -79,12 +79,11 @@ class Latest(Generic[T]):
     async def _change(self) -> None:
         """Wait for the next value. By a bare future, as thousands of streams wait at once and an Event costs more."""
         one = asyncio.get_running_loop().create_future()
-        self._waiting.append(one)
+        self._waiting[one] = None
         try:
             await one
         finally:
-            if one in self._waiting:  # whoever waited has been cancelled
-                self._waiting.remove(one)
+            self._waiting.pop(one, None)  # whoever waited has been cancelled
 
 
 class Moves:

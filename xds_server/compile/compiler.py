@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from hashlib import sha256
+from weakref import WeakValueDictionary
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
@@ -63,8 +64,10 @@ class Compiler:
         self._own = Own(mesh, self._callers, life)
         self._groups: dict[str, tuple[tuple[object, ...], Group]] = {}
         self._calls: dict[str, tuple[str, ...]] = {}
+        self._listens: dict[str, tuple[str, ...]] = {}
         self._heards: dict[str, tuple[str, ...]] = {}
         self._clusters: dict[str, Resources] = {}
+        self._joined: WeakValueDictionary[tuple[object, ...], Resources] = WeakValueDictionary()
         self._placed: dict[tuple[str, str], tuple[Group, Resources]] = {}
         self._named: dict[str, tuple[Resources, Resources]] = {}
         self._kept: dict[str, tuple[InstanceSpec, Kept]] = {}
@@ -85,6 +88,7 @@ class Compiler:
         mark = sha256(",".join(sorted(serials)).encode()).hexdigest()[:16] if serials else ""
         self._callees.renew_connections(mark)
         self._clusters.clear()
+        self._joined.clear()
         self._kept.clear()
 
     def snapshot(
@@ -273,16 +277,28 @@ class Compiler:
     def _listened(self, node: InstanceSpec) -> tuple[str, ...]:
         """Return all that a node has a listener for: whatever leads nowhere is for an app that `legation run` tells."""
         is_told = not (node.by_name or node.standalone) and node.service in self._mesh.services
-        return self._mesh.listened(node.service) if is_told else self._reached(node.service)
+        if not is_told:
+            return self._reached(node.service)
+        if node.service not in self._listens:
+            self._listens[node.service] = self._mesh.listened(node.service)
+        return self._listens[node.service]
 
     def _without_registry(self, node: InstanceSpec) -> Kept:
         """Return what only a new mesh or a new life of the node changes."""
         kept = self._kept.get(node.id)
         if kept is None or (kept[0] is not node and kept[0] != node):
             listeners = cache(partial(self._own.listeners, node, self._listened(node)))
-            clusters = Resources({**self._shared_clusters(node.service), **self._own.clusters(node)})
-            kept = self._kept[node.id] = node, (clusters, {kinds.LISTENER: listeners})
+            kept = self._kept[node.id] = node, (self._clusters_of(node), {kinds.LISTENER: listeners})
         return kept[1]
+
+    def _clusters_of(self, node: InstanceSpec) -> Resources:
+        """Return a node's clusters, one value for all nodes of a service whose apps are at the same address."""
+        key = (node.service, node.app_address, node.app_port, node.by_name)
+        found = self._joined.get(key)
+        if found is None:
+            found = Resources({**self._shared_clusters(node.service), **self._own.clusters(node)})
+            self._joined[key] = found
+        return found
 
     def _shared_clusters(self, service: str) -> Resources:
         if service not in self._clusters:

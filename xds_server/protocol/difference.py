@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from weakref import ref
 
-from xds_server.snapshot import Resource, Resources
+from xds_server.snapshot import NO_RESOURCES, Resource, Resources
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Change:
     """The move from one set of resources to another: what streams that all move so have in common."""
 
@@ -22,6 +22,8 @@ class Change:
     """Bytes of all upserts together."""
     encoded: dict[str, bytes] = field(default_factory=dict)
     """The response with the upserts, but for its nonce, by how it is written."""
+    is_common: bool = True
+    """Whether more than one stream is told of it, so that its bytes are worth keeping."""
 
 
 def between(before: Resources, after: Resources) -> Change:
@@ -36,6 +38,21 @@ def between(before: Resources, after: Resources) -> Change:
             return kept
     change = _between(before, after)
     after.since = ref(before), change
+    return change
+
+
+def everything(resources: Resources) -> Change:
+    """Return the move from nothing to these, for streams that begin: one value while one of them has not answered it.
+
+    Nobody else keeps it, as its bytes are all of a type once more, and streams seldom begin once all are up.
+    """
+    known = resources.whole() if resources.whole is not None else None
+    if isinstance(known, Change):
+        known.is_common = True
+        return known
+    change = _between(NO_RESOURCES, resources)
+    change.is_common = False
+    resources.whole = ref(change)
     return change
 
 

@@ -162,6 +162,8 @@ class XdsStream:
         self._follow(watch)
         if not watch.due and not watch.explicit_answer:
             return []
+        if (everything := self._everything(watch)) is not None:
+            return [everything]
         together, apart, missing = watch.upserts()
         new = together + apart
         if new and self._has_to_wait(watch):
@@ -170,6 +172,17 @@ class XdsStream:
         if sends:
             self._owe_followers(watch.type_url, new)
         return sends
+
+    def _everything(self, watch: Watch) -> Send | None:
+        """Return the response with all there is, where nothing else is due: thousands of streams begin so."""
+        change = watch.all()
+        if change is None or change.size > self._limits.response_bytes or self._has_to_wait(watch):
+            return None
+        self._nonce += 1
+        send = Send(watch.type_url, change.upserts, (), str(self._nonce), watch.version, shared=change)
+        watch.sent_all(send)
+        self._owe_followers(watch.type_url, change.upserts)
+        return send
 
     def _say(
         self, watch: Watch, together: list[Resource], apart: list[Resource], missing: list[str], *, waiting: int

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from xds_server.protocol.types import WILDCARD
-from xds_server.snapshot import CLUSTER, LISTENER
+from xds_server.snapshot import CLUSTER, LISTENER, Resources
 
 LEGACY_WILDCARD_TYPES = frozenset({CLUSTER, LISTENER})
 """Types of which an empty first request means all. Of other types it means none."""
@@ -16,7 +16,8 @@ class Subscription:
 
     def __init__(self) -> None:
         """Start with nothing."""
-        self.names: set[str] = set()
+        self.names: set[str] | frozenset[str] = frozenset()
+        """Frozen where other streams share them."""
         self.characters = 0
         """Characters in all names."""
         self.wildcard = False
@@ -35,10 +36,18 @@ class Subscription:
         added, dropped = frozenset(subscribe), frozenset(unsubscribe)
         self.wildcard = (self.wildcard or WILDCARD in added) and WILDCARD not in dropped
         added = added - self.names - {WILDCARD}
-        self.names |= added
-        dropped &= self.names
-        self.names -= dropped
+        dropped = frozenset(name for name in dropped if name in self.names or name in added)
+        if added or dropped:
+            names = self.names if isinstance(self.names, set) else set(self.names)
+            names |= added
+            names -= dropped
+            self.names = names
         self.characters += sum(map(len, added)) - sum(map(len, dropped))
+
+    def share(self, there: Resources) -> None:
+        """Keep no names of one's own where they are those of all that there is, as many a stream's are."""
+        if self.names == there.keys():
+            self.names = there.names
 
     def restate(self, names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return what to subscribe to and unsubscribe from for these to be all names that the client wants.

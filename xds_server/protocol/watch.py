@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 
 from xds_server.protocol.acks import PendingAcks
-from xds_server.protocol.difference import Change, between
+from xds_server.protocol.difference import Change, between, everything
 from xds_server.protocol.manner import Manner
 from xds_server.protocol.subscription import Subscription
 from xds_server.protocol.types import WILDCARD, DeltaRequest, Send, Subscribed
@@ -68,8 +68,9 @@ class Watch:
         return self._versions
 
     def _share(self) -> None:
-        """Keep no versions of one's own where the client was told of just what there is."""
+        """Keep no names and versions of one's own where the client asks for, and was told of, just what there is."""
         told, there = self._versions, self._resources
+        self.subscription.share(there)
         if told and len(told) == len(there) and all(told.get(name) == r.version for name, r in there.items()):
             self._versions = None
 
@@ -269,6 +270,12 @@ class Watch:
         known = self.subscription.names | self._said.keys()
         return tuple(sorted(known.difference(resource.name for resource in resources)))
 
+    def all(self) -> Change | None:
+        """Return the move to all there is, where the client has nothing and is to be sent just that; else None."""
+        if self.whole or self.acks.nacks or self._apart or self._told or self.due != self._resources.keys():
+            return None
+        return everything(self._resources)
+
     def lasting(self) -> tuple[Resource, ...]:
         """Return what the client was sent and forgets after its TTL."""
         held = (self._resources.get(name) for name, version in self._told.items() if version is not None)
@@ -287,6 +294,13 @@ class Watch:
         self.know_gone(send.removed)
         self._settle(send.names)
         self._share()
+
+    def sent_all(self, send: Send) -> None:
+        """Note that the client will now have been told of all there is."""
+        self.acks.sent(send)
+        self.explicit_answer, self._versions = False, None
+        self.due, self._must = set(), set()
+        self.subscription.share(self._resources)
 
     def _sent_everything(self, send: Send) -> None:
         """Note that nothing is left to say, but what was kept in and is to be removed later."""

@@ -143,7 +143,9 @@ def _shared(send: Send, change: Change, how: str, encode: Callable[[], bytes]) -
     """Return a response that many streams are sent: its bytes are written once, each stream's nonce is added."""
     common = change.encoded.get(how)
     if common is None:
-        common = change.encoded[how] = encode()
+        common = encode()
+        if change.is_common:
+            change.encoded[how] = common
     nonce = send.nonce.encode()
     return b"%b%c%c%b" % (common, NONCE_TAG, len(nonce), nonce)
 

@@ -130,25 +130,31 @@ class Writer:
         """Write to a stream."""
         self._context = context
         self._over = False
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._writing = False
+        self._written: asyncio.Future[None] | None = None
+        """What waits for the end of the last write, once there is such; an Event a stream would weigh a kilobyte."""
 
     async def write(self, data: bytes) -> None:
         """Write a message; End when the stream is over."""
         if self._over:
             raise End(grpc.StatusCode.OK)
-        self._idle.clear()
+        self._writing = True
         try:
             await self._context.write(data)
         finally:
-            self._idle.set()
+            self._writing = False
+            if self._written is not None and not self._written.done():
+                self._written.set_result(None)
 
     async def finish(self, limit: float) -> None:
         """Begin no other write, and wait for the end of the one that goes on, where it comes in time."""
         self._over = True
+        if not self._writing:
+            return
+        self._written = asyncio.get_running_loop().create_future()
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
-                await self._idle.wait()
+                await self._written
 
 
 def handler(converse: Callable[[Context], Awaitable[None]]) -> Handler:

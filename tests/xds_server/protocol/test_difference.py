@@ -5,8 +5,11 @@ import threading
 import weakref
 
 from tests.xds_server.protocol.client import snapshot
-from xds_server.protocol.difference import between
-from xds_server.snapshot import CLUSTER, Resources
+from xds_server.protocol.delta import DeltaStream
+from xds_server.protocol.difference import between, everything
+from xds_server.protocol.types import DeltaRequest, Send
+from xds_server.serve.codec import DeltaCodec
+from xds_server.snapshot import CLUSTER, ENDPOINT, Resources
 
 
 def test_what_came_went_and_changed_differs():
@@ -43,6 +46,39 @@ def test_nothing_is_kept_of_what_was_before():
     gc.collect()
     assert gone() is None
     assert between(snapshot("c:d").of_type(CLUSTER), after).names == {"b", "d"}
+
+
+def test_all_there_is_is_put_together_once_for_those_who_begin_at_a_time_and_kept_by_nobody_else():
+    resources = snapshot("c:b c:a=2").of_type(CLUSTER)
+    first = everything(resources)
+    assert [resource.name for resource in first.upserts] == ["a", "b"]
+    assert not first.is_common
+    assert everything(resources) is first
+    assert first.is_common
+    gone = weakref.ref(first)
+    del first
+    assert gone() is None
+    assert not everything(resources).is_common
+
+
+def test_streams_that_begin_share_the_bytes_of_their_first_response_and_the_names_that_they_ask_for():
+    """Of a thousand streams each would have its own, else. What one asks for later is its own."""
+    there, codec = snapshot("c:a c:b e:a e:b"), DeltaCodec()
+    streams = [DeltaStream() for _ in range(3)]
+    sends: list[Send] = []
+    for stream in streams:
+        stream.update(there)
+        stream.receive(DeltaRequest(ENDPOINT, ("a", "b")))
+        sends += stream.flush()
+    assert len({id(send.shared) for send in sends}) == 1
+    encoded = [codec.encode(send, ()) for send in sends]
+    assert encoded[0] == encoded[1] == encoded[2]
+    assert set(sends[0].shared.encoded) == {"delta"}
+    subscriptions = [stream._watches[ENDPOINT].subscription for stream in streams]
+    assert len({id(subscription.names) for subscription in subscriptions}) == 1
+    streams[0].receive(DeltaRequest(ENDPOINT, unsubscribe=("a",)))
+    assert [subscription.names for subscription in subscriptions] == [{"b"}, {"a", "b"}, {"a", "b"}]
+    assert [subscription.characters for subscription in subscriptions] == [1, 2, 2]
 
 
 def test_servers_in_two_threads_do_not_meet():
