@@ -1,7 +1,5 @@
 """State of the world. Numbers are those of the conformance cases: what a strict server must do."""
 
-from datetime import timedelta
-
 import pytest
 
 from tests.xds_server.protocol.client import snapshot
@@ -338,55 +336,6 @@ def test_44_other_types_are_split():
     assert [len(send.resources) for send in stream.flush()] == [2, 2, 1]
 
 
-def lasting(letter: str = "e", content: bytes = b"1") -> Snapshot:
-    type_url = {"e": ENDPOINT, "c": CLUSTER}[letter]
-    forgotten = Resource.of(type_url, "a", content, ttl=timedelta(seconds=3))
-    return Snapshot.of([forgotten, Resource.of(type_url, "b", b"1")])
-
-
-def test_45_a_heartbeat_renews_what_has_a_ttl_and_is_no_change():
-    client = SotwClient.on()
-    client.stream.update(lasting())
-    assert client.ask("e", "a", "b") == ["e a=1 b=1"]
-    client.settle()
-    client.stream.beat()
-    assert client.read() == ["e ~a"]
-    assert client.waiting[0].version == client.versions["e"]
-    client.settle()
-    assert client.stream.synced
-    assert client.read() == []
-
-
-def test_45_of_a_type_that_comes_whole_all_is_sent_again():
-    client = SotwClient.on()
-    client.stream.update(lasting("c"))
-    client.ask("c")
-    client.settle()
-    client.stream.beat()
-    assert client.read() == ["c a=1 b=1"]
-
-
-def test_45_without_its_ttl_the_same_content_is_sent_again_and_beats_no_more():
-    client = SotwClient.on()
-    client.stream.update(lasting())
-    client.ask("e", "a", "b")
-    client.settle()
-    assert client.publish("e:a e:b") == ["e a=1"]
-    client.settle()
-    client.stream.beat()
-    assert client.read() == []
-
-
-def test_45_nothing_is_renewed_while_something_newer_is_due():
-    client = SotwClient.on()
-    client.stream.update(lasting())
-    client.ask("e", "a", "b")
-    client.settle()
-    client.stream.beat()
-    client.stream.update(lasting(content=b"2"))
-    assert client.read() == ["e a=2", "e ~a"]
-
-
 def test_48_a_client_that_answers_nothing_is_sent_no_more_until_it_does():
     client = started("e:a", "e+a", limits=Limits(unanswered=2))
     assert [client.publish(f"e:a={n}") for n in range(2, 6)] == [["e a=2"], ["e a=3"], [], []]
@@ -433,13 +382,3 @@ def test_a_stream_says_what_its_client_wants_and_has_not_answered() -> None:
     assert client.stream.unanswered == (CLUSTER, ENDPOINT)
     client.settle()
     assert not client.stream.unanswered
-
-
-def test_45_the_shortest_ttl_of_what_is_asked_for_is_known() -> None:
-    client = SotwClient.on()
-    client.stream.update(lasting())
-    assert client.stream.ttl is None
-    client.ask("e", "a")
-    assert client.stream.ttl == 3
-    client.publish("e:a")
-    assert client.stream.ttl is None
