@@ -1,6 +1,7 @@
 """The command in this process, as somebody with an empty home, and a fake host that answers it."""
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -120,3 +121,11 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[str, dict[st
         return module, json.loads(file.read_text())
 
     return last
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """The commands make files for this user alone."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)

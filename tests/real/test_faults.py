@@ -9,8 +9,6 @@ import asyncio
 import os
 import re
 import signal
-import socket
-import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +16,13 @@ from typing import Any
 
 import httpx
 import pytest
-from cryptography import x509
 
 from legation.runtime.control.messages import InstanceStatus
 from tests.certmgr.team import team
 from tests.support.echo import answers, echo_in
 from tests.support.load import Load, Mixed, Report, Request
 from tests.support.mesh import PLAIN, Mesh, legation, running, wait_for
+from tests.support.shown import issuers, roots, serial, serial_on_the_wire
 from tests.support.steady import CONNECTIONS, Steady, Window
 
 ORDER = Request("POST", "/orders", b'{"item": "tea", "quantity": 1}', {"content-type": "application/json"})
@@ -393,34 +391,3 @@ def test_the_ca_rolls_over_from_the_embedded_openbao_to_a_vault_of_the_team(
         shop.settle()
         for status in shop.instances("orders").values():
             assert serial_on_the_wire(status.inbound) == int(status.certificate_serial, 16)
-
-
-def issuers(shop: Mesh) -> set[str]:
-    """Who has signed what the instances of orders show to a new connection."""
-    return {shown_at(i.inbound).issuer.rfc4514_string() for i in shop.instances("orders").values()}
-
-
-def roots(shop: Mesh) -> str:
-    """The roots that this host trusts."""
-    found = x509.load_pem_x509_certificates((shop.state / "certmgr" / "root.pem").read_bytes())
-    return ", ".join(root.subject.rfc4514_string() for root in found)
-
-
-def serial(shop: Mesh, instance: str) -> str | None:
-    return str(shop.instance(instance).certificate_serial)
-
-
-def serial_on_the_wire(address: str) -> int:
-    """The serial of the certificate that a new connection is shown."""
-    return shown_at(address).serial_number
-
-
-def shown_at(address: str) -> x509.Certificate:
-    """The certificate that a new connection is shown."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), 5) as raw, context.wrap_socket(raw) as tls:
-        shown = tls.getpeercert(binary_form=True)
-    assert shown is not None
-    return x509.load_der_x509_certificate(shown)

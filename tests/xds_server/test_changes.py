@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from legation.runtime.control.messages import MeshDocument
 from legation.runtime.tasks import until
 from legation.runtime.trail import Step
-from tests.xds_server.test_control_plane import MESH, World
+from tests.xds_server.plane import MESH, World
 from xds_server import changes
 from xds_server.admission import Admission
 from xds_server.control_plane import ControlPlane

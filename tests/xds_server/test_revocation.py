@@ -8,7 +8,7 @@ import pytest
 from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import Revoked
 from legation.runtime.tasks import until
-from tests.xds_server.test_control_plane import World, addresses
+from tests.xds_server.plane import World, addresses
 from xds_server.compile.bootstrap import metadata
 from xds_server.serve.info import StreamInfo
 from xds_server.serve.session import Rejected

@@ -272,7 +272,8 @@ class Watch:
 
     def all(self) -> Change | None:
         """Return the move to all there is, where the client has nothing and is to be sent just that; else None."""
-        if self.whole or self.acks.nacks or self._apart or self._told or self.due != self._resources.keys():
+        there = self._resources  # where there is nothing it is one value for all types
+        if self.whole or self.acks.nacks or self._apart or not there or self._told or self.due != there.keys():
             return None
         return everything(self._resources)
 

@@ -4,12 +4,14 @@ import gc
 import threading
 import weakref
 
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
+
 from tests.xds_server.protocol.client import snapshot
 from xds_server.protocol.delta import DeltaStream
 from xds_server.protocol.difference import between, everything
 from xds_server.protocol.types import DeltaRequest, Send
 from xds_server.serve.codec import DeltaCodec
-from xds_server.snapshot import CLUSTER, ENDPOINT, Resources
+from xds_server.snapshot import CLUSTER, ENDPOINT, LISTENER, Resources
 
 
 def test_what_came_went_and_changed_differs():
@@ -79,6 +81,16 @@ def test_streams_that_begin_share_the_bytes_of_their_first_response_and_the_name
     streams[0].receive(DeltaRequest(ENDPOINT, unsubscribe=("a",)))
     assert [subscription.names for subscription in subscriptions] == [{"b"}, {"a", "b"}, {"a", "b"}]
     assert [subscription.characters for subscription in subscriptions] == [1, 2, 2]
+
+
+def test_streams_that_begin_with_nothing_are_told_so_each_of_its_own_type():
+    there, codec = snapshot("c:a"), DeltaCodec()
+    for kind in (LISTENER, ENDPOINT, LISTENER):
+        stream = DeltaStream()
+        stream.update(there)
+        stream.receive(DeltaRequest(kind, ("*",)))
+        (send,) = stream.flush()
+        assert DeltaDiscoveryResponse.FromString(codec.encode(send, ())).type_url == kind
 
 
 def test_servers_in_two_threads_do_not_meet():
