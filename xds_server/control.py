@@ -1,7 +1,7 @@
 """xds_server's control API: the routes, thin."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import replace
 
 import msgspec
@@ -44,6 +44,10 @@ _STATES: dict[str, InstanceState] = {"ready": "ready", "restarting": "restarting
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
+async def _refuse(request: Request) -> Response:
+    raise HTTPException(403, f"this socket is for reading: not for {request.method} {request.url.path}")
+
+
 class Control:
     """Answers for one control plane."""
 
@@ -52,8 +56,8 @@ class Control:
         self._plane, self._ads_port = plane, ads_port
         self._rollover = RolloverControl(plane.rollovers)
 
-    def routes(self) -> list[BaseRoute]:
-        """Return all routes, each for whoever may ask it (`xds_server.rights`)."""
+    def routes(self, only: Collection[Call] | None = None) -> list[BaseRoute]:
+        """Return all routes, each for whoever may ask it (`xds_server.rights`); what is not in `only`, nobody may."""
         handlers: dict[Call, _Handler] = {
             rights.APPLY: self.put_mesh,
             rights.READ_MESH: self.get_mesh,
@@ -71,7 +75,10 @@ class Control:
             rights.REPORT_ROLLOVER: self._rollover.report,
             rights.FORGET_HOST: self._rollover.forget,
         }
-        return [Route(c.path, self._guarded(c, handler), methods=[c.method]) for c, handler in handlers.items()]
+        return [
+            Route(c.path, self._guarded(c, handler) if only is None or c in only else _refuse, methods=[c.method])
+            for c, handler in handlers.items()
+        ]
 
     def _guarded(self, call: Call, handler: _Handler) -> _Handler:
         async def guarded(request: Request) -> Response:

@@ -1,7 +1,8 @@
 """Who may ask what of the control API from another host: a table, by the SPIFFE ID that the handshake has proved.
 
 A sidecar may speak of its own service alone, and of an instance only where the registry knows it as that
-service's. Nobody has more rights than here; on the unix socket, its owner has all of them.
+service's. Nobody has more rights than here; on the unix socket, its owner has all of them, and on the one for readers
+those of `READING`.
 """
 
 from collections.abc import Mapping
@@ -32,6 +33,9 @@ WATCH_ROLLOVER = Call("GET", "/rollover/watch")
 MOVE_ROLLOVER = Call("PUT", "/rollover")
 REPORT_ROLLOVER = Call("PUT", "/rollover/hosts")
 FORGET_HOST = Call("DELETE", "/rollover/hosts/{host}")
+
+READING = frozenset({READ_MESH, WATCH_MESH, READ_INSTANCES, WATCH_INSTANCES, READ_ROLLOVER, WATCH_ROLLOVER})
+"""What may be asked on the socket for those that follow the mesh and change nothing of it."""
 
 SIDECAR = frozenset({PLAN, TRANSITION})
 """What a service's sidecars and the gateways may ask, each for its own."""

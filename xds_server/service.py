@@ -13,7 +13,7 @@ from legation.runtime.identity import Identity, follow
 from legation.runtime.registry import metrics_registry
 from legation.runtime.tasks import Latest, pause, spawn
 from legation.runtime.traces import Traces
-from xds_server import Server, serve
+from xds_server import Server, rights, serve
 from xds_server.admission import Admission
 from xds_server.control import Control, metrics_routes
 from xds_server.control_plane import ControlPlane
@@ -42,6 +42,9 @@ async def run(settings: Settings, clock: SteadyClock | None = None) -> None:
     async with AsyncExitStack() as stack:
         stack.callback(store.close)
         await stack.enter_async_context(wire.serve([wire.bind_unix(settings.control)], control.routes()))
+        if settings.reading is not None:
+            reading = control.routes(rights.READING)
+            await stack.enter_async_context(wire.serve([wire.bind_unix(settings.reading)], reading))
         await stack.enter_async_context(wire.serve([wire.bind_tcp(settings.metrics)], metrics_routes(metrics)))
         async with asyncio.TaskGroup() as group:
             identity: Latest[Identity | None] = Latest(None)

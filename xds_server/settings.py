@@ -17,3 +17,7 @@ class Settings:
         default="",
         metadata={"help": "host:port of the control API over mTLS, for other hosts; without it there is none"},
     )
+    reading: Path | None = field(
+        default=None,
+        metadata={"help": "unix socket of the control API for who may read and nothing else; without it there is none"},
+    )

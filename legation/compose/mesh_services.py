@@ -16,7 +16,7 @@ EDGE_NETWORK = f"{names.COMPONENT_PREFIX}edge"
 OBSERVE_NETWORK = f"{names.COMPONENT_PREFIX}observe"
 """Where sidecars are measured, and send their spans."""
 CERTMGR_METRICS_NETWORK = f"{names.COMPONENT_PREFIX}certmgr-metrics"
-"""Where Prometheus alone meets certmgr, which has no network else."""
+"""Where Prometheus and Jaeger alone meet certmgr, which has no network else."""
 XDS = names.XDS_SERVER
 VAULT, INIT, APPLY = (f"{names.COMPONENT_PREFIX}{part}" for part in ("vault", "init", "apply"))
 
@@ -27,6 +27,8 @@ _VAULT_IMAGE = "${LEGATION_VAULT_IMAGE:-legation-openbao}"
 MESH_FILE = "/etc/legation/mesh.yaml"
 _VAULT_SOCKET = "/vault/run/vault.sock"
 _CONTROL, _STATE, _SDS = "/control", "/state", "/sds"
+READING = "/reading"
+"""Where xds_server has the socket of those that may follow the mesh and change nothing of it."""
 _CONNECT = f"import socket; socket.create_connection(('127.0.0.1', {names.XDS_PORT}), 2)"
 """Whether Envoys can come: xds_server listens once it has an identity and a mesh."""
 
@@ -42,6 +44,7 @@ class Volumes:
     certmgr = names.CERTMGR
     xds_server = names.XDS_SERVER
     control = f"{names.COMPONENT_PREFIX}control"
+    reading = f"{names.COMPONENT_PREFIX}reading"
     logs = f"{names.COMPONENT_PREFIX}logs"
     settings = f"{names.COMPONENT_PREFIX}settings"
     telemetry = names.TELEMETRY
@@ -91,7 +94,7 @@ def components(mesh_file: str, identities: Iterable[str], *, observed: bool) -> 
         VAULT: _vault(),
         INIT: _init(mesh),
         names.CERTMGR: _certmgr(identities, observed=observed),
-        XDS: _xds_server() | ({"networks": [MESH_NETWORK, OBSERVE_NETWORK]} if observed else {}),
+        XDS: _xds_server(observed=observed),
         APPLY: _apply(mesh),
     }
 
@@ -140,16 +143,20 @@ def _certmgr(identities: Iterable[str], *, observed: bool) -> Definition:
     )
 
 
-def _xds_server() -> Definition:
+def _xds_server(*, observed: bool) -> Definition:
     command = ["-m", "xds_server", "--listen", f"0.0.0.0:{names.XDS_PORT}"]
     command += ["--control-address", f"0.0.0.0:{names.XDS_CONTROL_PORT}", "--control", f"{_CONTROL}/xds_server.sock"]
     command += ["--sds", f"{_SDS}/sds.sock", "--database", f"{_STATE}/registry.sqlite"]
     command += ["--metrics", f"0.0.0.0:{names.XDS_METRICS_PORT}"]
+    volumes = [f"{V.xds_server}:{_STATE}", f"{V.control}:{_CONTROL}", f"{sds_volume(XDS)}:{_SDS}"]
+    if observed:
+        command += ["--reading", f"{READING}/xds_server.sock"]
+        volumes.append(f"{V.reading}:{READING}")
     return hardened(
         image=CONTROL_IMAGE,
         command=command,
-        networks=[MESH_NETWORK],
-        volumes=[f"{V.xds_server}:{_STATE}", f"{V.control}:{_CONTROL}", f"{sds_volume(XDS)}:{_SDS}"],
+        networks=[MESH_NETWORK, OBSERVE_NETWORK] if observed else [MESH_NETWORK],
+        volumes=volumes,
         tmpfs=["/tmp"],  # noqa: S108 - where Envoy looks at a changed mesh
         healthcheck=healthy("python3", "-ISc", _CONNECT),
     )
@@ -173,7 +180,7 @@ def volumes(identities: Iterable[str], *, observed: bool) -> dict[str, Any]:
     sockets: tuple[str, ...] = (V.vault_socket, V.control, *(sds_volume(identity) for identity in identities))
     if observed:
         kept += (V.settings, V.telemetry, V.prometheus, V.alertmanager, V.grafana, V.loki)
-        sockets += (V.logs,)
+        sockets += (V.logs, V.reading)
     return {**dict.fromkeys(kept), **{name: _in_memory() for name in sockets}}
 
 

@@ -12,6 +12,7 @@ from legation.compose.mesh_services import (
     EDGE_NETWORK,
     MESH_FILE,
     OBSERVE_NETWORK,
+    READING,
     Definition,
     V,
     after,
@@ -68,8 +69,9 @@ def _render(mesh_file: str) -> Definition:
 
 
 def _telemetry() -> Definition:
-    command = ["-m", "telemetry", "--control", "/state/run/telemetry.sock", "--xds-control", "/control/xds_server.sock"]
-    command += ["--host", "0.0.0.0", "--state", "/state", "--logs-socket", LOGS_SOCKET]  # noqa: S104 - a container's
+    command = ["-m", "telemetry", "--control", "/state/run/telemetry.sock", "--state", "/state"]
+    command += ["--xds-control", f"{READING}/xds_server.sock", "--logs-socket", LOGS_SOCKET]
+    command += ["--host", "0.0.0.0"]  # noqa: S104 - a container's
     command += ["--syslog", f"0.0.0.0:{SYSLOG_PORT}"]
     command += ["--components", ",".join(f"{name}={at}" for name, at in components().items())]
     return hardened(
@@ -78,7 +80,7 @@ def _telemetry() -> Definition:
         command=command,
         networks=[OBSERVE_NETWORK, EDGE_NETWORK],
         ports=[f"127.0.0.1:${{LEGATION_TELEMETRY_PORT:-{names.TELEMETRY_PORT}}}:{names.TELEMETRY_PORT}"],
-        volumes=[f"{V.telemetry}:/state", f"{V.control}:/control", f"{V.logs}:/logs"],
+        volumes=[f"{V.telemetry}:/state", f"{V.reading}:{READING}", f"{V.logs}:/logs"],
         depends_on=after(legation_xds_server="service_healthy"),
         healthcheck=healthy("python3", "-ISc", _LISTENS),
     )
@@ -144,6 +146,7 @@ def _jaeger() -> Definition:
         "jaeger",
         "jaegertracing/all-in-one:1.62.0",
         16686,
+        networks=[OBSERVE_NETWORK, CERTMGR_METRICS_NETWORK, EDGE_NETWORK],
         environment={"COLLECTOR_OTLP_ENABLED": "true", "MEMORY_MAX_TRACES": "20000"},
     )
 

@@ -179,8 +179,8 @@ class _Rendering:
         tracing, logging = self._mesh.tracing, self._mesh.logging.otlp
         ours_alone = tracing is None or tracing.otlp.host == observability.JAEGER
         self._networks[ours.EDGE_NETWORK] = {}
-        self._networks[ours.OBSERVE_NETWORK] = {"internal": True} if ours_alone else {}
-        self._networks[ours.CERTMGR_METRICS_NETWORK] = {"internal": True}
+        for network in (ours.OBSERVE_NETWORK, ours.CERTMGR_METRICS_NETWORK):
+            self._networks[network] = {"internal": True} if ours_alone else {}
         self._notes.did.append(
             f"--profile {observability.FULL} of docker compose starts telemetry, Prometheus, Alertmanager, Grafana, "
             "Jaeger and Loki too"

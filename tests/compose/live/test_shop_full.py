@@ -138,7 +138,7 @@ def test_what_proxies_and_apps_log_of_a_request_is_in_one_place_and_in_loki(full
 
 def test_a_service_follows_its_load(full: Project, tmp_path: Path) -> None:
     """By a telemetry on the host, as none in a container may start others."""
-    control = full.docker("volume", "inspect", "-f", "{{.Mountpoint}}", f"{NAME}_legation-control").strip()
+    control = full.docker("volume", "inspect", "-f", "{{.Mountpoint}}", f"{NAME}_legation-reading").strip()
     words = ["--control", str(tmp_path / "t.sock"), "--xds-control", f"{control}/xds_server.sock", "--port", "0"]
     words += ["--compose-files", ":".join(FILES), "--autoscale-interval", "1"]
     command = [sys.executable, "-m", "telemetry", *words]
