@@ -62,3 +62,17 @@ def test_grafana_is_provisioned_with_sources_that_its_boards_and_each_other_name
     given = override["services"]["legation-grafana"]["environment"]
     assert {"DASHBOARDS", "PROMETHEUS_URL", "JAEGER_URL", "LOKI_URL", "GF_PATHS_PROVISIONING"} <= given.keys()
     assert len(list((folder / "dashboards").glob("*.json"))) == 9
+
+
+def test_a_certmgr_with_a_vault_of_yours_differs_by_that_alone() -> None:
+    """Its command is whole in that file, as docker compose changes no part of one."""
+    ours, theirs = (
+        read((ROOT / f"compose/docker-compose.{which}.yaml").read_text(), which)["services"]["legation-certmgr"]
+        for which in ("override", "own-vault")
+    )
+
+    def without_vault(command: list[str]) -> list[tuple[str, str]]:
+        pairs = list(zip(command[2::2], command[3::2], strict=True))
+        return sorted(pair for pair in pairs if not pair[0].startswith("--vault"))
+
+    assert without_vault(theirs["command"]) == without_vault(ours["command"])

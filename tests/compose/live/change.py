@@ -6,18 +6,24 @@ does each (or those named) under load, prints a line for each, and ends with 1 i
 
 import argparse
 import asyncio
+import io
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tests.compose.live.project import Project, shop
+from ruamel.yaml import YAML
+
+from tests.compose.live.project import ROOT, Project, shop
 from tests.support.load import Load, Mixed, Record, Report, Request
-from tests.support.load_report import of_the_mesh
+from tests.support.load_report import KEPT, of_the_mesh
 from tests.support.mesh import wait_for
-from tests.support.steady import CONTROL_CONNECTIONS, CONTROL_RATE, control_server
+from tests.support.steady import CONNECTIONS, CONTROL_CONNECTIONS, CONTROL_RATE, RATE, control_server
+
+LEAST = 40
+"""Requests a second of a load on the slowest machine."""
 
 UP = ("up", "-d", "--no-deps", "--wait")
 Step = Callable[[Project], object]
@@ -118,6 +124,8 @@ class Outcome:
 
     report: Report
     control: Report
+    retried: int = 0
+    """What Envoys tried again in that time."""
 
     @property
     def failures(self) -> tuple[Record, ...]:
@@ -129,14 +137,17 @@ class Outcome:
         machine = (
             f", {excused} of them the machine's" if (excused := len(self.report.failures) - len(self.failures)) else ""
         )
-        return f"{self.report.summary()}{machine}; control p99 {self.control.percentile(0.99) * 1000:.0f} ms"
+        return (
+            f"{self.report.summary()}{machine}; {self.retried} tried again by Envoys; "
+            f"control p99 {self.control.percentile(0.99) * 1000:.0f} ms"
+        )
 
 
 def under_load(
     project: Project,
     *steps: Step,
-    rate: float = 60,
-    connections: int = 50,
+    rate: float = RATE,
+    connections: int = CONNECTIONS,
     before: float = 3,
     after: float = 5,
     mix: Mixed = MIX,
@@ -154,8 +165,44 @@ def under_load(
             await load.run_for(after)
         return Outcome(load.report, control.report)
 
+    before_all = project.retried()
     with control_server() as port:
-        return asyncio.run(scene(port))
+        outcome = asyncio.run(scene(port))
+    rises = (_rise(before_all.get(name, 0), now) for name, now in project.retried().items())
+    return replace(outcome, retried=sum(rises))
+
+
+def _rise(before: int, now: int) -> int:
+    """Return what a counter has risen by; an Envoy that was started anew counts from 0."""
+    return now - before if now >= before else now
+
+
+def borne(project: Project) -> float:
+    """Return the rate for this machine: 200 requests a second where it bears that, else half of what it bears.
+
+    The other half is for docker, which starts and ends containers on the same processors.
+    """
+
+    async def trial() -> Report:
+        async with Load(project.url, mix=MIX, rate=RATE, connections=CONNECTIONS) as load:
+            await load.run_for(2)
+        return load.report
+
+    report = asyncio.run(trial())
+    ended = report.total / (max(r.end for r in report.records) - min(r.start for r in report.records))
+    bears = ended >= KEPT * RATE and report.percentile(0.99) < 1 and not report.failures
+    return RATE if bears else max(LEAST, round(ended / 2))
+
+
+def without_retries(text: str) -> str:
+    """Return a mesh with no retry on any route."""
+    yaml, written = YAML(), io.StringIO()
+    mesh = yaml.load(text)
+    for service in mesh["services"].values():
+        if service["protocol"] != "tcp":
+            service["routes"] = [{**route, "retry": {"num_retries": 0}} for route in service.get("routes", [{}])]
+    yaml.dump(mesh, written)
+    return written.getvalue()
 
 
 @contextmanager
@@ -169,16 +216,19 @@ def _attached(name: str) -> Iterator[Project]:
 
 def main() -> int:
     words = argparse.ArgumentParser()
-    words.add_argument("--rate", type=float, default=200)
+    words.add_argument("--rate", type=float, default=RATE)
     words.add_argument("--before", type=float, default=10)
     words.add_argument("--after", type=float, default=30)
     words.add_argument("--runs", type=int, default=1)
     words.add_argument("--port", default="", help="of a gateway that is up; without it the shop is brought up")
     words.add_argument("--writes", action="store_true", help="with POST, one request in four")
+    words.add_argument("--no-retries", action="store_true", help="with no retry in the mesh: for what needs none")
     words.add_argument("names", nargs="*", metavar="NAME", help=" ".join(CHANGES))
     given = words.parse_args()
     failed = 0
     with _attached(given.port) as project:
+        if given.no_retries:
+            project.apply(without_retries((ROOT / "compose/mesh.yaml").read_text()))
         for name in given.names or CHANGES:
             for _ in range(given.runs):
                 outcome = under_load(

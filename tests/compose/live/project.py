@@ -2,15 +2,17 @@
 
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +27,7 @@ NAME = "legation-test"
 APPS = {"web": 8080, "catalog": 8080, "orders": 8080, "payments": 9090}
 UP_LIMIT = 180
 _SOL_PACKET = 263
+_RETRIED = re.compile(r"^envoy_cluster_upstream_rq_retry\{.*\} (\d+)$", re.MULTILINE)
 
 _CONNECT = """
 import json, socket, sys
@@ -169,6 +172,26 @@ class Project:
             found = list(pool.map(lambda c: self.reaches(c, targets), running))
         for container, addresses in zip(running, found, strict=True):
             yield container.service.removesuffix("-sidecar"), {targets[address] for address in addresses}
+
+    def retried(self) -> Mapping[str, int]:
+        """How many requests the Envoy of each container has tried again so far, as Prometheus would read it."""
+        found = {}
+        for container in self.containers():
+            at = container.addresses.get("legation-observe")
+            if container.running and at and container.service.endswith(("-sidecar", "-gateway")):
+                with suppress(httpx.TransportError):
+                    text = httpx.get(f"http://{at}:15090/stats/prometheus", trust_env=False, timeout=5).text
+                    found[container.name] = sum(int(value) for value in _RETRIED.findall(text))
+        return found
+
+    def apply(self, mesh: str) -> None:
+        """Apply a mesh, from the host; the next `up` applies compose/mesh.yaml again."""
+        control = self.docker("volume", "inspect", "-f", "{{.Mountpoint}}", f"{NAME}_legation-control").strip()
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(mesh)
+            file.flush()
+            words = ("--control", f"{control}/xds_server.sock", "--mesh", file.name)
+            self.run("env", "-C", str(ROOT), sys.executable, "-m", "xds_server.offer", *words)
 
     def certs(self, *words: str) -> str:
         there = self.first("legation-certmgr").name

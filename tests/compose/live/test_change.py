@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.compose.live.change import CHANGES, under_load
+from tests.compose.live.change import CHANGES, borne, under_load
 from tests.compose.live.project import Project
 
 pytestmark = pytest.mark.timeout(240)
@@ -16,9 +16,14 @@ TOGETHER = {
 }
 
 
+@pytest.fixture(scope="module")
+def rate(project: Project) -> float:
+    return borne(project)
+
+
 @pytest.mark.parametrize("what", TOGETHER)
-def test_it_changes_without_a_failed_request(project: Project, what: str) -> None:
+def test_it_changes_without_a_failed_request(project: Project, rate: float, what: str) -> None:
     steps = [step for name in TOGETHER[what] for step in CHANGES[name]]
-    outcome = under_load(project, *steps, rate=40, before=2, after=4)
+    outcome = under_load(project, *steps, rate=rate, before=2, after=4)
     sys.stdout.write(f"{what}: {outcome.summary()}\n")
     assert outcome.failures == (), outcome.summary()

@@ -108,6 +108,40 @@ def test_a_request_is_one_trace_with_all_hops(full: Project) -> None:
     wait_for("a trace with all hops", whole, 60)
 
 
+def test_what_our_own_services_do_is_traced_too(full: Project) -> None:
+    """Each has a road to Jaeger: certmgr, which has no other, among them."""
+    full.certs("rotate", "catalog")
+    full.compose("up", "-d", "--force-recreate", "--no-deps", "legation-apply")
+
+    def known() -> bool:
+        return {"certmgr", "xds_server"} <= set((ask(full, "JAEGER", "/api/services") or {"data": []})["data"] or [])
+
+    wait_for("traces of certmgr and xds_server", known, 60)
+
+
+def test_callers_of_services_that_share_a_port_are_counted_for_each(full: Project) -> None:
+    """catalog and orders are both at web's port 8080; an objective of either has its data."""
+    wanted = {("legation-gateway", "web"), ("web", "catalog"), ("web", "orders"), ("orders", "payments")}
+
+    def series(query: str, *labels: str) -> set[tuple[str, ...]]:
+        found = ask(full, "PROMETHEUS", "/api/v1/query", query=query) or {"data": {"result": []}}
+        return {tuple(one["metric"][label] for label in labels) for one in found["data"]["result"]}
+
+    def counted() -> bool:
+        full.get("/")
+        edges = series("edge:mesh_requests:rate5m > 0", "source", "destination")
+        return wanted <= edges and not any(called.startswith("_") for _, called in edges)
+
+    wait_for("an edge for each call", counted, 60)
+    objectives = {(service, kind) for service in ("web", "catalog") for kind in ("availability", "latency")}
+
+    def all_have_data() -> bool:
+        burn, total = "service:mesh_slo_burn:rate5m", "service:mesh_slo_total:rate5m > 0"
+        return all(series(recorded, "service", "slo") >= objectives for recorded in (burn, total))
+
+    wait_for("each objective has data", all_have_data, 60)
+
+
 def test_what_proxies_and_apps_log_of_a_request_is_in_one_place_and_in_loki(full: Project) -> None:
     def logged(*words: str) -> list[dict[str, Any]]:
         command = ("python3", "-m", "legation.cli.main", "logs", "--state", "/state", "-o", "json", *words)
