@@ -53,8 +53,9 @@ def batch(number: int) -> bytes:
     sent.resource.attributes.extend(_pairs({"node_name": "web-v1-0", "cluster_name": "web", "service.name": "web"}))
     scope = sent.instrumentation_library_logs.add()
     for one in range(BATCH):
-        path = {"path": f"/orders/{number * BATCH + one}"}
-        scope.logs.add(time_unix_nano=time.time_ns(), attributes=_pairs({**said, **path}))
+        lines = {**said, "path": f"/orders/{number * BATCH + one}"}.items()
+        body = AnyValue(string_value="\n".join(f"{name}={value}" for name, value in lines))
+        scope.logs.add(time_unix_nano=time.time_ns(), body=body)
     return bytes(request.SerializeToString())
 
 

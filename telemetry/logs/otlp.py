@@ -34,13 +34,24 @@ def count(serialised: bytes) -> int:
 
 
 def _texts(pairs: Iterable[Any]) -> dict[str, str]:
+    return _known((pair.key, pair.value.string_value) for pair in pairs)
+
+
+def _lines(body: bytes) -> dict[str, str]:
+    return _known((name, value) for name, _, value in (line.partition(b"=") for line in body.split(b"\n")))
+
+
+def _known(said: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return what is known: Envoy writes a dash where it knows nothing."""
-    said = ((pair.key.decode(errors="replace"), pair.value.string_value) for pair in pairs)
-    return {key: shorten(value.decode(errors="replace")) for key, value in said if value not in (b"", b"-")}
+    return {
+        name.decode(errors="replace"): shorten(value.decode(errors="replace"))
+        for name, value in said
+        if value not in (b"", b"-")
+    }
 
 
 def _access(record: Any, writer: Mapping[str, str]) -> LogRecord:
-    said = _texts(record.attributes)
+    said = _lines(record.body.string_value)
     return LogRecord(
         time=record.time_unix_nano / _NANOSECONDS,
         kind="access",

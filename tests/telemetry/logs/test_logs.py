@@ -31,12 +31,16 @@ def batch(*requests: Mapping[str, str], at: float | None = None) -> bytes:
     sent.resource.attributes.extend(_pairs({"node_name": "web-v1-0", "cluster_name": "web"}))
     scope = sent.instrumentation_library_logs.add()
     for said in requests:
-        scope.logs.add(time_unix_nano=int((at or time.time()) * 1e9), attributes=_pairs(said))
+        scope.logs.add(time_unix_nano=int((at or time.time()) * 1e9), body=AnyValue(string_value=_lines(said)))
     return bytes(request.SerializeToString())
 
 
 def _pairs(said: Mapping[str, str]) -> list[KeyValue]:
     return [KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in said.items()]
+
+
+def _lines(said: Mapping[str, str]) -> str:
+    return "\n".join(f"{name}={value}" for name, value in said.items())
 
 
 class Host:
