@@ -94,7 +94,7 @@ async def _cost(folder: Path, group: str, protocol: str, seconds: int) -> Figure
             sidecars.ours(folder, text, service) as asking,
             sidecars.ours(folder / "plain", traffic_mesh.text((), protocol), slot=12) as silent,
         ):
-            ours, peer = (Side(pair, _load(folder, pair, protocol, asked)) for pair in (asking, silent))
+            ours, peer = (Side(pair, load_of(folder, pair, protocol, asked)) for pair in (asking, silent))
             for side in (ours, peer):
                 await answers(side)
             for _ in range(ROUNDS):
@@ -124,7 +124,7 @@ async def _case(folder: Path, group: str, protocol: str, seconds: int) -> Iterab
         _ours(folder, group, protocol) as our,
         sidecars.minimal(folder, protocol) as their,
     ):
-        ours, peer = (Side(pair, _load(folder, pair, protocol, asked)) for pair in (our, their))
+        ours, peer = (Side(pair, load_of(folder, pair, protocol, asked)) for pair in (our, their))
         for side in (ours, peer):
             await answers(side)
         await measure(ours, peer, seconds, folder / "h2load.log")
@@ -144,7 +144,8 @@ def _ours(folder: Path, group: str, protocol: str) -> AbstractAsyncContextManage
     return sidecars.ours(folder, traffic_mesh.text(traffic_mesh.GROUPS[group], protocol))
 
 
-def _load(folder: Path, pair: Pair, protocol: str, headers: Mapping[str, str]) -> Load:
+def load_of(folder: Path, pair: Pair, protocol: str, headers: Mapping[str, str]) -> Load:
+    """Return what asks a pair, with the body that gRPC needs."""
     body = folder / "message"
     body.write_bytes(b"\0" + struct.pack(">I", 64) + bytes(64))
     return Load(pair.url + traffic_mesh.PATH, protocol, headers, body if protocol == "grpc" else None)

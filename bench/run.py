@@ -17,6 +17,7 @@ from bench import (
     footprint,
     handover,
     log_intake,
+    parts,
     sidecar_memory,
     telemetry,
 )
@@ -50,9 +51,12 @@ async def _apply(_: int, __: float) -> AsyncIterator[Figure]:
 
 
 async def _dataplane(_: int, seconds: float) -> AsyncIterator[Figure]:
-    async for figure in dataplane.figures(2 if seconds < FULL_SECONDS else 5, os.environ.get("CASES", "")):
+    only = os.environ.get("CASES", "")
+    async for figure in dataplane.figures(2 if seconds < FULL_SECONDS else 5, only):
         yield figure
-    if not os.environ.get("CASES"):
+    async for figure in parts.figures(only):
+        yield figure
+    if not only:
         yield await sidecar_memory.figure()
 
 
