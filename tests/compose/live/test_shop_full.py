@@ -114,7 +114,9 @@ def test_what_our_own_services_do_is_traced_too(full: Project) -> None:
     full.compose("up", "-d", "--force-recreate", "--no-deps", "legation-apply")
 
     def known() -> bool:
-        return {"certmgr", "xds_server"} <= set((ask(full, "JAEGER", "/api/services") or {"data": []})["data"] or [])
+        return {"legation-certmgr", "legation-xds-server"} <= set(
+            (ask(full, "JAEGER", "/api/services") or {"data": []})["data"] or []
+        )
 
     wait_for("traces of certmgr and xds_server", known, 60)
 
