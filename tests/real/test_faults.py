@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,13 @@ pytestmark = pytest.mark.timeout(180)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mesh, Steady]]:
     """A shop of its own, as faults change its instances' ids, and the load on it."""
     change = without_retries if request.param == "no retries" else str
-    with running(Path(tmp_path_factory.mktemp("faults")), change=change) as shop:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TELEMETRY_AUTOSCALE_INTERVAL", "2")
+        yield from under_load(Path(tmp_path_factory.mktemp("faults")), change)
+
+
+def under_load(folder: Path, change: Callable[[str], str]) -> Iterator[tuple[Mesh, Steady]]:
+    with running(folder, change=change) as shop:
         steady = Steady(shop.gateway, MIX)
         steady.start()
         yield shop, steady
@@ -163,7 +169,7 @@ def test_a_hung_component_costs_no_request(shop: Mesh, steady: Steady, no_retrie
 def test_instances_follow_the_load_and_no_request_is_lost(shop: Mesh, steady: Steady, no_retries: None) -> None:
     """More load brings instances that take their share, less takes them away, a death of telemetry changes nothing."""
     text = shop.file.read_text()
-    policy = "{min: 2, max: 3, requests_per_second: 150, stabilization_window: 5s, cooldown: 1s}"
+    policy = "{min: 2, max: 3, requests_per_second: 150, stabilization_window: 4s, cooldown: 1s}"
     quick = re.sub(r"(?<=autoscale: )\{min: 2, .*\}", policy, text)
     assert quick != text
     with steady.window("the load rises and falls") as window:
@@ -185,7 +191,7 @@ async def under_more_load(shop: Mesh) -> Report:
         assert (said.wanted, said.maximum) == (3, 3)
         assert "requests a second in all, 150 for each" in said.reason
         kill(status.telemetry.pid or 0)
-        await load.run_for(8)
+        await load.run_for(6)
         assert len(await asyncio.to_thread(shop.instances, "orders")) == 3, "nobody goes while nobody looks"
     return load.report
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.real.test_traces import place_order, traced
-from tests.support.loki import loki
+from tests.support.loki import Loki, loki
 from tests.support.mesh import LEGATION, ROOT, Mesh, legation, wait_for
 from tests.xds_server.serve.envoy import free_port
 
@@ -58,7 +58,7 @@ def stopped(shop: Mesh) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def soon(shop: Mesh, count: int = 50) -> None:
+def soon(shop: Mesh, count: int = 20) -> None:
     """Place orders; none waits for a log."""
     begun = time.monotonic()
     for _ in range(count):
@@ -66,44 +66,50 @@ def soon(shop: Mesh, count: int = 50) -> None:
     assert time.monotonic() - begun < count / 2
 
 
-def test_a_request_and_what_apps_wrote_for_it_are_found_by_its_trace(shop: Mesh) -> None:
-    with shop.edited(traced(free_port())):
-        found = wait_for("all of a trace", lambda: followed(shop), 60)
-        (written,) = (r for r in found if r["kind"] == "app")
-        assert (written["service"], json.loads(written["text"])["msg"]) == ("orders", "order placed")
-        assert written["instance"] in shop.instances("orders")
-        assert len({r["request"] for r in found if r["kind"] == "access"}) == 1
-        follow = subprocess.Popen(
-            [*LEGATION, "logs", "--state", str(shop.state), "-f", "--service", "orders", "--kind", "app"],
-            stdout=subprocess.PIPE, text=True, cwd=ROOT,
-        )  # fmt: skip
-        try:
-            follow.stdout.readline()
-            trace = place_order(shop)
-            assert any(f"trace={trace}" in line for line in follow.stdout)
-        finally:
-            follow.send_signal(signal.SIGINT)
-            assert follow.wait(20) == 0
-        with stopped(shop):
-            soon(shop)
-        wait_for("all of a trace after telemetry hung", lambda: followed(shop), 60)
+@pytest.fixture(scope="module")
+def team(shop_mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loki]:
+    """A team's Loki that the running shop's log goes on to, with traces."""
+    tracing = traced(free_port())
+    with loki(Path(tmp_path_factory.mktemp("loki"))) as receiver:
+        logging = f"logging: {{otlp: {{url: {receiver.otlp}}}}}\n"
+        shop_mesh.settle()
+        with shop_mesh.edited(lambda text: tracing(text).replace("\nservices:\n", f"\n{logging}\nservices:\n", 1)):
+            yield receiver
 
 
-def test_records_reach_a_real_loki(shop: Mesh, tmp_path: Path) -> None:
-    with loki(tmp_path) as team:
-        logging = f"logging: {{otlp: {{url: {team.otlp}}}}}\n"
-        tracing = traced(free_port())
-        with shop.edited(lambda text: tracing(text).replace("\nservices:\n", f"\n{logging}\nservices:\n", 1)):
-            # connections from before the change know nothing of traces until they are drained
-            trace = wait_for("all of a trace", lambda: followed(shop), 60)[0]["trace"]
-            query = f'{{service_name="orders"}} | trace_id="{trace}"'
-            found = wait_for("orders' records in Loki", lambda: found_all(team.find(query)), 60)
-            labels, line = next((labels, line) for labels, line in found if labels.get("direction") == "inbound")
-            assert line.startswith("POST ")
-            assert (labels["status"], labels["service_namespace"]) == ("201", "shop")
-            team.hang()
-            soon(shop)
-            wait_for("all of a trace while Loki hangs", lambda: followed(shop), 60)
+def test_a_request_and_what_apps_wrote_for_it_are_found_by_its_trace(shop: Mesh, team: Loki) -> None:
+    # connections from before the change know nothing of traces until they are drained
+    found = wait_for("all of a trace", lambda: followed(shop), 60)
+    (written,) = (r for r in found if r["kind"] == "app")
+    assert (written["service"], json.loads(written["text"])["msg"]) == ("orders", "order placed")
+    assert written["instance"] in shop.instances("orders")
+    assert len({r["request"] for r in found if r["kind"] == "access"}) == 1
+    follow = subprocess.Popen(
+        [*LEGATION, "logs", "--state", str(shop.state), "-f", "--service", "orders", "--kind", "app"],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    try:
+        follow.stdout.readline()
+        trace = place_order(shop)
+        assert any(f"trace={trace}" in line for line in follow.stdout)
+    finally:
+        follow.send_signal(signal.SIGINT)
+        assert follow.wait(20) == 0
+    with stopped(shop):
+        soon(shop)
+    wait_for("all of a trace after telemetry hung", lambda: followed(shop), 60)
+
+
+def test_records_reach_a_real_loki(shop: Mesh, team: Loki) -> None:
+    trace = wait_for("all of a trace", lambda: followed(shop), 60)[0]["trace"]
+    query = f'{{service_name="orders"}} | trace_id="{trace}"'
+    found = wait_for("orders' records in Loki", lambda: found_all(team.find(query)), 60)
+    labels, line = next((labels, line) for labels, line in found if labels.get("direction") == "inbound")
+    assert line.startswith("POST ")
+    assert (labels["status"], labels["service_namespace"]) == ("201", "shop")
+    team.hang()
+    soon(shop)
+    wait_for("all of a trace while Loki hangs", lambda: followed(shop), 60)
 
 
 def found_all(found: list[tuple[dict[str, str], str]]) -> list[tuple[dict[str, str], str]] | None:

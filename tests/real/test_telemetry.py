@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,7 +21,7 @@ from legation.runtime.state import StateFolder
 from telemetry.autoscale.kubernetes import render_kubernetes
 from telemetry.autoscale.queries import policy_queries
 from tests.support.mesh import ROOT, Mesh, legation, wait_for
-from tests.support.promql import empty_queries, manifest_queries
+from tests.support.promql import all_answered, manifest_queries
 from tests.xds_server.serve.envoy import free_port
 
 TRACE, REQUEST = "0af7651916cd43dd8448eb211c80319c", "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
@@ -34,63 +33,64 @@ pytestmark = [
 ]
 
 
-def rendered(shop: Mesh, folder: Path) -> Path:
-    words = ("-f", str(shop.file), "--state", str(shop.state))
+@pytest.fixture(scope="module")
+def rendered(shop_mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command renders for the running shop."""
+    folder = Path(tmp_path_factory.mktemp("rendered"))
+    words = ("-f", str(shop_mesh.file), "--state", str(shop_mesh.state))
     legation("render", "prometheus", str(folder), *words)
     legation("render", "grafana", str(folder), *words)
     return folder
 
 
-def test_promtool_takes_what_the_command_renders(shop: Mesh, tmp_path: Path) -> None:
-    """The tests of alerts are run for a mesh with all that makes rules: tests/telemetry/test_render.py."""
-    folder = rendered(shop, tmp_path)
-    rules = [str(f) for f in sorted(folder.glob("rules/*.rules.yaml"))]
-    assert rules
-    assert list(folder.glob("tests/*.test.yaml"))
-    for words in (["rules", "--lint=all", "--lint-fatal", *rules], ["config", str(folder / "prometheus.yaml")]):
-        done = subprocess.run(["promtool", "check", *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list(folder.glob("dashboards/*.json"))) >= 1
-
-
-@contextmanager
-def prometheus(folder: Path) -> Iterator[str]:
-    """A Prometheus on the rendered files, at a pace for tests."""
-    config = folder / "prometheus.yaml"
-    config.write_text(re.sub(r"\b1[05]s\b", "2s", config.read_text()))
+@pytest.fixture(scope="module")
+def prometheus(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Prometheus on the rendered files, at a pace for tests; one for all of them."""
+    folder = Path(tmp_path_factory.mktemp("prometheus"))
+    shutil.copytree(rendered / "rules", folder / "rules")
     for rules in folder.glob("rules/*.rules.yaml"):
         rules.write_text(rules.read_text().replace("interval: 1m", "interval: 2s"))
-    at = f"127.0.0.1:{free_port()}"
+    config, at = folder / "prometheus.yaml", f"127.0.0.1:{free_port()}"
+    config.write_text(re.sub(r"\b1[05]s\b", "2s", (rendered / "prometheus.yaml").read_text()))
     words = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address={at}"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(["prometheus", *words], stdout=log, stderr=log)
     try:
+        wait_for("Prometheus is ready", lambda: ready(f"http://{at}") or None, 60)
         yield f"http://{at}"
     finally:
         process.kill()
         process.wait()
 
 
-def test_every_query_returns_data_from_the_running_shop(shop: Mesh, tmp_path: Path) -> None:
+def test_promtool_takes_what_the_command_renders(rendered: Path) -> None:
+    """The tests of alerts are run for a mesh with all that makes rules: tests/telemetry/test_render.py."""
+    rules = [str(f) for f in sorted(rendered.glob("rules/*.rules.yaml"))]
+    assert rules
+    assert list(rendered.glob("tests/*.test.yaml"))
+    for words in (["rules", "--lint=all", "--lint-fatal", *rules], ["config", str(rendered / "prometheus.yaml")]):
+        done = subprocess.run(["promtool", "check", *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(rendered.glob("dashboards/*.json"))) >= 1
+
+
+def test_every_query_returns_data_from_the_running_shop(shop: Mesh, prometheus: str) -> None:
     mesh = load(shop.file.read_text(), "mesh.yaml").mesh
     queries = telemetry.rules.render.queries(mesh) + dashboards.render.queries(mesh) + policy_queries(mesh)
     queries += manifest_queries(render_kubernetes(mesh))
     assert len(queries) > 100
-    with prometheus(rendered(shop, tmp_path)) as url:
-        empty: list[tuple[str, str]] = []
 
-        def all_have_data() -> bool:
-            shop.get("/", headers={"x-canary": "1"})
-            shop.get("/")
-            assert shop.get("/proxy/orders/fail?code=503").status_code == 503, "and some that fail, after all retries"
-            empty[:] = empty_queries(url, queries) if ready(url) else [("prometheus", "is not ready")]
-            return not empty
+    def all_have_data() -> bool:
+        shop.get("/", headers={"x-canary": "1"})
+        shop.get("/")
+        assert shop.get("/proxy/orders/fail?code=503").status_code == 503, "and some that fail, after all retries"
+        return all_answered(prometheus, queries)
 
-        try:
-            wait_for("every query has data", lambda: all_have_data() or None, 150)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n" + "\n".join(map(str, empty))) from None
-        targets = httpx.get(f"{url}/api/v1/targets", trust_env=False).json()["data"]["activeTargets"]
+    try:
+        wait_for("every query has data", lambda: all_have_data() or None, 150)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n" + "\n".join(map(str, queries))) from None
+    targets = httpx.get(f"{prometheus}/api/v1/targets", trust_env=False).json()["data"]["activeTargets"]
     health = {t["labels"].get("instance", t["scrapeUrl"]): t["health"] for t in targets}
     assert set(health.values()) == {"up"}, health
     for instance in ("web-v1-0", "orders-v1-0", "orders-v1-1", "legation-gateway-0"):
@@ -103,7 +103,7 @@ def blocks(language: str) -> list[str]:
     return [line for block in found for line in block.splitlines()]
 
 
-def test_the_page_for_who_is_on_call_is_true(shop: Mesh, tmp_path: Path) -> None:
+def test_the_page_for_who_is_on_call_is_true(shop: Mesh, prometheus: str) -> None:
     """Each of its commands runs and finds something, and each of its queries has data."""
     queries = [("docs/sre.md", line) for line in blocks("promql")]
     commands = [shlex.split(line)[1:] for line in blocks("sh") if line.startswith("legation ")]
@@ -111,22 +111,19 @@ def test_the_page_for_who_is_on_call_is_true(shop: Mesh, tmp_path: Path) -> None
     assert len(commands) > 5
     order = httpx.post(f"{shop.gateway}/orders", trust_env=False, timeout=20)
     assert order.status_code == 201
-    with prometheus(rendered(shop, tmp_path)) as url:
 
-        def all_have_data() -> bool:
-            shop.get("/proxy/orders/fail?code=503")
-            return ready(url) and not empty_queries(url, queries)
+    def all_have_data() -> bool:
+        shop.get("/proxy/orders/fail?code=503")
+        return all_answered(prometheus, queries)
 
-        wait_for("every query has data", lambda: all_have_data() or None, 100)
-        seen = json.loads(legation("logs", "--state", str(shop.state), "--code", "5xx", "-o", "json").stdout)[
-            "records"
-        ][0]
-        real = {"http://127.0.0.1:9090": url, REQUEST: seen["request"]}
-        for words in commands:
-            done = legation(*(real.get(word, word) for word in words), "--state", str(shop.state), check=False)
-            assert done.returncode in (0, 3), f"{words}: {done.stderr}"
-            nothing = {"UF", TRACE} & set(words)  # every instance can be reached, and the shop has no traces
-            assert nothing or len(done.stdout.splitlines()) > 1, f"{words}: {done.stdout}"
+    wait_for("every query has data", lambda: all_have_data() or None, 100)
+    found = json.loads(legation("logs", "--state", str(shop.state), "--code", "5xx", "-o", "json").stdout)["records"]
+    real = {"http://127.0.0.1:9090": prometheus, REQUEST: found[0]["request"]}
+    for words in commands:
+        done = legation(*(real.get(word, word) for word in words), "--state", str(shop.state), check=False)
+        assert done.returncode in (0, 3), f"{words}: {done.stderr}"
+        nothing = {"UF", TRACE} & set(words)  # every instance can be reached, and the shop has no traces
+        assert nothing or len(done.stdout.splitlines()) > 1, f"{words}: {done.stdout}"
 
 
 def test_a_hung_xds_server_is_told_of(shop: Mesh) -> None:

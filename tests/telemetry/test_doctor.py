@@ -105,7 +105,10 @@ def test_all_is_well_and_each_broken_link_is_named_with_its_fix(tmp_path: Path) 
     async def main() -> None:
         async with AsyncExitStack() as stack:
             (tmp_path / "loki").mkdir()
-            traces, team = stack.enter_context(jaeger(tmp_path)), stack.enter_context(loki(tmp_path / "loki"))
+            traces, team = await asyncio.gather(
+                asyncio.to_thread(stack.enter_context, jaeger(tmp_path)),
+                asyncio.to_thread(stack.enter_context, loki(tmp_path / "loki")),
+            )
             text = TEXT.replace("OTLP", str(traces.otlp)).replace("LOKI", team.otlp)
             state = StateFolder(tmp_path / "state")
             state.make()
@@ -119,43 +122,34 @@ def test_all_is_well_and_each_broken_link_is_named_with_its_fix(tmp_path: Path) 
             there = await stack.enter_async_context(prometheus(tmp_path, fleet, url))
             world = World(fleet.mesh, fleet, client, registry, {"prometheus": there, "jaeger": traces.query})
 
-            well = await world.look(40)
+            silent = f"http://127.0.0.1:{free_port()}"
+            other = replace(world, mesh=load(text.replace("mesh: shop", "mesh: other"), "mesh.yaml").mesh)
+            well, deaf, blind, strange = await asyncio.gather(
+                world.look(40), world.look(40, prometheus=silent), world.look(40, jaeger=silent), other.look(3)
+            )
             assert broken(well) == {}
             assert set(states(well).values()) == {"ok"}
             assert well.hop is not None
             assert (well.hop.instance, well.hop.destination) == ("web-v1-0", "orders")
-
-            silent = f"http://127.0.0.1:{free_port()}"
-            found = broken(await world.look(20, prometheus=silent))
-            assert list(found) == ["prometheus"]
-            assert "does not answer" in found["prometheus"]
-
-            nobody = await world.look(20, jaeger=silent)
-            assert list(broken(nobody)) == ["traces"]
-
-            other = replace(world, mesh=load(text.replace("mesh: shop", "mesh: other"), "mesh.yaml").mesh)
-            found = broken(await other.look(3))
-            assert "has no target web-v1-0" in found["prometheus"]
-            assert "records no" in found["rules"]
+            assert list(broken(deaf)) == ["prometheus"]
+            assert "does not answer" in broken(deaf)["prometheus"]
+            assert list(broken(blind)) == ["traces"]
+            assert "has no target web-v1-0" in broken(strange)["prometheus"]
+            assert "records no" in broken(strange)["rules"]
 
             before = registry.instances.value
             registry.instances.set(type(before)(instances=before.instances[1:]))
             assert await until(lambda: gone(url), LIMIT)
-            assert "discovery" in broken(await world.look(3))
-            registry.instances.set(before)
-
             team.hang()
             traces.hang()
-            found = broken(await world.look(8))
-            assert {"traces", "log receiver"} <= set(found) <= {"traces", "log receiver", "discovery"}
+            alone = replace(world, telemetry=ControlClient(tmp_path / "none.sock"))
+            bare = replace(world, mesh=load(MESH.replace("tracing:", "# tracing:").replace("grpc", "http"), "m").mesh)
+            hung, unheard, off = await asyncio.gather(world.look(8), alone.look(1), bare.look(3, prometheus=None))
             traces.kill()
-
-            off = replace(world, mesh=load(MESH.replace("tracing:", "# tracing:").replace("grpc", "http"), "m").mesh)
-            seen = states(await off.look(3, prometheus=None))
+            assert set(broken(hung)) == {"discovery", "traces", "log receiver"}
+            assert {"logs", "discovery"} <= set(broken(unheard))
+            seen = states(off)
             assert (seen["prometheus"], seen["rules"], seen["traces"], seen["log receiver"]) == ("off",) * 4
-
-            deaf = replace(world, telemetry=ControlClient(tmp_path / "none.sock"))
-            assert {"logs", "discovery"} <= set(broken(await deaf.look(1)))
 
     asyncio.run(main())
 

@@ -30,7 +30,7 @@ from telemetry.autoscale.sources import FromPrometheus, Sidecars
 from telemetry.rules.render import Target, render_prometheus
 from telemetry.service import run
 from telemetry.settings import Settings
-from tests.support.promql import empty_queries, manifest_queries
+from tests.support.promql import all_answered, empty_queries, manifest_queries
 from tests.telemetry.fleet import Fleet
 from tests.telemetry.registry import Registry
 from tests.telemetry.scale_host import CORES, scale_host
@@ -273,15 +273,12 @@ def test_every_query_that_we_ship_has_data(tmp_path):
                 for where, query in queries
                 if not re.search("certmgr_|xds_[a-z]|process_|mesh_change_", query)
             ]
-            empty: list[tuple[str, str]] = []
 
             async def all_have_data() -> bool:
-                nonlocal empty
                 await send(client)
-                empty = await asyncio.to_thread(empty_queries, url, queries)
-                return not empty
+                return await asyncio.to_thread(all_answered, url, queries)
 
-            assert await until(all_have_data, LIMIT, every=0.5), "\n".join(map(str, empty))
+            assert await until(all_have_data, LIMIT, every=0.5), "\n".join(map(str, queries))
             nothing = [("none", 'up{mesh="none"}'), ("nan", "vector(0)/0")]
             assert await asyncio.to_thread(empty_queries, url, nothing) == nothing
             ours = [alert for alert in await firing(url) if "MeshTrustBundleExpires" not in alert]
