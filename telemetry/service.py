@@ -15,11 +15,14 @@ from legation.mesh.load import load
 from legation.mesh.model.mesh import Mesh
 from legation.runtime.clock import Clock
 from legation.runtime.control.client import ControlClient, ControlError
+from legation.runtime.control.contexts import shown, to_xds_server
 from legation.runtime.control.messages import InstanceList, MeshDocument, Message
 from legation.runtime.control.rollover_messages import RolloverView
 from legation.runtime.control.server import bind_tcp, bind_unix, serve
+from legation.runtime.identity import Identity
+from legation.runtime.identity import follow as identities
 from legation.runtime.state import StateFolder
-from legation.runtime.tasks import follow, spawn
+from legation.runtime.tasks import Latest, follow, spawn
 from legation.runtime.traces import Traces
 from legation.runtime.trail import Step
 from telemetry.autoscale.actuator import Actuator, HostRunner
@@ -29,6 +32,7 @@ from telemetry.changes import Change, of_instances, of_mesh
 from telemetry.control import control_routes, public_routes
 from telemetry.discovery import TargetGroup, join, target_groups
 from telemetry.inventory import Inventory, Watch
+from telemetry.logs.between import Peer, collect
 from telemetry.logs.logs import Logs
 from telemetry.metrics import Metrics
 from telemetry.record import Record
@@ -42,7 +46,9 @@ log = structlog.get_logger()
 
 
 async def run(settings: Settings, clock: Clock) -> None:
-    """Serve until cancelled. OSError when an address or the socket is taken."""
+    """Serve until cancelled. OSError when an address or the socket is taken, ValueError for words that do not fit."""
+    settings.check()
+    identity: Latest[Identity | None] = Latest(None)
     components = settings.component_addresses()
     public = bind_tcp(f"{settings.host}:{settings.port}")
     own = join(settings.host, public.getsockname()[1])
@@ -56,7 +62,7 @@ async def run(settings: Settings, clock: Clock) -> None:
     follower.on_mesh.append(lambda mesh: traces.want(mesh.mesh, mesh.tracing))
     follower.emit = traces.emit
     routes = public_routes(follower.inventory, follower.targets, metrics, follower.runbooks)
-    logs = None if state is None else _logs(settings, state, metrics, follower)
+    logs = None if state is None else _logs(settings, state, metrics, follower, identity)
     scaling = scaler.shown if scaler is not None else lambda: ((), None)
     control = control_routes(follower.inventory, follower.targets, f"http://{own}/sd", scaling, logs)
     async with (
@@ -69,7 +75,19 @@ async def run(settings: Settings, clock: Clock) -> None:
         if scaler is not None:
             spawn(group, "autoscale", scaler.run(settings.autoscale_interval))
         spawn(group, "traces", traces.run())
-        await follower.follow(settings.xds_control)
+        if settings.sds is not None:
+            spawn(group, "identity", identities(settings.sds, "telemetry", identity, shown))
+        if settings.logs_listen and logs is not None:
+            spawn(group, "logs of other hosts", collect(settings.logs_listen, identity, logs.take_on))
+        await follower.follow(_xds_server(settings, identity), is_here=not settings.xds)
+
+
+def _xds_server(settings: Settings, identity: Latest[Identity | None]) -> ControlClient:
+    """Return the way to xds_server: its socket, or over mTLS to another host."""
+    if not settings.xds:
+        return ControlClient(settings.xds_control)
+    host, _, port = settings.xds.rpartition(":")
+    return ControlClient(to_xds_server(host, int(port), lambda: identity.value))
 
 
 def actuator_of(settings: Settings) -> Actuator | None:
@@ -89,9 +107,16 @@ def _state(settings: Settings) -> StateFolder | None:
     return state
 
 
-def _logs(settings: Settings, state: StateFolder, metrics: Metrics, follower: "Follower") -> Logs:
+def _logs(
+    settings: Settings,
+    state: StateFolder,
+    metrics: Metrics,
+    follower: "Follower",
+    identity: Latest[Identity | None],
+) -> Logs:
     socket = settings.logs_socket or state.logs_socket
-    logs = Logs(state.telemetry, state.instances, socket, metrics.logs, settings.syslog)
+    peer = Peer.at(settings.logs_to, identity) if settings.logs_to else None
+    logs = Logs(state.telemetry, state.instances, socket, metrics.logs, settings.syslog, peer)
     follower.on_mesh.append(logs.use)
     return logs
 
@@ -137,12 +162,13 @@ class Follower:
         mesh = self._inventory.mesh
         return {} if mesh is None else runbook.pages(alerts(mesh))
 
-    async def follow(self, xds_control: Path) -> None:
-        """Follow all watches for ever."""
+    async def follow(self, xds: ControlClient, *, is_here: bool = True) -> None:
+        """Follow all watches for ever; that of a roll-over on xds_server's own host, which alone notes it."""
         async with asyncio.TaskGroup() as group:
-            spawn(group, "watch-rollover", self._watch_rollover(xds_control))
-            spawn(group, "watch-instances", self._watch(xds_control, "instances", InstanceList, self._instances))
-            spawn(group, "watch-mesh", self._watch(xds_control, "mesh", MeshDocument, self._mesh))
+            if is_here:
+                spawn(group, "watch-rollover", self._watch_rollover(xds))
+            spawn(group, "watch-instances", self._watch(xds, "instances", InstanceList, self._instances))
+            spawn(group, "watch-mesh", self._watch(xds, "mesh", MeshDocument, self._mesh))
 
     async def _instances(self, event: InstanceList) -> None:
         if (before := self._inventory.instances) is not None:
@@ -167,9 +193,9 @@ class Follower:
         for hear in self.on_mesh:
             hear(mesh)
 
-    async def _watch_rollover(self, path: Path) -> None:
+    async def _watch_rollover(self, xds: ControlClient) -> None:
         """Note each step of a roll-over of the CA."""
-        events = partial(ControlClient(path).watch, "/rollover/watch", RolloverView)
+        events = partial(xds.watch, "/rollover/watch", RolloverView)
         async for view in follow(events, lambda *_: None, transient=(ControlError,)):
             rollover = view.standing.rollover
             at = None if rollover is None else (rollover.id, rollover.phase)
@@ -178,9 +204,11 @@ class Follower:
                 self._note(Change(at=rollover.since, kind="certificates", what=what, by=rollover.by))
             self._rollover = at
 
-    async def _watch(self, path: Path, watch: Watch, event: type[M], take: Callable[[M], Awaitable[None]]) -> None:
+    async def _watch(
+        self, xds: ControlClient, watch: Watch, event: type[M], take: Callable[[M], Awaitable[None]]
+    ) -> None:
         """Follow one watch for ever; after each break, start again with a short back-off."""
-        events = partial(ControlClient(path).watch, f"/{watch}/watch", event)
+        events = partial(xds.watch, f"/{watch}/watch", event)
         async for message in follow(events, partial(self._lose, watch), transient=(ControlError,)):
             await take(message)
             self._hear(watch)

@@ -7,6 +7,7 @@ from pathlib import Path
 from legation.mesh import names
 
 TELEMETRY = "telemetry"
+NOWHERE = Path()
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,13 @@ class Settings:
     """telemetry: finds the sidecars for Prometheus, and lists what the mesh should have."""
 
     control: Path = field(metadata={"help": "unix socket of the control API"})
-    xds_control: Path = field(metadata={"help": "unix socket of xds_server's control API"})
+    xds_control: Path = field(default=NOWHERE, metadata={"help": "unix socket of xds_server's control API"})
+    xds: str = field(
+        default="", metadata={"help": "host:port of the control API of an xds_server on another host, over mTLS"}
+    )
+    sds: Path | None = field(
+        default=None, metadata={"help": "unix socket where certmgr serves our own identity, for what goes over mTLS"}
+    )
     host: str = field(default="127.0.0.1", metadata={"help": "address of /sd and /metrics, for Prometheus"})
     port: int = field(default=names.TELEMETRY_PORT, metadata={"help": "port of /sd and /metrics; 0 takes a free one"})
     components: str = field(
@@ -38,6 +45,22 @@ class Settings:
     syslog: str = field(
         default="", metadata={"help": "host:port, over UDP, where docker's log driver syslog sends what apps write"}
     )
+    logs_listen: str = field(
+        default="", metadata={"help": "host:port where telemetry of other hosts sends its log, over mTLS"}
+    )
+    logs_to: str = field(
+        default="", metadata={"help": "host:port of a telemetry that this host's log goes to, over mTLS"}
+    )
+
+    def check(self) -> None:
+        """Raise ValueError where the words make no sense together."""
+        if bool(self.xds) == (self.xds_control != NOWHERE):
+            raise ValueError("either --xds-control, of an xds_server on this host, or --xds HOST:PORT of another's")
+        for word, value in (("xds", self.xds), ("logs-listen", self.logs_listen), ("logs-to", self.logs_to)):
+            if value and (self.sds is None or not _is_place(value)):
+                raise ValueError(f"--{word} {value!r}: HOST:PORT, and --sds SOCKET with the identity to go there with")
+        if (self.logs_listen or self.logs_to) and self.state is None:
+            raise ValueError("without --state no log is kept here, to be taken or sent")
 
     def component_addresses(self) -> Mapping[str, str]:
         """Return name: host:port of `components`; ValueError when an entry has another form."""
@@ -49,3 +72,8 @@ class Settings:
                 raise ValueError(f"components: {entry!r} is not of the form name=host:port")
             found[name] = at
         return found
+
+
+def _is_place(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdigit()

@@ -1,4 +1,7 @@
-"""On to the team's own receiver of OTLP over HTTP, Loki among them: a bounded queue, and one batch at a time."""
+"""On to the team's own receiver of OTLP over HTTP, Loki among them, or to telemetry of another host.
+
+A bounded queue, and one batch at a time.
+"""
 
 import asyncio
 import ssl
@@ -11,6 +14,7 @@ import structlog
 from legation.mesh.model.logging import Receiver
 from legation.runtime import http
 from legation.runtime.tasks import jittered, pause
+from telemetry.logs.between import LOGS, Peer
 
 log = structlog.get_logger()
 
@@ -29,7 +33,7 @@ class Forwarder:
     def __init__(self, dropped: Callable[[str, int], None]) -> None:
         """Prepare; `dropped(reason, number of records)` hears of what does not arrive."""
         self._dropped = dropped
-        self._receiver: Receiver | None = None
+        self._receiver: Receiver | Peer | None = None
         self._tls: tuple[Receiver, float, ssl.SSLContext] | None = None
         self._waiting: deque[tuple[bytes, int]] = deque()
         self._size = 0
@@ -46,7 +50,7 @@ class Forwarder:
         """Bytes that wait."""
         return self._size
 
-    def use(self, receiver: Receiver | None) -> None:
+    def use(self, receiver: Receiver | Peer | None) -> None:
         """Send to this receiver from now on; None: what waits is let go."""
         if receiver != self._receiver:
             self._receiver, self.problem = receiver, None
@@ -87,10 +91,10 @@ class Forwarder:
         if receiver is None:
             return True
         headers = {"content-type": "application/x-protobuf"}
-        if receiver.tenant:
+        if isinstance(receiver, Receiver) and receiver.tenant:
             headers["x-scope-orgid"] = receiver.tenant
         try:
-            address, target = http.split(receiver.url, lambda: self._context(receiver))
+            address, target = self._way(receiver)
             answer = await http.request(address, "POST", target, body=batch, headers=headers, limit=_LIMIT)
         except (http.HttpError, OSError) as error:
             self._say(f"{receiver.url} takes no logs: {error}")
@@ -104,6 +108,11 @@ class Forwarder:
             return True
         self.problem = None
         return True
+
+    def _way(self, receiver: Receiver | Peer) -> tuple[http.Address, str]:
+        if isinstance(receiver, Peer):
+            return receiver.address, LOGS
+        return http.split(receiver.url, lambda: self._context(receiver))
 
     def _context(self, receiver: Receiver) -> ssl.SSLContext:
         """Return by which CAs it is verified: read once, and when their file changes, not with each batch."""

@@ -54,6 +54,7 @@ class Form:
 
 
 OTLP = Form(otlp.records, otlp.count)
+PASSED_ON = Form(otlp.passed_on, otlp.count)
 SYSLOG = Form(syslog.records, lambda _: 1)
 
 
@@ -79,13 +80,17 @@ class Keeper:
 
     def offer(self, batch: bytes, form: Form = OTLP) -> None:
         """Take a serialised ExportLogsServiceRequest, or what another form has, or drop it; returns at once."""
+        if not self.admit(batch, form):
+            self._dropped("full", _count(batch, form))
+
+    def admit(self, batch: bytes, form: Form) -> bool:
+        """Take a batch if there is room for it, and say so: who sends it may keep it. Returns at once."""
         with self._lock:
             fits = self._waiting + len(batch) <= MOST_WAITING
             self._waiting += len(batch) if fits else 0
         if fits:
             self._batches.put((batch, form))
-        else:
-            self._dropped("full", _count(batch, form))
+        return fits
 
     async def run(self) -> None:
         """Keep records until cancelled."""

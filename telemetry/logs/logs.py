@@ -12,8 +12,9 @@ from legation.mesh.model.mesh import Mesh
 from legation.runtime.control.log_messages import LogPage, LogRecord
 from legation.runtime.tasks import Latest, changed_within, spawn
 from telemetry.logs import otlp
+from telemetry.logs.between import Peer
 from telemetry.logs.forward import Forwarder
-from telemetry.logs.keeper import SYSLOG, Keeper, Limits
+from telemetry.logs.keeper import PASSED_ON, SYSLOG, Keeper, Limits
 from telemetry.logs.metrics import LogMetrics
 from telemetry.logs.query import Query
 from telemetry.logs.receiver import receiving, receiving_lines
@@ -27,15 +28,26 @@ LONGEST_WAIT = 20.0
 class Logs:
     """The log of one host."""
 
-    def __init__(self, folder: Path, instances: Path, socket: Path, metrics: LogMetrics, syslog: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        instances: Path,
+        socket: Path,
+        metrics: LogMetrics,
+        syslog: str = "",
+        peer: Peer | None = None,
+    ) -> None:
         """Keep records in `folder`; apps' output is below `instances`, Envoys send theirs to `socket`.
 
-        `syslog` is host:port for docker's log driver; empty: it is sent nowhere.
+        `syslog` is host:port for docker's log driver; empty: it is sent nowhere. With a `peer` all goes on to it,
+        which passes it on to the team's own receiver.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file, self._socket, self._syslog, self._metrics = folder / "logs.sqlite", socket, syslog, metrics
         self._writers = Writers(instances)
+        self._peer = peer
         self.forwarder = Forwarder(metrics.drop)
+        self.forwarder.use(peer)
         self._keeper = Keeper(self._file, Tail(instances, self._writers.of), metrics.drop, self._kept)
         self._last = Latest(0)
         self._mesh = ""
@@ -46,7 +58,7 @@ class Logs:
         asked = mesh.logging
         self._mesh = mesh.mesh
         self._keeper.limits = Limits(asked.max_megabytes << 20, asked.max_age.total_seconds(), asked.sampling)
-        self.forwarder.use(asked.otlp)
+        self.forwarder.use(self._peer or asked.otlp)
 
     @asynccontextmanager
     async def running(self, group: asyncio.TaskGroup) -> AsyncIterator[None]:
@@ -64,6 +76,10 @@ class Logs:
     def offer(self, batch: bytes) -> None:
         """Take a serialised ExportLogsServiceRequest, or drop it; returns at once."""
         self._keeper.offer(batch)
+
+    def take_on(self, batch: bytes) -> bool:
+        """Take what telemetry of another host has kept, if there is room; returns at once."""
+        return self._keeper.admit(batch, PASSED_ON)
 
     async def search(self, query: Query, wait: float = 0.0) -> LogPage:
         """Return what is asked; with `wait`, and nothing new after `query.after`, once there is or it is over.

@@ -27,6 +27,39 @@ def records(serialised: bytes) -> Iterator[LogRecord]:
                 yield _access(record, writer)
 
 
+def passed_on(serialised: bytes) -> Iterator[LogRecord]:
+    """Yield the records of a batch that `export` has made on another host; DecodeError or ValueError where it has not.
+
+    A field of its own for each, and what is left of them is what is known of a request.
+    """
+    for batch in ExportLogsServiceRequest.FromString(serialised).resource_logs:
+        writer = {pair.key: pair.value.string_value for pair in batch.resource.attributes}
+        for scope in batch.instrumentation_library_logs:
+            for record in scope.logs:
+                yield _passed_on(record, writer)
+
+
+def _passed_on(record: proto.LogRecord, writer: Mapping[str, str]) -> LogRecord:
+    said = {pair.key: shorten(pair.value.string_value) for pair in record.attributes}
+    kind = said.pop("kind", "")
+    if kind not in {"access", "app"}:
+        raise ValueError(f"a record is of an access log or an app's, and not {kind!r}")
+    return LogRecord(
+        time=record.time_unix_nano / _NANOSECONDS,
+        kind="access" if kind == "access" else "app",
+        service=writer.get("service.name", ""),
+        instance=writer.get("service.instance.id", ""),
+        version=writer.get("service.version", ""),
+        code=_number(said.pop("status", None)),
+        grpc=_number(said.pop("grpc_status", None)),
+        flags=said.pop("flags", ""),
+        trace=record.trace_id.hex(),
+        request=said.pop("request_id", ""),
+        text=shorten(record.body.string_value),
+        fields=said,
+    )
+
+
 def count(serialised: bytes) -> int:
     """Return how many records a batch has; DecodeError where it is none."""
     batches = LenientBatch.FromString(serialised).resource_logs

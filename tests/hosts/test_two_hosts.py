@@ -16,10 +16,11 @@ import httpx
 import pytest
 
 from certmgr.core.rollover import waits_for
+from legation.mesh import names
 from legation.runtime import http
 from legation.runtime.control import guard
 from legation.runtime.control.client import ControlClient, ControlError
-from legation.runtime.control.contexts import to_xds_server
+from legation.runtime.control.contexts import to_component, to_xds_server
 from legation.runtime.control.messages import Identity, InstanceList, MeshDocument, RevokeReport, RevokeRequest
 from legation.runtime.control.mtls import Peer
 from legation.runtime.control.rollover_messages import RolloverView
@@ -75,7 +76,7 @@ def certmgr(host: Host, method: str, path: str, body, kind):
 
 def test_a_host_holds_no_more_identities_than_it_needs(mesh: Two) -> None:
     found = {path.stem for path in (mesh.second.state.certmgr / "identities").glob("*.pem")}
-    assert found == {"orders", "legation-certmgr"}
+    assert found == {"orders", "legation-certmgr", "legation-telemetry"}
 
 
 def test_a_service_speaks_for_itself_alone(mesh: Two) -> None:
@@ -136,6 +137,33 @@ def test_without_a_certificate_or_below_tls_1_3_nobody_gets_in(mesh: Two, versio
     nobody = http.Secure(orders.host, orders.port, lambda: context, lambda _: None)
     with pytest.raises(http.HttpError):
         ask(nobody, "GET", "/mesh")
+
+
+def test_the_log_of_a_host_is_found_on_the_first(mesh: Two) -> None:
+    """What its proxy and its app say of a request; over mTLS, which takes no other for a telemetry."""
+    mesh.telemetry()
+    logs = (mesh.first.address, 15081)
+
+    def found(host: Host) -> set[tuple[str, str]]:
+        words = ("logs", "--state", str(host.state.root), "-o", "json")
+        done = subprocess.run([*LEGATION, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        records = json.loads(done.stdout)["records"] if done.returncode == 0 else []
+        return {(r["instance"], r["kind"]) for r in records}
+
+    def all_of(host: Host, instances: set[str]) -> bool:
+        assert answer(mesh) == (200, "orders")
+        return found(host) >= {(instance, kind) for instance in instances for kind in ("access", "app")}
+
+    wait_for("the second host has its own", lambda: all_of(mesh.second, {"orders"}), 40)
+    wait_for(
+        "the first has both", lambda: found(mesh.first) >= {("web", "access")} and all_of(mesh.first, {"orders"}), 40
+    )
+    assert ("web", "access") not in found(mesh.second)
+    orders = asyncio.run(presented(mesh.second.state.sds("orders")))
+    there = to_component(names.TELEMETRY, *logs, lambda: orders)
+    assert ask(there, "POST", "/v1/logs", b"")[0] == 403
+    with pytest.raises(http.HttpError, match=r"and not .*/legation/xds-server"):
+        ask(to_xds_server(*logs, lambda: orders), "POST", "/v1/logs")
 
 
 def test_a_client_takes_no_other_server_than_xds_server(mesh: Two) -> None:

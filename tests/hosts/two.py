@@ -31,6 +31,8 @@ services:
   web: {protocol: http, port: 8080, calls: [orders]}
   orders: {protocol: http, port: 8080}
 """
+FIRST = "web,legation-xds-server,legation-telemetry"
+"""Who runs on the first host."""
 APP = """
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-    def log_message(self, *_): pass
+    def log_message(self, _, *words): print("app says", words[0], flush=True)
 ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
 """
 
@@ -64,8 +66,9 @@ class Host:
         return process
 
     def run(self, service: str, xds: str) -> "subprocess.Popen[bytes]":
-        there = ("--xds", xds, "--advertise", self.address, "--state", str(self.state.root))
-        words = ("run", "--service", service, "--instance", service, *there, "--", sys.executable, "-c", APP)
+        there = ("--xds", xds, "--advertise", self.address)
+        folder = ("--state", str(self.state.root), "--logs", str(self.state.logs_socket))
+        words = ("run", "--service", service, "--instance", service, *there, *folder, "--", sys.executable, "-c", APP)
         return self.start(service, *LEGATION, *words)
 
     def log(self, name: str) -> str:
@@ -90,12 +93,22 @@ class Two:
 
     def join(self) -> "subprocess.Popen[bytes]":
         """Start certmgr on the second host."""
-        joined = ("--xds", self.xds, "--trust-domain", "shop.local", "--identities", "orders")
+        joined = ("--xds", self.xds, "--trust-domain", "shop.local", "--identities", "orders,legation-telemetry")
         return certmgr(self.second, self.vault, self.vault.folder / "second.json", *joined)
 
     @property
     def xds(self) -> str:
         return f"{self.first.address}:15014"
+
+    def telemetry(self) -> None:
+        """Start telemetry on both hosts: the second one's log goes on to the first one's."""
+        logs = f"{self.first.address}:15081"
+        here = ("--xds-control", str(self.first.state.control("xds_server")), "--logs-listen", logs)
+        for host, more in ((self.first, here), (self.second, ("--xds", self.xds, "--logs-to", logs))):
+            state = host.state
+            words = ("--control", str(state.control("telemetry")), "--state", str(state.root), "--port", "0")
+            identity = ("--sds", str(state.sds("legation-telemetry")))
+            host.start("telemetry", sys.executable, "-m", "telemetry", *words, *identity, *more)
 
     def url(self) -> str:
         """Where web's app finds orders."""
@@ -183,7 +196,7 @@ def two(folder: Path) -> Iterator[Two]:
             try:
                 for host in hosts:
                     host.state.make()
-                certmgr(made.first, vault, folder / "first.json")
+                certmgr(made.first, vault, folder / "first.json", "--identities", FIRST)
                 made.join()
                 xds_server(made.first)
                 apply(made.first, MESH)

@@ -203,7 +203,11 @@ def scaled(shop: Mesh, service: str, number: int) -> None:
         found = shop.instances(service).values()
         return len(found) == number and all(i.healthy for i in found)
 
-    wait_for(f"{number} instances of {service}", are_there, 60)
+    try:
+        wait_for(f"{number} instances of {service}", are_there, 60)
+    except AssertionError as error:
+        said = [str(one) for found in shop.status().services if found.name == service for one in found.scaling]
+        raise AssertionError(f"{error}: {said}, {shop.troubles()}") from None
 
 
 def test_three_rotations_of_everything_cost_no_request(shop: Mesh, steady: Steady, no_retries: None) -> None:

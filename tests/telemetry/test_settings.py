@@ -25,3 +25,23 @@ def test_parts_are_names_and_addresses():
 def test_a_part_of_another_form_is_refused(bad):
     with pytest.raises(ValueError, match=f"components: '{bad}' is not of the form name=host:port"):
         load("--components", bad).component_addresses()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ((), "either --xds-control"),
+        (("--xds-control", "/x", "--xds", "a:1", "--sds", "/s"), "either --xds-control"),
+        (("--xds", "a:1"), "--xds 'a:1': HOST:PORT, and --sds SOCKET"),
+        (("--xds-control", "/x", "--logs-listen", "a", "--sds", "/s"), "--logs-listen 'a': HOST:PORT"),
+        (("--xds-control", "/x", "--logs-to", "a:1", "--sds", "/s"), "without --state no log is kept"),
+    ],
+)
+def test_words_that_make_no_sense_together_are_refused(words, why):
+    with pytest.raises(ValueError, match=why):
+        settings.load(Settings, "TELEMETRY", ["--control", "/t", *words], {}).check()
+
+
+def test_a_host_that_joins_another_ones_mesh_names_it():
+    words = ["--control", "/t", "--xds", "a:1", "--sds", "/s", "--state", "/d", "--logs-to", "a:2"]
+    settings.load(Settings, "TELEMETRY", words, {}).check()

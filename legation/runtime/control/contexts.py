@@ -51,18 +51,27 @@ def _load_pair(made: ssl.SSLContext, identity: Identity) -> None:
 
 def to_xds_server(host: str, port: int, identity: Callable[[], Identity | None]) -> Secure:
     """Return the address of xds_server's control API on another host, to which `identity` shows who we are."""
+    return to_component(names.XDS_SERVER, host, port, identity)
+
+
+def to_component(name: str, host: str, port: int, identity: Callable[[], Identity | None]) -> Secure:
+    """Return the address of one of our services on another host: met with our identity, and only if it is that one."""
 
     def own() -> ssl.SSLContext:
         return context(ssl.PROTOCOL_TLS_CLIENT, _there(identity()))
 
     def check(connection: ssl.SSLObject) -> None:
-        """Refuse whoever is not xds_server of our own trust domain, though the CA has signed for it."""
-        ours = the_one(_uris(seen(_there(identity()))))
-        expected = names.spiffe_id(names.trust_domain(ours), names.XDS_SERVER)
+        """Refuse whoever is not that service of our own trust domain, though the CA has signed for it."""
+        expected = names.spiffe_id(names.trust_domain(own_id(_there(identity()))), name)
         if (found := the_one(_uris(connection.getpeercert() or {}))) != expected:
             raise Untrusted(f"{host}:{port} is {found}, and not {expected}")
 
     return Secure(host, port, own, check)
+
+
+def own_id(identity: Identity) -> str:
+    """Return the SPIFFE ID that an identity is; Untrusted where it is none."""
+    return the_one(_uris(seen(identity)))
 
 
 def seen(identity: Identity) -> Mapping[str, Any]:

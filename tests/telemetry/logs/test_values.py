@@ -148,3 +148,19 @@ def test_a_share_of_what_goes_well_is_kept_at_all_hops_or_at_none():
         [], ["one"], ["two"], ["one", "two"],
     )  # fmt: skip
     assert [is_kept("one", share) for share in (0, 100)] == [False, True]
+
+
+def test_what_another_host_passes_on_arrives_as_it_was():
+    given = [
+        record(grpc=14, flags="UF,URX", trace=TRACE, request="r-1", fields={"method": "POST", "peer": "spiffe://a/b"}),
+        record(
+            kind="app", code=None, service="web", instance="web-v1-0", text="it\nsays \x00", fields={"stream": "stderr"}
+        ),
+    ]
+    assert list(otlp.passed_on(otlp.export(given, "shop"))) == given
+    assert otlp.count(otlp.export(given, "shop")) == 2
+
+
+def test_what_is_neither_of_a_proxy_nor_of_an_app_is_not_passed_on():
+    with pytest.raises(ValueError, match="and not 'other!'"):
+        list(otlp.passed_on(otlp.export([record()], "shop").replace(b"access", b"other!")))
