@@ -3,8 +3,8 @@
 from dashboards.panels import YES, Panel, Row, Step
 from dashboards.parts import BAD, GOOD, WINDOW, label, lines, or_none, stat
 from legation.mesh.model.mesh import Mesh
-from telemetry.rules.alerts.records import LOGS_DROPPED, REASON, RECORDS_DROPPED, SPANS_DROPPED
-from telemetry.rules.conventions import COMPONENT, RQ_XX, SERVICE, WATCH_CONNECTED, arriving, selector
+from telemetry.rules.alerts.records import LOGS_DROPPED, LOST, OWN_SPANS, REASON, RECORDS_DROPPED, SPANS_DROPPED
+from telemetry.rules.conventions import COMPONENT, INSTANCE, RQ_XX, SERVICE, WATCH_CONNECTED, arriving, selector
 
 HEARD = "telemetry_watch_last_event_timestamp_seconds"
 
@@ -73,6 +73,17 @@ def records(mesh: Mesh) -> tuple[Panel, ...]:
                 for what, metric in lost.items())),
         lines("Size of the log", "What telemetry keeps on disk. At its limit (logging.max_megabytes) the oldest goes.",
               "decbytes", (f"sum({selector('telemetry_log_store_bytes', name)})", "kept")),
+        *(own_spans(name) if mesh.tracing is not None else ()),
+    )  # fmt: skip
+
+
+def own_spans(mesh: str) -> tuple[Panel, ...]:
+    """Return what becomes of the spans of our own services' work."""
+    lost = f"sum by ({INSTANCE}) (rate({selector(OWN_SPANS, mesh, LOST)}{WINDOW}))"
+    return (
+        lines("Our own spans lost", "Spans a second of our own services' work (changes, certificates, instances) that "
+              "the receiver of traces does not take. Above 0: it is away, or too slow; MeshOwnSpansLost tells of it.",
+              "ops", (lost, label(INSTANCE))),
     )  # fmt: skip
 
 

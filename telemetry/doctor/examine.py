@@ -57,7 +57,7 @@ def tags(mesh: Mesh, fresh: Callable[[], tuple[str, str]]) -> tuple[str, str]:
 
     Where it keeps none of what goes well, any.
     """
-    for _ in range(_TRIES):
+    for _ in range(_TRIES if mesh.logging.sampling else 1):
         trace, request = fresh()
         if is_kept(trace if mesh.tracing is not None else request, mesh.logging.sampling):
             break
@@ -79,7 +79,7 @@ async def _others(mesh: Mesh, sent: links.Sent, telemetry: ControlClient, words:
         links.rules(sent, there, words.wait),
         links.traces(sent, otlp, words.jaeger, words.wait, spans_lost),
         links.logs(sent, telemetry, words.wait, logs_lost, mesh.logging.sampling),
-        links.receiver(sent, mesh.logging.otlp, telemetry, words.wait),
+        links.receiver(sent, mesh.logging.otlp, telemetry, words.wait, mesh.logging.sampling),
     )
 
 

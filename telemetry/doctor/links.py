@@ -223,7 +223,7 @@ async def logs(
     """Look whether telemetry has the records of both ends."""
     by, tag = sent.tag
     if not is_kept(tag, sampling):
-        return Finding(link="logs", state="off", said="logging.sampling keeps nothing of requests that go well")
+        return _not_kept("logs")
     words = urlencode({by: tag, "kind": "access", "limit": "10"})
     found, ends = set[str](), {sent.hop.source, sent.hop.destination}
 
@@ -244,15 +244,31 @@ async def logs(
         return Finding(
             link="logs", state="broken", said=f"telemetry does not take the records of {missing}", fix=_TELEMETRY
         )
-    fix = "an Envoy on another host than telemetry's writes its access.log instead; else see telemetry.log"
+    fix = (
+        "of an Envoy on another host: does it run with --logs, and telemetry there with --logs-to? Else: telemetry.log"
+    )
     return Finding(link="logs", state="broken", said=f"there is no record of {missing}", fix=fix)
 
 
-async def receiver(sent: Sent, asked: Receiver | None, telemetry: ControlClient, wait: float) -> Finding:
+def _not_kept(link: str) -> Finding:
+    """Name the setting by which a request that went well is in no log."""
+    return Finding(
+        link=link,
+        state="off",
+        said="logging.sampling is 0: of requests that go well nothing is kept, so there is none to look for",
+        fix="logging: {sampling: 1} in mesh.yaml keeps one in a hundred, and always the doctor's",
+    )
+
+
+async def receiver(
+    sent: Sent, asked: Receiver | None, telemetry: ControlClient, wait: float, sampling: float = 100
+) -> Finding:
     """Look whether the team's own receiver has them: in Loki's own words where it is one."""
     if asked is None:
         return Finding(link="log receiver", state="off", said="mesh.yaml has no logging.otlp")
     by, tag = sent.tag
+    if not is_kept(tag, sampling):
+        return _not_kept("log receiver")
     base, is_loki = asked.url.removesuffix("/otlp/v1/logs"), asked.url.endswith("/otlp/v1/logs")
     headers = {"x-scope-orgid": asked.tenant} if asked.tenant else {}
     query = f'{{service_name="{sent.hop.source}"}} | {by}_id="{tag}"'

@@ -21,6 +21,7 @@ from telemetry.rules.rule import Recording
 TEXT = """
 mesh: shop
 trust_domain: shop.local
+tracing: {otlp: {host: jaeger.internal}}
 services:
   web: {protocol: http, port: 8080, calls: [orders], expose: {port: 8080}, slo: {availability: 99.9}}
   orders: {protocol: grpc, port: 9090, autoscale: {max: 5, in_flight: 10}}
@@ -246,7 +247,7 @@ def test_a_budget_that_is_overspent_is_seen_to_be():
 
 
 def test_a_mesh_with_more_shows_more():
-    text = TEXT.replace("mesh: shop\n", "mesh: shop\nmtls: permissive\ntracing: {otlp: {host: jaeger}}\n")
+    text = TEXT.replace("mesh: shop\n", "mesh: shop\nmtls: permissive\n")
     text = text.replace(
         "protocol: grpc, port: 9090,", "protocol: grpc, port: 9090, outlier_detection: {}, access: {mode: shadow},"
     )

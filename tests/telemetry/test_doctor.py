@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import dashboards.render
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
@@ -20,13 +21,16 @@ from legation.runtime.control.client import ControlClient
 from legation.runtime.control.messages import TelemetryStatus
 from legation.runtime.state import StateFolder
 from legation.runtime.tasks import until
-from telemetry.doctor.examine import Words, examine
-from telemetry.doctor.finding import Diagnosis
+from telemetry.doctor.examine import Words, examine, tags
+from telemetry.doctor.finding import Diagnosis, Hop
 from telemetry.doctor.hop import NoHop, choose, counted
+from telemetry.doctor.links import Counted, Sent, logs, receiver
+from telemetry.rules import render as telemetry_rules
 from telemetry.service import run
 from telemetry.settings import Settings
 from tests.support.jaeger import jaeger
 from tests.support.loki import loki
+from tests.support.promql import all_answered
 from tests.telemetry.fleet import Fleet
 from tests.telemetry.registry import MESH, Registry, instance
 from tests.telemetry.test_real_prometheus import LIMIT, PROMETHEUS, answers, is_ready, prometheus
@@ -122,6 +126,7 @@ def test_all_is_well_and_each_broken_link_is_named_with_its_fix(tmp_path: Path) 
             there = await stack.enter_async_context(prometheus(tmp_path, fleet, url))
             world = World(fleet.mesh, fleet, client, registry, {"prometheus": there, "jaeger": traces.query})
 
+            untraced = load(text.replace("tracing:", "# tracing:"), "mesh.yaml").mesh
             silent = f"http://127.0.0.1:{free_port()}"
             other = replace(world, mesh=load(text.replace("mesh: shop", "mesh: other"), "mesh.yaml").mesh)
             well, deaf, blind, strange = await asyncio.gather(
@@ -136,6 +141,9 @@ def test_all_is_well_and_each_broken_link_is_named_with_its_fix(tmp_path: Path) 
             assert list(broken(blind)) == ["traces"]
             assert "has no target web-v1-0" in broken(strange)["prometheus"]
             assert "records no" in broken(strange)["rules"]
+
+            traced = [query for query in queries_of(fleet.mesh) if query not in queries_of(untraced)]
+            assert await until(lambda: asyncio.to_thread(all_answered, there, traced), LIMIT), traced
 
             before = registry.instances.value
             registry.instances.set(type(before)(instances=before.instances[1:]))
@@ -152,6 +160,34 @@ def test_all_is_well_and_each_broken_link_is_named_with_its_fix(tmp_path: Path) 
             assert (seen["prometheus"], seen["rules"], seen["traces"], seen["log receiver"]) == ("off",) * 4
 
     asyncio.run(main())
+
+
+def queries_of(mesh: Mesh) -> list[tuple[str, str]]:
+    return telemetry_rules.queries(mesh) + dashboards.render.queries(mesh)
+
+
+@pytest.mark.parametrize("link", ["logs", "log receiver"])
+def test_a_log_that_keeps_nothing_is_named_by_its_setting(tmp_path: Path, link: str) -> None:
+    mesh = load(
+        TEXT.replace("OTLP", "1").replace("{otlp: {url: LOKI}}", "{sampling: 0, otlp: {url: 'http://l/otlp/v1/logs'}}"),
+        "m",
+    ).mesh
+    count = Counted(0, 0, 0)
+    hop = Hop(instance="web", source="web", destination="orders", address="a", port=1, metrics=("a", 2))
+    sent = Sent("shop", hop, *tags(mesh, lambda: ("t", "r")), count, count)
+    nobody = ControlClient(tmp_path / "none.sock")
+
+    async def nothing_lost() -> float:
+        return 0
+
+    look = {
+        "logs": logs(sent, nobody, 1, nothing_lost, mesh.logging.sampling),
+        "log receiver": receiver(sent, mesh.logging.otlp, nobody, 1, mesh.logging.sampling),
+    }
+    found = asyncio.run(look.pop(link))
+    look.popitem()[1].close()
+    assert (found.link, found.state) == (link, "off")
+    assert "logging.sampling is 0" in found.said
 
 
 async def gone(url: str) -> bool:
