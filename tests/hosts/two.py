@@ -31,8 +31,8 @@ services:
   web: {protocol: http, port: 8080, calls: [orders]}
   orders: {protocol: http, port: 8080}
 """
-FIRST = "web,legation-xds-server,legation-telemetry"
-"""Who runs on the first host."""
+FIRST = "web,orders,legation-gateway,legation-xds-server,legation-telemetry"
+"""The identities of the first host: all, and that of its telemetry."""
 APP = """
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,15 +100,24 @@ class Two:
     def xds(self) -> str:
         return f"{self.first.address}:15014"
 
-    def telemetry(self) -> None:
-        """Start telemetry on both hosts: the second one's log goes on to the first one's."""
-        logs = f"{self.first.address}:15081"
+    @contextmanager
+    def telemetry(self) -> Iterator[tuple[str, int]]:
+        """Run telemetry on both hosts; the second one's log goes on to the first one's, where this says."""
+        at = (self.first.address, 15081)
+        logs = f"{at[0]}:{at[1]}"
         here = ("--xds-control", str(self.first.state.control("xds_server")), "--logs-listen", logs)
+        started = []
         for host, more in ((self.first, here), (self.second, ("--xds", self.xds, "--logs-to", logs))):
             state = host.state
             words = ("--control", str(state.control("telemetry")), "--state", str(state.root), "--port", "0")
             identity = ("--sds", str(state.sds("legation-telemetry")))
-            host.start("telemetry", sys.executable, "-m", "telemetry", *words, *identity, *more)
+            started.append(host.start("telemetry", sys.executable, "-m", "telemetry", *words, *identity, *more))
+        try:
+            yield at
+        finally:
+            for process in started:
+                process.terminate()
+                process.wait(20)
 
     def url(self) -> str:
         """Where web's app finds orders."""
