@@ -169,7 +169,7 @@ def test_a_hung_component_costs_no_request(shop: Mesh, steady: Steady, no_retrie
 def test_instances_follow_the_load_and_no_request_is_lost(shop: Mesh, steady: Steady, no_retries: None) -> None:
     """More load brings instances that take their share, less takes them away, a death of telemetry changes nothing."""
     text = shop.file.read_text()
-    policy = "{min: 2, max: 3, requests_per_second: 150, stabilization_window: 4s, cooldown: 1s}"
+    policy = "{min: 2, max: 3, requests_per_second: 110, stabilization_window: 4s, cooldown: 1s}"
     quick = re.sub(r"(?<=autoscale: )\{min: 2, .*\}", policy, text)
     assert quick != text
     with steady.window("the load rises and falls") as window:
@@ -189,7 +189,7 @@ async def under_more_load(shop: Mesh) -> Report:
         status = await asyncio.to_thread(shop.status)
         (said,) = [s for service in status.services if service.name == "orders" for s in service.scaling]
         assert (said.wanted, said.maximum) == (3, 3)
-        assert "requests a second in all, 150 for each" in said.reason
+        assert "requests a second in all, 110 for each" in said.reason
         kill(status.telemetry.pid or 0)
         await load.run_for(6)
         assert len(await asyncio.to_thread(shop.instances, "orders")) == 3, "nobody goes while nobody looks"
