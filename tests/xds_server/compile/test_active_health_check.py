@@ -1,10 +1,12 @@
 """Callers' Envoys that ask peers' Envoys whether they can be reached: seen by what is left out, and by silence."""
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from tests.support.otlp import Receiver, receiving
 from tests.xds_server.compile.fleet import App, Fleet, address, wait_for
 from xds_server.compile.active_health_check import PATH
 from xds_server.endpoint import Endpoint
@@ -13,6 +15,7 @@ UNREACHABLE_SLOT = 130
 MESH = """
 mesh: active
 trust_domain: active.local
+tracing: {otlp: {host: 127.0.0.1, port: PORT}, sampling: 100}
 services:
   web: {protocol: http, port: 8080, calls: [{service: orders, allow: [{paths: [/mine]}]}]}
   orders:
@@ -25,8 +28,14 @@ services:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, App]]:
-    fleet = Fleet(MESH, tmp_path_factory.mktemp("active"))
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[tuple[Fleet, App]]:
+    fleet = Fleet(MESH.replace("PORT", str(receiver.port)), tmp_path_factory.mktemp("active"))
     fleet.add("web")
     app = App(fleet.add("orders").address, "orders")
     fleet.extra = {"orders": (Endpoint("orders-gone", "v1", address(UNREACHABLE_SLOT), 15006),)}
@@ -35,7 +44,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, A
     app.stop()
 
 
-def test_a_caller_leaves_out_whom_it_cannot_reach(running: tuple[Fleet, App]) -> None:
+def test_a_caller_leaves_out_whom_it_cannot_reach(running: tuple[Fleet, App], receiver: Receiver) -> None:
     fleet, app = running
     url = f"http://{fleet.outbound('web-v1', 'orders')}"
 
@@ -49,3 +58,5 @@ def test_a_caller_leaves_out_whom_it_cannot_reach(running: tuple[Fleet, App]) ->
     assert fleet.stat("orders-v1", "http.inbound.downstream_rq_completed") == len(app.seen)
     wait_for(lambda: "/mine" in fleet.log("orders-v1"))
     assert PATH not in fleet.log("orders-v1"), "what peers ask is not logged"
+    wait_for(lambda: len([span for span in receiver.spans if span.service == "orders"]) >= len(app.seen))
+    assert PATH not in {urlsplit(span.tags["http.url"]).path for span in receiver.spans}, "nor traced"
