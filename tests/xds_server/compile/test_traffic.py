@@ -51,7 +51,11 @@ services:
       - split: {{v1: 90, v2: 10}}
   lonely: {{protocol: http, port: 8080}}
   ledger: {{protocol: http, port: 8080}}
-  gone: {{protocol: http, port: 8080, routes: [{{timeout: 2s}}]}}
+  gone:
+    protocol: http
+    port: 8080
+    expose: {{port: 18082, address: {address(GATEWAY_SLOT)}}}
+    routes: [{{timeout: 2s}}]
   fails: {{protocol: http, port: 8080, routes: [{{retry: {{num_retries: 0}}}}]}}
   empty: {{protocol: http, port: 8080, expose: {{port: 18081, address: {address(GATEWAY_SLOT)}}}}}
 workloads:
@@ -138,6 +142,13 @@ def test_the_gateway_says_in_words_that_nothing_is_there(world):
     )
     assert answer.status_code == 503
     assert said, answer.text
+
+
+def test_the_gateway_says_so_too_of_what_has_waited_in_vain(world):
+    answer = httpx.get(f"http://{address(GATEWAY_SLOT)}:18082/", timeout=10)
+    assert answer.status_code == 504
+    assert answer.headers[HEADER] == 'service=gone; reason="no ready instance"; since=2026-01-01T00:00:00Z'
+    assert answer.text.startswith("504: gone did not answer in time (request ")
 
 
 @pytest.mark.parametrize(("service", "status", "flag"), [("fails", 503, "UF"), ("gone", 504, "UT")])
