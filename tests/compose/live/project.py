@@ -154,6 +154,11 @@ class Project:
         """What a shop's container gets from a URL: its status and text, or `error` and why."""
         return self.docker("exec", self.first(service).name, "node", "-e", _FETCH, url, host).strip()
 
+    def resident(self, container: Container) -> float:
+        """How many megabytes (2^20) a container's first process has in memory."""
+        pid = self.docker("inspect", "-f", "{{.State.Pid}}", container.name).strip()
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
     def reaches(self, container: Container, targets: Mapping[tuple[str, int], str]) -> set[tuple[str, int]]:
         """Which of these addresses a container can connect to."""
         asked = json.dumps([list(target) for target in targets])

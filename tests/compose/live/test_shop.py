@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from legation.runtime import binaries
 from tests.compose.live.project import APPS, Capture, Project
 from tests.support.mesh import wait_for
 
@@ -24,6 +25,17 @@ def test_requests_pass_through_all_hops_once_up_returns(project: Project) -> Non
 def test_only_the_gateway_is_published(project: Project) -> None:
     published = {c.service for c in project.containers() if c.published}
     assert published == {"legation-gateway"}
+
+
+def test_a_sidecar_weighs_little_more_than_its_envoy(project: Project) -> None:
+    """Its process at most 30 MB beside Envoy's own, its image at most 60 MB beside Envoy's program."""
+    weights = {c.service: project.resident(c) for c in project.containers() if c.service.endswith("-sidecar")}
+    sys.stdout.write(f"legation run: {', '.join(f'{name} {weight:.1f} MB' for name, weight in weights.items())}\n")
+    assert weights
+    assert max(weights.values()) <= 30
+    image = project.environment.get("LEGATION_SIDECAR_IMAGE", "legation-sidecar")
+    size = int(project.docker("image", "inspect", "-f", "{{.Size}}", image))
+    assert size <= binaries.envoy().stat().st_size + 60e6
 
 
 def test_what_is_not_called_is_refused(project: Project) -> None:
