@@ -1,7 +1,6 @@
 """How an instance reaches xds_server: by a unix socket on its own host, else over mTLS with its service's identity."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,9 +15,7 @@ async def xds_server(settings: RunSettings) -> AsyncIterator[ControlClient]:
     if not settings.control:
         yield ControlClient(settings.state.control("xds_server"))
         return
-    # gRPC holds its threads at each fork otherwise, and now and then ends the child that is to be our Envoy.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    # Here alone, as gRPC costs more memory than all of an instance that is beside its xds_server.
+    # Here alone, as an instance beside its xds_server needs neither HTTP/2 nor an identity of its own.
     from legation.runtime.control.contexts import shown, to_xds_server  # noqa: PLC0415
     from legation.runtime.identity import Identity, follow  # noqa: PLC0415
 
