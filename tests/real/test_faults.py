@@ -134,7 +134,7 @@ def one(shop: Mesh, service: str) -> Any:
 
 
 def test_a_while_without_a_fault(shop: Mesh, steady: Steady, no_retries: None) -> None:
-    with steady.window("no fault", after=10) as window:
+    with steady.window("no fault", after=8) as window:
         pass
     nothing_lost(window)
     shares = window.report.answered("x-orders-instance")
@@ -238,7 +238,7 @@ def test_one_of_two_instances_is_killed(shop: Mesh, steady: Steady, retries: Non
         wait_for(f"the {kind} is back", lambda: getattr(shop.instance(victim.id).pids, kind) not in {None, pid}, 20)
         shop.settle()
     only_in_flight(window)
-    assert window.report.between(window.report.records[-1].end - 3, 1e12).answered("x-orders-instance")[victim.id] > 0
+    assert window.report.between(window.report.records[-1].end - 2, 1e12).answered("x-orders-instance")[victim.id] > 0
 
 
 @pytest.mark.parametrize("service", ["web", "payments"])

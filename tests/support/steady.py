@@ -89,7 +89,7 @@ class Steady:
         return self._window(self._seen_until, time.monotonic())
 
     @contextmanager
-    def window(self, name: str, *, before: float = 2.0, after: float = 4.0) -> Iterator[Window]:
+    def window(self, name: str, *, before: float = 1.0, after: float = 2.0) -> Iterator[Window]:
         """Give a window from `before` seconds ahead of the block to `after` seconds behind it.
 
         What failed since the window before is in it too, and is said to have followed that one's fault.
