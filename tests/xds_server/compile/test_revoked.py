@@ -70,6 +70,11 @@ def test_peer_cannot_say_that_it_is_somebody_else(world):
     assert world.ask(world.fresh, **{PEER_SERIAL: serial(world.stolen)}) == 200
 
 
+def test_peer_cannot_have_what_its_proxy_says_of_it_taken_away(world):
+    """RFC 9110 §7.6.1 has a proxy drop the headers that Connection names."""
+    assert world.ask(world.stolen, te="trailers", connection=f"close, te, {PEER_SERIAL}") == 403
+
+
 def test_app_does_not_see_how_it_is_done(world):
     world.app.reset()
     assert world.ask(world.fresh) == 200
