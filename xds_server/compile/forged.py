@@ -12,6 +12,7 @@ from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutat
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
+from legation.mesh.model.access import Jwt
 from legation.mesh.model.call import Allow
 from legation.mesh.model.service import Service
 
@@ -32,8 +33,7 @@ _OTHER_METHOD = "x[-_](http[-_])?method([-_]override)?"
 
 def forget_forged(service: Service, deciding: Collection[tuple[Allow, ...]]) -> list[HeaderMutation]:
     """Return what removes such headers before anything reads them; `deciding` is what callers may do, if it counts."""
-    claims = sorted(service.jwt.claim_to_headers) if service.jwt else []
-    expressions = [*(_spellings(re.split("[-_]", header)) for header in claims), *_beside(list(chain(*deciding)))]
+    expressions = [*_of_tokens(service.jwt), *_beside(list(chain(*deciding)))]
     matchers = [StringMatcher(safe_regex=RegexMatcher(regex=expression)) for expression in expressions]
     return [
         HeaderMutation(remove_on_match=HeaderMutation.RemoveOnMatch(key_matcher=matcher))
@@ -41,17 +41,31 @@ def forget_forged(service: Service, deciding: Collection[tuple[Allow, ...]]) -> 
     ]
 
 
+def _of_tokens(jwt: Jwt | None) -> Iterator[str]:
+    """Yield expressions for the headers that a token's claims fill, and for what would pass for the token itself."""
+    if jwt is None:
+        return
+    for header in sorted(jwt.claim_to_headers):
+        yield _spellings(re.split("[-_]", header))
+    yield from _other_spellings(jwt.from_header or "")
+
+
 def _beside(rules: Collection[Allow]) -> Iterator[str]:
-    """Return expressions for the headers by which a request means another thing than rules look at."""
+    """Yield expressions for the headers by which a request means another thing than rules look at."""
     if any(rule.paths for rule in rules):
         yield _OTHER_PATH
     if any(rule.methods for rule in rules):
         yield _OTHER_METHOD
     for header in sorted({header for rule in rules for header in rule.headers}):
-        parts = re.split("([-_])", header)
-        for at in range(1, len(parts), 2):
-            other = "_" if parts[at] == "-" else "-"
-            yield _spellings(parts[:at:2]) + other + _spellings(parts[at + 1 :: 2])
+        yield from _other_spellings(header)
+
+
+def _other_spellings(header: str) -> Iterator[str]:
+    """Yield expressions for all spellings of a header but its own: one place is another, the rest as may be."""
+    parts = re.split("([-_])", header)
+    for at in range(1, len(parts), 2):
+        other = "_" if parts[at] == "-" else "-"
+        yield _spellings(parts[:at:2]) + other + _spellings(parts[at + 1 :: 2])
 
 
 def _spellings(parts: Collection[str]) -> str:

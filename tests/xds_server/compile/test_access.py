@@ -198,6 +198,16 @@ def test_no_header_says_another_path_or_method_than_calls_looked_at(world: World
     assert "other" in world.seen("asked")[-1][2].values()
 
 
+def test_a_token_that_nobody_has_looked_at_reaches_no_app(world: World) -> None:
+    """Neither under the header's other spelling nor beside one that is good."""
+    good, forged = world.issuer.token(), Issuer().token(sub="root")
+    wait_for(lambda: world.ask("claims", "/read", headers={"x-token": good}).status_code == 200)
+    assert world.ask("claims", "/read", headers={"x-token": good, "x_token": forged}).status_code == 200
+    assert forged not in world.seen("claims")[-1][2].values()
+    both = [("x-token", good), ("x-token", forged)]
+    assert [world.ask("claims", "/read", headers=h).status_code for h in (both, both[::-1])] == [401, 401]
+
+
 @pytest.mark.parametrize("other", ["x_team", "x_test"])
 def test_a_header_that_calls_look_at_has_one_spelling(world: World, other: str) -> None:
     """CGI and WSGI give an app x_test and x-test, of which there shall be none, under one name."""
