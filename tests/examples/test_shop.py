@@ -17,6 +17,7 @@ import pytest
 
 from legation.mesh.load import load
 from legation.runtime.binaries import node
+from tests.support.mesh import PLAIN
 
 SHOP = Path(__file__).parents[2] / "examples" / "shop"
 STARTED = "listens on"
@@ -73,7 +74,7 @@ def shop() -> Iterator[dict[str, App]]:
 
 @pytest.fixture
 def web(shop: dict[str, App]) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=shop["web"].url, trust_env=False, timeout=10) as client:
+    with httpx.Client(base_url=shop["web"].url, trust_env=False, timeout=10, verify=PLAIN) as client:
         yield client
 
 
@@ -135,7 +136,7 @@ def test_what_the_customer_did_wrong_is_said(web, body, status, error):
 
 @pytest.mark.parametrize("service", ["web", "catalog", "orders"])
 def test_each_http_service_says_that_it_is_well(shop, service):
-    answer = httpx.get(f"{shop[service].url}/healthz", trust_env=False)
+    answer = httpx.get(f"{shop[service].url}/healthz", trust_env=False, verify=PLAIN)
     assert (answer.status_code, answer.headers["x-instance"]) == (200, f"{service}-1")
 
 
@@ -170,7 +171,7 @@ def test_a_failing_upstream_is_named_with_its_reason():
         gone = f"http://127.0.0.1:{silent.getsockname()[1]}"
         web = start("web", CATALOG_URL=gone, ORDERS_URL=gone)
         try:
-            answer = httpx.get(web.url, trust_env=False)
+            answer = httpx.get(web.url, trust_env=False, verify=PLAIN)
         finally:
             web.end()
     assert answer.status_code == 502
@@ -203,10 +204,13 @@ def test_trace_headers_go_on_to_the_called_services():
 @pytest.mark.parametrize("service", ["web", "catalog", "orders"])
 def test_sigterm_lets_the_request_in_flight_finish(service):
     app = start(service)
-    with ThreadPoolExecutor() as pool, httpx.Client(base_url=app.url, trust_env=False, timeout=10) as client:
+    with (
+        ThreadPoolExecutor() as pool,
+        httpx.Client(base_url=app.url, trust_env=False, timeout=10, verify=PLAIN) as client,
+    ):
         slow = pool.submit(client.get, "/slow", params={"ms": 700, "key": "grace"})
         limit = time.monotonic() + 5
-        while httpx.get(f"{app.url}/hits?key=grace", trust_env=False).json()["hits"] == 0:
+        while httpx.get(f"{app.url}/hits?key=grace", trust_env=False, verify=PLAIN).json()["hits"] == 0:
             assert time.monotonic() < limit
         assert app.end() == 0
         assert slow.result().status_code == 200

@@ -12,7 +12,7 @@ from legation.runtime.control.client import ControlClient
 from legation.runtime.control.messages import ApplyResult, MeshDocument
 from legation.runtime.tasks import until
 from tests.support.load import Load, Mixed, Report, Request
-from tests.support.mesh import Mesh, legation, wait_for
+from tests.support.mesh import PLAIN, Mesh, legation, wait_for
 from tests.xds_server.compile.authority import Authority
 
 pytestmark = pytest.mark.timeout(120)
@@ -91,7 +91,7 @@ def test_a_team_migrates_to_mtls_without_a_failed_request(shop: Mesh) -> None:
     plain = f"http://{shop.instance('catalog-v1-0').inbound}"
 
     async def taken(path: str) -> bool:
-        async with httpx.AsyncClient(timeout=5) as client:
+        async with httpx.AsyncClient(timeout=5, verify=PLAIN) as client:
             try:
                 return (await client.get(f"{plain}{path}")).status_code == 200
             except httpx.TransportError:

@@ -15,7 +15,7 @@ import pytest
 from legation.mesh import names
 from legation.mesh.load import load
 from tests.support.envoys import VERSIONS, envoy
-from tests.support.mesh import Mesh, legation, wait_for
+from tests.support.mesh import PLAIN, Mesh, legation, wait_for
 
 LEGACY = "  legacy: {protocol: http, port: 80}\n"
 
@@ -102,7 +102,7 @@ def ask(mesh: Mesh) -> httpx.Response:
     before = ["catalog", "orders", names.PASSTHROUGH]
     port = names.outbound_ports(listened, {name: names.OUTBOUND_PORT_BASE + i for i, name in enumerate(before)})
     url = f"http://{web.inbound.rpartition(':')[0]}:{port['legacy']}/"
-    return httpx.get(url, trust_env=False, timeout=20)
+    return httpx.get(url, trust_env=False, timeout=20, verify=PLAIN)
 
 
 def test_a_team_s_own_envoys_are_instances_as_all_others(shop_with_legacy: Mesh, tmp_path: Path) -> None:

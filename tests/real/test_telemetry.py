@@ -20,7 +20,7 @@ from legation.mesh.load import load
 from legation.runtime.state import StateFolder
 from telemetry.autoscale.kubernetes import render_kubernetes
 from telemetry.autoscale.queries import policy_queries
-from tests.support.mesh import ROOT, Mesh, legation, wait_for
+from tests.support.mesh import PLAIN, ROOT, Mesh, legation, wait_for
 from tests.support.promql import all_answered, manifest_queries
 from tests.xds_server.serve.envoy import free_port
 
@@ -90,7 +90,7 @@ def test_every_query_returns_data_from_the_running_shop(shop: Mesh, prometheus: 
         wait_for("every query has data", lambda: all_have_data() or None, 150)
     except AssertionError as error:
         raise AssertionError(f"{error}\n" + "\n".join(map(str, queries))) from None
-    targets = httpx.get(f"{prometheus}/api/v1/targets", trust_env=False).json()["data"]["activeTargets"]
+    targets = httpx.get(f"{prometheus}/api/v1/targets", trust_env=False, verify=PLAIN).json()["data"]["activeTargets"]
     health = {t["labels"].get("instance", t["scrapeUrl"]): t["health"] for t in targets}
     assert set(health.values()) == {"up"}, health
     for instance in ("web-v1-0", "orders-v1-0", "orders-v1-1", "legation-gateway-0"):
@@ -109,7 +109,7 @@ def test_the_page_for_who_is_on_call_is_true(shop: Mesh, prometheus: str) -> Non
     commands = [shlex.split(line)[1:] for line in blocks("sh") if line.startswith("legation ")]
     assert len(queries) > 5
     assert len(commands) > 5
-    order = httpx.post(f"{shop.gateway}/orders", trust_env=False, timeout=20)
+    order = httpx.post(f"{shop.gateway}/orders", trust_env=False, timeout=20, verify=PLAIN)
     assert order.status_code == 201
 
     def all_have_data() -> bool:
@@ -135,7 +135,7 @@ def test_a_hung_xds_server_is_told_of(shop: Mesh) -> None:
     telemetry = f"http://{host.telemetry}/metrics"
 
     def watches() -> set[str]:
-        text = httpx.get(telemetry, trust_env=False).text
+        text = httpx.get(telemetry, trust_env=False, verify=PLAIN).text
         return set(re.findall(r"^telemetry_watch_connected\{.*\} (\S+)$", text, re.MULTILINE))
 
     os.kill(pid, signal.SIGSTOP)
@@ -151,6 +151,6 @@ def test_a_hung_xds_server_is_told_of(shop: Mesh) -> None:
 
 def ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/-/ready", trust_env=False).status_code == 200
+        return httpx.get(f"{url}/-/ready", trust_env=False, verify=PLAIN).status_code == 200
     except httpx.TransportError:
         return False

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.support.jaeger import Jaeger, Node, jaeger
-from tests.support.mesh import ROOT, Mesh, legation, wait_for
+from tests.support.mesh import PLAIN, ROOT, Mesh, legation, wait_for
 from tests.xds_server.serve.envoy import free_port
 
 pytestmark = pytest.mark.timeout(900)  # the first time, Jaeger is built
@@ -54,7 +54,7 @@ def pick_gift(shop: Mesh) -> str:
     trace = secrets.token_hex(16)
     port = json.loads((shop.state / "host.json").read_text())["gateway_ports"]["gifts"]
     headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
-    assert httpx.get(f"http://127.0.0.1:{port}/", headers=headers, trust_env=False).status_code == 200
+    assert httpx.get(f"http://127.0.0.1:{port}/", headers=headers, trust_env=False, verify=PLAIN).status_code == 200
     return trace
 
 

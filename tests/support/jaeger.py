@@ -13,7 +13,7 @@ import go_tools
 import httpx
 import pytest
 
-from tests.support.mesh import wait_for
+from tests.support.mesh import PLAIN, wait_for
 from tests.xds_server.serve.envoy import free_port
 
 _OTHERS = (
@@ -58,7 +58,7 @@ class Jaeger:
     def work(self, service: str, name: str) -> list[Node]:
         """Return the trees of the newest traces of a service of ours that have a span of this name."""
         words = {"service": service, "operation": name, "limit": "20"}
-        found = httpx.get(f"{self.query}/api/traces", params=words, trust_env=False).json()["data"]
+        found = httpx.get(f"{self.query}/api/traces", params=words, trust_env=False, verify=PLAIN).json()["data"]
         return [_tree(trace) for trace in found]
 
     def hang(self) -> None:
@@ -70,12 +70,12 @@ class Jaeger:
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.query}/api/services", trust_env=False).status_code == 200
+            return httpx.get(f"{self.query}/api/services", trust_env=False, verify=PLAIN).status_code == 200
         except httpx.TransportError:
             return False
 
     def _found(self, trace: str, count: int) -> "dict[str, Any] | None":
-        data = httpx.get(f"{self.query}/api/traces/{trace}", trust_env=False).json()["data"]
+        data = httpx.get(f"{self.query}/api/traces/{trace}", trust_env=False, verify=PLAIN).json()["data"]
         return data[0] if data and len(data[0]["spans"]) >= count else None
 
 

@@ -12,7 +12,7 @@ import go_tools
 import httpx
 import pytest
 
-from tests.support.mesh import wait_for
+from tests.support.mesh import PLAIN, wait_for
 from tests.xds_server.serve.envoy import free_port
 
 _SETTINGS = """
@@ -45,7 +45,9 @@ class Loki:
 
     def find(self, query: str) -> list[tuple[dict[str, str], str]]:
         """Return the labels and the line of each record of the last hour that a LogQL query finds."""
-        answer = httpx.get(f"{self.at}/loki/api/v1/query_range", params={"query": query, "limit": 100}, trust_env=False)
+        answer = httpx.get(
+            f"{self.at}/loki/api/v1/query_range", params={"query": query, "limit": 100}, trust_env=False, verify=PLAIN
+        )
         found: list[dict[str, Any]] = answer.json()["data"]["result"] if answer.status_code == 200 else []
         return [(stream["stream"], line) for stream in found for _, line in stream["values"]]
 
@@ -54,7 +56,7 @@ class Loki:
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.at}/ready", trust_env=False).status_code == 200
+            return httpx.get(f"{self.at}/ready", trust_env=False, verify=PLAIN).status_code == 200
         except httpx.TransportError:
             return False
 

@@ -30,6 +30,7 @@ from telemetry.service import run
 from telemetry.settings import Settings
 from tests.support.jaeger import jaeger
 from tests.support.loki import loki
+from tests.support.mesh import PLAIN
 from tests.support.promql import all_answered
 from tests.telemetry.fleet import Fleet
 from tests.telemetry.registry import MESH, Registry, instance
@@ -142,7 +143,8 @@ def test_all_is_well_and_each_broken_link_is_named_with_its_fix(tmp_path: Path) 
             assert "has no target web-v1-0" in broken(strange)["prometheus"]
             assert "records no" in broken(strange)["rules"]
 
-            traced = [query for query in queries_of(fleet.mesh) if query not in queries_of(untraced)]
+            others = set(queries_of(untraced))
+            traced = [query for query in queries_of(fleet.mesh) if query not in others]
             assert await until(lambda: asyncio.to_thread(all_answered, there, traced), LIMIT), traced
 
             before = registry.instances.value
@@ -154,7 +156,8 @@ def test_all_is_well_and_each_broken_link_is_named_with_its_fix(tmp_path: Path) 
             bare = replace(world, mesh=load(MESH.replace("tracing:", "# tracing:").replace("grpc", "http"), "m").mesh)
             hung, unheard, off = await asyncio.gather(world.look(8), alone.look(1), bare.look(3, prometheus=None))
             traces.kill()
-            assert set(broken(hung)) == {"discovery", "traces", "log receiver"}
+            # Prometheus forgets it with the list, sooner or later
+            assert set(broken(hung)) - {"prometheus"} == {"discovery", "traces", "log receiver"}
             assert {"logs", "discovery"} <= set(broken(unheard))
             seen = states(off)
             assert (seen["prometheus"], seen["rules"], seen["traces"], seen["log receiver"]) == ("off",) * 4
@@ -191,7 +194,7 @@ def test_a_log_that_keeps_nothing_is_named_by_its_setting(tmp_path: Path, link: 
 
 
 async def gone(url: str) -> bool:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(verify=PLAIN) as client:
         return "web-v1-0" not in (await client.get(url)).text
 
 

@@ -27,6 +27,7 @@ from legation.runtime.control.server import serve
 from legation.runtime.tasks import pause, until
 from telemetry.rules.alerts.budget import PACES
 from telemetry.rules.objectives import objectives, seconds
+from tests.support.mesh import PLAIN
 from tests.telemetry.fleet import Fleet
 from tests.telemetry.test_real_prometheus import (
     LIMIT,
@@ -157,7 +158,7 @@ def test_a_fault_pages_in_time_and_one_that_retries_hide_does_not(tmp_path: Path
                 TEXT, [node("web", WEB, 0), node("orders", ORDERS, server.sockets[0].getsockname()[1])], tmp_path
             )
             await stack.enter_async_context(fleet.running())
-            client = await stack.enter_async_context(httpx.AsyncClient(timeout=10, trust_env=False))
+            client = await stack.enter_async_context(httpx.AsyncClient(timeout=10, trust_env=False, verify=PLAIN))
             assert await until(lambda: answers(f"http://{WEB}:{ORDERS_PORT}/"), LIMIT), "no request came through"
             discovery = await stack.enter_async_context(telemetry_of(fleet, tmp_path))
             paces = {"scrape_interval": timedelta(seconds=1), "alertmanager": at}

@@ -30,6 +30,7 @@ from telemetry.autoscale.sources import FromPrometheus, Sidecars
 from telemetry.rules.render import Target, render_prometheus
 from telemetry.service import run
 from telemetry.settings import Settings
+from tests.support.mesh import PLAIN
 from tests.support.promql import all_answered, empty_queries, manifest_queries
 from tests.telemetry.fleet import Fleet
 from tests.telemetry.registry import Registry
@@ -118,7 +119,7 @@ async def prometheus(
 
 
 async def answers(url: str) -> bool:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(verify=PLAIN) as client:
         try:
             return (await client.get(url)).status_code == 200
         except httpx.TransportError:
@@ -142,7 +143,7 @@ async def serves(client: httpx.AsyncClient) -> bool:
 
 
 async def ask(url: str, query: str) -> list[dict]:
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, verify=PLAIN) as client:
         return (await client.get("/api/v1/query", params={"query": query})).json()["data"]["result"]
 
 
@@ -164,7 +165,7 @@ def sent_by(fleet: Fleet, service: str) -> str:
 
 
 async def firing(url: str) -> list[str]:
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, verify=PLAIN) as client:
         found = (await client.get("/api/v1/alerts")).json()["data"]["alerts"]
     return [str(alert["labels"]) for alert in found if alert["state"] == "firing"]
 
@@ -191,7 +192,7 @@ class Moody:
 async def give_up(url: str) -> None:
     """Send a request and break it off."""
     with contextlib.suppress(httpx.TimeoutException):
-        async with httpx.AsyncClient(timeout=0.3) as client:
+        async with httpx.AsyncClient(timeout=0.3, verify=PLAIN) as client:
             await client.get(url)
 
 
@@ -206,7 +207,7 @@ def test_the_objective_counts_what_callers_get(tmp_path):
             orders = server.sockets[0].getsockname()[1]
             fleet = Fleet(TEXT, [node("web", WEB, 0), node("orders", ORDERS, orders)], tmp_path)
             await stack.enter_async_context(fleet.running())
-            client = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+            client = await stack.enter_async_context(httpx.AsyncClient(timeout=10, verify=PLAIN))
             to_orders = f"http://{WEB}:{ORDERS_PORT}"
             assert await until(lambda: answers(to_orders), LIMIT), "no request came through"
             discovery = await stack.enter_async_context(telemetry_of(fleet, tmp_path))
@@ -261,7 +262,7 @@ def test_every_query_that_we_ship_has_data(tmp_path):
             nodes = [node(names.GATEWAY, GATEWAY, 0), node("web", WEB, web), node("orders", ORDERS, orders)]
             fleet = Fleet(TEXT, nodes, tmp_path)
             await stack.enter_async_context(fleet.running())
-            client = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+            client = await stack.enter_async_context(httpx.AsyncClient(timeout=10, verify=PLAIN))
             assert await until(lambda: serves(client), LIMIT), "no request came through"
             discovery = await stack.enter_async_context(telemetry_of(fleet, tmp_path))
             url = await stack.enter_async_context(prometheus(tmp_path, fleet, discovery))
@@ -305,7 +306,7 @@ def test_a_policy_is_read_from_sidecars_and_from_a_prometheus(tmp_path):
             assert await until(lambda: answers(to_orders), LIMIT), "no request came through"
             discovery = await stack.enter_async_context(telemetry_of(fleet, tmp_path))
             url = await stack.enter_async_context(prometheus(tmp_path, fleet, discovery))
-            client = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+            client = await stack.enter_async_context(httpx.AsyncClient(timeout=10, verify=PLAIN))
             policy = fleet.mesh.services["orders"].autoscale
             assert policy is not None
             (workload,) = await HostRunner(tmp_path / "host.sock").look(["orders"])

@@ -6,6 +6,7 @@ import pytest
 from legation.mesh import names
 from legation.mesh.load import load
 from telemetry.cost import costs, sidecar
+from tests.support.mesh import PLAIN
 from tests.xds_server.compile.fleet import Fleet, wait_for
 
 CALLED = ("a", "b", "c", "d", "e")
@@ -27,7 +28,7 @@ def web(tmp_path_factory):
 
 def scraped(fleet: Fleet) -> list[str]:
     url = f"http://{fleet.nodes['web-v1'].address}:{names.METRICS_PORT}/stats/prometheus"
-    return [line for line in httpx.get(url).text.splitlines() if line and not line.startswith("#")]
+    return [line for line in httpx.get(url, verify=PLAIN).text.splitlines() if line and not line.startswith("#")]
 
 
 def test_the_full_profile_counts_all_and_costs_about_what_is_said(tmp_path):
@@ -38,7 +39,7 @@ def test_the_full_profile_counts_all_and_costs_about_what_is_said(tmp_path):
     fleet.add("web")
     with fleet.running():
         for name in CALLED:
-            assert httpx.get(f"http://{fleet.outbound('web-v1', name)}/").status_code in (503, 504)
+            assert httpx.get(f"http://{fleet.outbound('web-v1', name)}/", verify=PLAIN).status_code in (503, 504)
 
         def all_are_timed() -> bool:
             return sum("downstream_rq_time_count" in line for line in scraped(fleet)) >= len(CALLED)
@@ -52,7 +53,7 @@ def test_the_full_profile_counts_all_and_costs_about_what_is_said(tmp_path):
 
 def test_a_sidecar_with_five_calls_has_at_most_200_series(web):
     for name in CALLED:
-        assert httpx.get(f"http://{web.outbound('web-v1', name)}/").status_code in (503, 504)
+        assert httpx.get(f"http://{web.outbound('web-v1', name)}/", verify=PLAIN).status_code in (503, 504)
 
     def all_are_timed() -> bool:
         return sum("rq_time_count" in line for line in scraped(web)) >= len(CALLED)
@@ -68,7 +69,7 @@ def test_a_sidecar_with_five_calls_has_at_most_200_series(web):
 def test_a_thousand_paths_hosts_and_headers_add_no_series(web):
     """Whatever requests bear: what is counted is named by mesh.yaml alone."""
     url = f"http://{web.outbound('web-v1', 'a')}"
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, verify=PLAIN) as client:
         assert client.get(url).status_code in (503, 504)
         wait_for(lambda: any("rq_time_count" in line for line in scraped(web)))
         before = {line.rpartition(" ")[0] for line in scraped(web)}

@@ -21,6 +21,7 @@ from telemetry.service import run
 from telemetry.settings import Settings
 from tests.certmgr.test_partial import given
 from tests.certmgr.test_partial import running as envoy_of_a_team
+from tests.support.mesh import PLAIN
 from tests.telemetry.registry import MESH, Registry, instance
 from xds_server.compile.partial import telemetry_alone
 
@@ -39,7 +40,7 @@ class Client:
         self.settings, self.base = settings, status.discovery_url.removesuffix("/sd")
 
     async def get(self, path: str) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=self.base) as client:
+        async with httpx.AsyncClient(base_url=self.base, verify=PLAIN) as client:
             return await client.get(path)
 
     async def targets(self) -> list[str]:
@@ -128,7 +129,7 @@ def test_an_envoy_that_takes_telemetry_alone_is_a_target_with_labels_of_its_own(
             envoy_of_a_team("1.40.0", tmp_path, telemetry_alone(wanted)),
             running(tmp_path) as client,
             registry.serving(client.settings.xds_control),
-            httpx.AsyncClient(trust_env=False) as prometheus,
+            httpx.AsyncClient(trust_env=False, verify=PLAIN) as prometheus,
         ):
             assert await client.has_targets("a", "certmgr", "telemetry")
             group = (await client.get("/sd")).json()[0]

@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 
 from legation.runtime import binaries
 from legation.runtime.tasks import until
+from tests.support.mesh import PLAIN
 from xds_server.snapshot import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 
 HTTP = "type.googleapis.com/envoy.extensions.filters"
@@ -119,7 +120,7 @@ async def running(
 
 async def get(url: str) -> tuple[int, str]:
     """One request on a connection of its own; status 0 when nobody listens."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(verify=PLAIN) as client:
         try:
             response = await client.get(url)
         except httpx.TransportError:
