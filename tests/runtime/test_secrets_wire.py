@@ -4,7 +4,7 @@ import pytest
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from google.protobuf.any_pb2 import Any
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from legation.runtime import secrets_wire
@@ -23,6 +23,7 @@ def test_a_stream_is_opened_as_envoys_api_has_it(node, wanted):
 
 
 @given(TEXT, TEXT)
+@example("1", "a" * 20_000)
 def test_an_answer_is_an_ack_or_a_nack_with_a_problem(nonce, problem):
     read = DeltaDiscoveryRequest.FromString(secrets_wire.answer(nonce, problem))
     expected = DeltaDiscoveryRequest(type_url=secrets_wire.SECRET_TYPE, response_nonce=nonce)
