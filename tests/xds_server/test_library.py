@@ -9,13 +9,23 @@ from typing import Any
 
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
 
 import xds_server
 from tests.xds_server.serve.world import Call, dial, seen
 from xds_server import NotConverged, Resource, Snapshot, SnapshotCache, StreamInfo, serve
+from xds_server.serve.servicers import SERVICES
 from xds_server.snapshot import CLUSTER, LISTENER
 
+CDS, EDS, LDS, RDS = (
+    f"/{name}/Delta{what}" for short, name, what, _ in SERVICES if short in {"cds", "eds", "lds", "rds"}
+)
 DOCS = Path(__file__).parents[2] / "docs" / "library.md"
 
 
@@ -119,6 +129,50 @@ def test_answers_are_reported_and_converged_says_who_has_not_followed_and_why():
     ]
     ((node, nack),) = nacks
     assert (node.node_id, nack.names, nack.error) == ("b", ("one",), "no")
+
+
+SOURCE = {"resource_api_version": "V3", "ads": {}}
+
+
+def listener(route: str) -> Listener:
+    """A listener whose routes come by RDS."""
+    manager = HttpConnectionManager(rds={"route_config_name": route, "config_source": SOURCE})
+    one: Filter = Filter(name="http")
+    one.typed_config.Pack(manager)
+    return Listener(name="in", filter_chains=[FilterChain(filters=[one])])
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [(CDS, EDS, "has not asked for the endpoints of web"), (LDS, RDS, "has not asked for the routes of web")],
+    ids=["endpoints", "routes"],
+)
+def test_a_client_of_separate_services_has_followed_once_it_has_asked_for_what_it_needs(first, then, said):
+    """Envoy ACKs a cluster before it asks for its endpoints, and a listener before its routes."""
+    rest = {
+        "endpoints": [ClusterLoadAssignment(cluster_name=name) for name in ("web", "b", "of no cluster")],
+        "routes": [RouteConfiguration(name=name) for name in ("web", "b", "of no listener")],
+    }
+
+    async def script(cache, server, channel):
+        cache.set("web-1", Snapshot.of(clusters=[Cluster(name="web")], listeners=[listener("web")], **rest))
+        call = Call(channel, first)
+        await call.send("web-1")
+        await answer(call)
+        with pytest.raises(NotConverged, match=said):
+            await server.converged(0.2)
+        other = Call(channel, then)
+        await other.send("web-1", resource_names_subscribe=["web"])
+        await answer(other)
+        await server.converged(5)
+        clusters = [Cluster(name="web"), Cluster(name="b")]
+        cache.set("web-1", Snapshot.of(clusters=clusters, listeners=[listener("b")], **rest))
+        await answer(call, error_detail={"message": "no"})
+        async with asyncio.timeout(5):  # what it has refused it will not ask anything for
+            with pytest.raises(NotConverged, match="NACKs"):
+                await server.converged(60)
+
+    with_server(script)
 
 
 def test_a_node_waits_until_something_is_set_and_keeps_what_it_has_when_that_is_cleared():

@@ -1,13 +1,14 @@
 """Who has followed the newest snapshot, and who has not: convergence of one server's streams."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from legation.runtime.tasks import Moves
+from xds_server.protocol.references import FOLLOWERS
 from xds_server.serve.info import StreamInfo
+from xds_server.snapshot import CLUSTER, LISTENER
 
 _NAMED = 10
 """Streams that a message names."""
@@ -51,12 +52,12 @@ class Follower(Protocol):
         """What it NACKs."""
         ...
 
-    def promised(self) -> frozenset[str]:
-        """Return the names of the clusters that it was sent and whose endpoints it should ask for."""
+    def promised(self, type_url: str) -> frozenset[str]:
+        """Return what the client should ask for by what it has ACKed of a type: endpoints, or routes."""
         ...
 
-    def asked_endpoints(self) -> frozenset[str]:
-        """Return the names whose endpoints it asks for."""
+    def asked(self, type_url: str) -> frozenset[str]:
+        """Return the names of a type that it asks for."""
         ...
 
     @property
@@ -94,7 +95,7 @@ class Followers:
     def unsynced(self) -> tuple[Unsynced, ...]:
         """Return the streams whose clients do not have the newest snapshot."""
         behind = [f for f in self._all if f.nacks or not f.answered]
-        return (*(Unsynced(f.info.node_id, f.info.service, f.reason) for f in behind), *self._without_endpoints())
+        return (*(Unsynced(f.info.node_id, f.info.service, f.reason) for f in behind), *self._unasked())
 
     async def converged(self, limit: float) -> None:
         """Wait until all have; NotConverged after `limit` seconds, or once all have answered and some refuse."""
@@ -103,22 +104,34 @@ class Followers:
             raise NotConverged(unsynced)
 
     def _answered(self) -> bool:
-        return all(follower.answered for follower in self._all) and not self._without_endpoints()
+        return all(follower.answered for follower in self._all) and not self._unasked()
 
-    def _without_endpoints(self) -> tuple[Unsynced, ...]:
-        """Return the nodes that have clusters over a stream of their own, and do not ask for their endpoints yet.
+    def _unasked(self) -> tuple[Unsynced, ...]:
+        """Return the nodes that have clusters or listeners over a stream of their own, and not all that these need.
 
-        Envoy ACKs such a cluster before it is warm, and then opens another stream for its endpoints.
+        Envoy ACKs such a one before it is warm, and then opens another stream for its endpoints or routes.
         """
-        alone = [f for f in self._all if f.info.service == "cds"]
-        if not alone:
-            return ()
-        asked: defaultdict[str, set[str]] = defaultdict(set)
-        for follower in self._all:
-            asked[follower.info.node_id] |= follower.asked_endpoints()
-        missing = ((f.info, sorted(f.promised() - asked[f.info.node_id])) for f in alone)
         return tuple(
-            Unsynced(info.node_id, "eds", f"has not asked for the endpoints of {', '.join(names[:_NAMED])}")
-            for info, names in missing
-            if names
+            Unsynced(f.info.node_id, need.service, f"has not asked for the {need.what} of {', '.join(names[:_NAMED])}")
+            for f in self._all
+            if (need := _NEEDS.get(f.info.service)) is not None and (names := self._missing(f, need))
         )
+
+    def _missing(self, follower: Follower, need: "_Need") -> list[str]:
+        promised = follower.promised(need.type_url)
+        if not promised:
+            return []
+        own = (f for f in self._all if f.info.node_id == follower.info.node_id)
+        return sorted(promised.difference(*(f.asked(FOLLOWERS[need.type_url]) for f in own)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """What the client of a stream of one type has to ask for on another."""
+
+    type_url: str
+    service: str
+    what: str
+
+
+_NEEDS = {"cds": _Need(CLUSTER, "eds", "endpoints"), "lds": _Need(LISTENER, "rds", "routes")}

@@ -7,12 +7,13 @@ from typing import Any, Protocol
 
 from legation.runtime.tasks import Latest, pause, spawn
 from xds_server.protocol.delta import DeltaStream
+from xds_server.protocol.references import FOLLOWERS, followed_by
 from xds_server.protocol.sotw import SotwStream
 from xds_server.protocol.types import Acknowledged, Effect, Limits
 from xds_server.serve.codec import Codec, DeltaCodec, SotwCodec
 from xds_server.serve.info import StreamInfo
 from xds_server.serve.session import Context, Rejected, Streams, Writer, first, read, run, stream_info
-from xds_server.snapshot import CLUSTER, ENDPOINT, Snapshot
+from xds_server.snapshot import Snapshot
 
 __all__ = ["DELTA", "SOTW", "Admitted", "Rejected", "Source", "StreamInfo", "Variant", "serve_stream"]
 
@@ -186,15 +187,18 @@ class StreamSession:
         """The newest error of each type of which the client NACKs something."""
         return self._core.nacks
 
-    def promised(self) -> frozenset[str]:
-        """Return the names of the clusters that the client was sent and whose endpoints it should ask for."""
+    def promised(self, type_url: str) -> frozenset[str]:
+        """Return what the client should ask for by what it has of a type; nothing where it NACKs some of that."""
         snapshot = self._core.snapshot
-        wanted = self._core.subscribed(CLUSTER)
-        return frozenset() if snapshot is None else wanted & snapshot.of_type(ENDPOINT).keys()
+        if snapshot is None or type_url in self._core.nacks:
+            return frozenset()
+        there, asked = snapshot.of_type(type_url), self._core.subscribed(type_url)
+        needed = followed_by(there[name] for name in asked if name in there)
+        return frozenset(needed & snapshot.of_type(FOLLOWERS[type_url]).keys())
 
-    def asked_endpoints(self) -> frozenset[str]:
-        """Return the names whose endpoints the client asks for."""
-        return self._core.subscribed(ENDPOINT)
+    def asked(self, type_url: str) -> frozenset[str]:
+        """Return the names of a type that the client asks for."""
+        return self._core.subscribed(type_url)
 
     @property
     def reason(self) -> str:
