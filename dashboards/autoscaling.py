@@ -9,6 +9,7 @@ from telemetry.rules.conventions import (
     BLIND,
     CHANGES,
     CPU_SECONDS,
+    DESIRED,
     HEALTHY,
     INSTANCE,
     INSTANCE_HEALTHY,
@@ -19,7 +20,6 @@ from telemetry.rules.conventions import (
     RQ_ACTIVE,
     RQ_XX,
     VERSION,
-    WANTED,
     arriving,
     selector,
 )
@@ -61,18 +61,19 @@ def load(mesh: str) -> tuple[Panel, ...]:
 
 
 def policy(mesh: str) -> tuple[Panel, ...]:
-    """Return what is wanted, why, and between which bounds; a service without a policy shows what it has."""
+    """Return what is desired, why, and between which bounds; a service without a policy shows what it has."""
     healthy = selector(HEALTHY, mesh, CHOSEN)
-    wanted = f"sum by ({VERSION}) ({selector(WANTED, mesh, CHOSEN)})"
+    desired = f"sum by ({VERSION}) ({selector(DESIRED, mesh, CHOSEN)})"
     bounds = [f"max by ({VERSION}) ({selector(which, mesh, CHOSEN)}) or on () {healthy}" for which in (LEAST, MOST)]
     ratio = f"max by ({VERSION}, metric) ({selector(RATIO, mesh, CHOSEN)})"
     changes = f"sum by ({VERSION}, direction) (increase({selector(CHANGES, mesh, CHOSEN)}[1h]))"
     blind = f"max by ({VERSION}) ({selector(BLIND, mesh, CHOSEN)})"
     used = f"sum by ({INSTANCE_ID}) (rate({selector(CPU_SECONDS, mesh, CHOSEN)}[5m]))"
     return (
-        lines("Wanted and healthy", "Instances that the load asks for, those that take requests, and the bounds of the "
-              "policy. Wanted above healthy for long: new ones do not get ready. Wanted at its maximum: raise max.",
-              "short", (f"{wanted} or on () {healthy}", f"{label(VERSION)} wanted"),
+        lines("Desired and healthy", "Instances that the load asks for, those that take requests, and the "
+              "policy's bounds. Desired above healthy for long: new ones do not get ready. Desired at its maximum: raise "
+              "max.",
+              "short", (f"{desired} or on () {healthy}", f"{label(VERSION)} desired"),
               (f"sum by ({VERSION}) ({selector(INSTANCE_HEALTHY, mesh, CHOSEN)}) or on () {healthy}",
                f"{label(VERSION)} healthy"),
               (bounds[0], f"{label(VERSION)} min"), (bounds[1], f"{label(VERSION)} max")),

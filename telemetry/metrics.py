@@ -18,6 +18,7 @@ from telemetry.rules.conventions import (
     CHANGE,
     CHANGES,
     CPU_SECONDS,
+    DESIRED,
     INSTANCE_HEALTHY,
     INSTANCE_REJECTS,
     INSTANCE_SYNCED,
@@ -25,7 +26,6 @@ from telemetry.rules.conventions import (
     MOST,
     RATIO,
     SERVICE_INFO,
-    WANTED,
     WATCH_CONNECTED,
 )
 
@@ -183,14 +183,14 @@ _VERSIONED = ("service", "version")
 
 
 def _numbers(outcomes: Mapping[tuple[str, str], Outcome], *, blind: bool) -> Iterator[Metric]:
-    """Yield how many instances are wanted, between what, and whether that rests on data."""
-    wanted = GaugeMetricFamily(WANTED, "Instances that there are to be, by the load", labels=_VERSIONED)
+    """Yield how many instances are desired, between what, and whether that rests on data."""
+    desired = GaugeMetricFamily(DESIRED, "Instances that there are to be, by the load", labels=_VERSIONED)
     least = GaugeMetricFamily(LEAST, "The fewest that the policy allows", labels=_VERSIONED)
     most = GaugeMetricFamily(MOST, "The most that the policy allows", labels=_VERSIONED)
     unknown = GaugeMetricFamily(BLIND, "1 while a metric is not known: then none are taken away", labels=_VERSIONED)
     for key, outcome in outcomes.items():
-        wanted.add_metric(key, outcome.workload.wanted)
+        desired.add_metric(key, outcome.workload.desired)
         least.add_metric(key, outcome.policy.min)
         most.add_metric(key, outcome.policy.max)
         unknown.add_metric(key, blind or outcome.decision.blind)
-    yield from (wanted, least, most, unknown)
+    yield from (desired, least, most, unknown)

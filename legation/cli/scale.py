@@ -39,7 +39,7 @@ class SimulatedStep(Message, frozen=True, kw_only=True):
     """One moment; `time` is RFC 3339, `ratio` the load by what served."""
 
     time: str
-    wanted: int
+    desired: int
     ready: int
     ratio: float
 
@@ -85,9 +85,9 @@ def list_scaled(status: HostStatus, form: Format) -> Exit:
 
 
 def _table(found: Sequence[Scaling]) -> Table:
-    table = Table("service", "version", "ready", "wanted", "min", "max", "last look", box=None, header_style="dim")
+    table = Table("service", "version", "ready", "desired", "min", "max", "last look", box=None, header_style="dim")
     for one in found:
-        numbers = (one.ready, one.wanted, one.minimum, one.maximum)
+        numbers = (one.ready, one.desired, one.minimum, one.maximum)
         why = Text(one.reason, "yellow" if one.blind else "")
         table.add_row(one.service, one.version or "-", *map(str, numbers), why)
         if one.change:
@@ -174,7 +174,7 @@ def _report(service: str, result: Simulation) -> SimulationReport:
         short_seconds=result.short,
         instance_hours=result.instance_seconds / 3600,
         steps=tuple(
-            SimulatedStep(time=_when(s.at), wanted=s.wanted, ready=s.ready, ratio=round(s.ratio, 4))
+            SimulatedStep(time=_when(s.at), desired=s.desired, ready=s.ready, ratio=round(s.ratio, 4))
             for s in result.steps
         ),
     )

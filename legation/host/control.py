@@ -29,9 +29,9 @@ def routes(host: Host) -> list[BaseRoute]:
         return reply(ScaleList(workloads=workloads(host)))
 
     async def scale(request: Request) -> Response:
-        wanted = msgspec.json.decode(await request.body(), type=ScaleRequest)
+        desired = msgspec.json.decode(await request.body(), type=ScaleRequest)
         service, version = request.path_params["service"], request.path_params["version"]
-        if not host.scale(service, version, wanted.replicas, wanted.reason):
+        if not host.scale(service, version, desired.replicas, desired.reason):
             raise HTTPException(404, f"{service} {version} does not follow the load: it has no autoscale in mesh.yaml")
         return reply(next(w for w in workloads(host) if (w.service, w.version) == (service, version)))
 

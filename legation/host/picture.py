@@ -117,7 +117,7 @@ def _scaling(status: HostStatus) -> Iterator[RenderableType]:
     if lines:
         yield Text()
     for scaling in lines:
-        number = f"{scaling.ready} of {scaling.wanted} ready, {scaling.minimum} to {scaling.maximum}"
+        number = f"{scaling.ready} of {scaling.desired} ready, {scaling.minimum} to {scaling.maximum}"
         name = f"{scaling.service} {scaling.version}".strip()
         style = "yellow" if scaling.blind else ""
         yield Text.assemble("↕ ", (name, "bold"), f"  {number}  ", (scaling.reason, style or "dim"))

@@ -15,17 +15,17 @@ def workloads(host: Host) -> tuple[WorkloadScale, ...]:
     running = host.running()
     return tuple(
         WorkloadScale(
-            service=desired.spec.service,
-            version=desired.spec.version,
-            wanted=desired.replicas,
+            service=known.spec.service,
+            version=known.spec.version,
+            desired=known.replicas,
             instances=tuple(
                 WorkloadInstance(id=r.id, ready=r.ready, cpu_seconds=_cpu_seconds(host, r.id))
                 for r in running
-                if (r.spec.service, r.spec.version) == (desired.spec.service, desired.spec.version)
+                if (r.spec.service, r.spec.version) == (known.spec.service, known.spec.version)
             ),
         )
-        for desired in host.sets()
-        if desired.bounds is not None
+        for known in host.sets()
+        if known.bounds is not None
     )
 
 

@@ -204,17 +204,17 @@ def _silence(host: Host) -> list[str]:
 
 async def _scaling(host: Host) -> tuple[tuple[Scaling, ...], tuple[str, ...]]:
     """Return what telemetry has decided about each version that follows the load, and what nobody decides about."""
-    wanted = [s for s in host.sets() if s.bounds is not None]
-    if not wanted:
+    followed = [s for s in host.sets() if s.bounds is not None]
+    if not followed:
         return (), ()
     try:
         said = await ControlClient(host.state.control("telemetry"), limit=1.0).get("/status", TelemetryStatus)
     except ControlError:
         return (), ()  # that telemetry does not run is said of itself
     ready = Counter((r.spec.service, r.spec.version) for r in host.running() if r.ready)
-    numbers = {(s.spec.service, s.spec.version): s.replicas for s in wanted}
+    numbers = {(s.spec.service, s.spec.version): s.replicas for s in followed}
     now = tuple(
-        msgspec.structs.replace(s, wanted=numbers[s.service, s.version], ready=ready[s.service, s.version])
+        msgspec.structs.replace(s, desired=numbers[s.service, s.version], ready=ready[s.service, s.version])
         for s in said.scaling
         if (s.service, s.version) in numbers
     )

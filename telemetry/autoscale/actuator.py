@@ -22,7 +22,7 @@ class Workload:
 
     service: str
     version: str
-    wanted: int
+    desired: int
     ready: tuple[str, ...]
     serving: int
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -69,4 +69,4 @@ def _workload(told: WorkloadScale) -> Workload:
     ready = tuple(i.id for i in told.instances if i.ready)
     used = {i.id: i.cpu_seconds for i in told.instances if i.cpu_seconds is not None}
     everybody = tuple(i.id for i in told.instances)
-    return Workload(told.service, told.version, told.wanted, ready, len(ready), used, everybody)
+    return Workload(told.service, told.version, told.desired, ready, len(ready), used, everybody)

@@ -15,12 +15,12 @@ def chart(result: Simulation, policy: Autoscale, width: int) -> Iterator[str]:
     """Yield the lines: a bar an interval, the most of it; `!` below where the load was above what served."""
     columns = max(10, width - 8)
     parts = _parts(result.steps, columns)
-    most = max(policy.max, *(step.wanted for part in parts for step in part))
+    most = max(policy.max, *(step.desired for part in parts for step in part))
     rows = min(most, _TALLEST)
-    wanted = [max(step.wanted for step in part) for part in parts]
+    desired = [max(step.desired for step in part) for part in parts]
     for row in range(rows, 0, -1):
         floor = most * (row - 1) / rows
-        yield f"{most * row / rows:5.0f} │" + "".join("█" if number > floor else " " for number in wanted).rstrip()
+        yield f"{most * row / rows:5.0f} │" + "".join("█" if number > floor else " " for number in desired).rstrip()
     yield "      └" + "─" * len(parts)
     ratios = [max(step.ratio for step in part) for part in parts]
     yield " load  " + "".join(_level(ratio) for ratio in ratios)

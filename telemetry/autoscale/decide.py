@@ -53,7 +53,7 @@ UNKNOWN = Reading(None, why="nothing was measured")
 class Observed:
     """What was measured of one version: instances that are to be there, those that serve, and each metric."""
 
-    wanted: int
+    desired: int
     ready: int
     readings: Mapping[Metric, Reading]
 
@@ -89,21 +89,21 @@ class _Proposal:
 
 def decide(policy: Autoscale, observed: Observed, history: History, now: float) -> tuple[Decision, History]:
     """Return the decision, and the history with it in; the change that it makes is noted by `changed`, when made."""
-    seen = _seen(policy, history, observed.wanted, now)
+    seen = _seen(policy, history, observed.desired, now)
     proposals = tuple(_propose(metric, target, observed) for metric, target in policy.targets())
     blind = any(p.replicas is None or p.incomplete for p in proposals)
     ratios = {p.metric: p.ratio for p in proposals if p.ratio is not None}
-    asked = _most(proposals, observed.wanted)
+    asked = _most(proposals, observed.desired)
     bounded, why = _bounded(policy, asked)
     kept = (*seen, (now, bounded))
     steady, why = _stabilized(policy, observed, bounded, why, kept, history.changes, now)
     period = policy.cooldown.total_seconds()
     changes = tuple((at, by) for at, by in history.changes if at > now - period)
-    final, why = _paced(policy, observed.wanted, steady, why, changes)
+    final, why = _paced(policy, observed.desired, steady, why, changes)
     return Decision(final, f"{why}; {_texts(proposals)}", ratios, blind), History(_thinned(kept), changes)
 
 
-def _seen(policy: Autoscale, history: History, wanted: int, now: float) -> tuple[tuple[float, int], ...]:
+def _seen(policy: Autoscale, history: History, desired: int, now: float) -> tuple[tuple[float, int], ...]:
     """Return what was proposed within the window.
 
     Who has just been started, or was long away, knows of no moment that needed fewer: what is there now was needed.
@@ -111,13 +111,13 @@ def _seen(policy: Autoscale, history: History, wanted: int, now: float) -> tuple
     window = policy.stabilization_window.total_seconds()
     last = max((at for at, _ in history.proposals), default=-math.inf)
     if now - last > max(window, AWAY):
-        return ((now, wanted),)
+        return ((now, desired),)
     return tuple((at, number) for at, number in history.proposals if at > now - window)
 
 
-def told(history: History, wanted: int, now: float) -> History:
+def told(history: History, desired: int, now: float) -> History:
     """Return the history of somebody who finds that another, an operator, has asked for so many instances."""
-    return replace(history, proposals=(*(p for p in history.proposals if p[1] > wanted), (now, wanted)))
+    return replace(history, proposals=(*(p for p in history.proposals if p[1] > desired), (now, desired)))
 
 
 def changed(history: History, by: int, now: float) -> History:
@@ -133,12 +133,12 @@ def _propose(metric: Metric, target: float, observed: Observed) -> _Proposal:
     missing = max(0, reading.expected - reading.reporting)
     if metric == "latency":
         return _by_latency(reading.value, target, missing, observed)
-    ratio = reading.value / (target * max(1, observed.wanted))
+    ratio = reading.value / (target * max(1, observed.desired))
     text = f"{_number(reading.value)} {PER_INSTANCE[metric]} in all, {_number(target)} for each"
     if missing:
         return _incomplete(metric, reading.value, target, missing, observed, text)
     if abs(ratio - 1) <= TOLERANCE:
-        return _Proposal(metric, observed.wanted, ratio, f"{text} (within {TOLERANCE:.0%})")
+        return _Proposal(metric, observed.desired, ratio, f"{text} (within {TOLERANCE:.0%})")
     return _Proposal(metric, math.ceil(reading.value / target), ratio, text)
 
 
@@ -148,13 +148,13 @@ def _incomplete(metric: Metric, value: float, target: float, missing: int, obser
     They count as idle where there are too few instances, and as fully used where there are too many; where that
     turns the answer round, nothing changes.
     """
-    here = max(1, observed.wanted)
+    here = max(1, observed.desired)
     text = f"{text}, {missing} not known"
     ratio = value / (target * here)
     careful = value if ratio > 1 else value + missing * target
     adjusted = careful / (target * here)
     if abs(adjusted - 1) <= TOLERANCE or (ratio > 1) != (adjusted > 1):
-        return _Proposal(metric, observed.wanted, ratio, text, incomplete=True)
+        return _Proposal(metric, observed.desired, ratio, text, incomplete=True)
     return _Proposal(metric, math.ceil(careful / target), ratio, text, incomplete=True)
 
 
@@ -163,20 +163,20 @@ def _by_latency(value: float, target: float, missing: int, observed: Observed) -
     ratio, here = value / target, max(1, observed.ready)
     text = f"95 % take {_number(value * 1000)} ms, {_number(target * 1000)} ms are promised"
     if abs(ratio - 1) <= TOLERANCE:
-        return _Proposal("latency", observed.wanted, ratio, f"{text} (within {TOLERANCE:.0%})", bool(missing))
-    wanted = math.ceil(here * ratio)
+        return _Proposal("latency", observed.desired, ratio, f"{text} (within {TOLERANCE:.0%})", bool(missing))
+    desired = math.ceil(here * ratio)
     if ratio > 1:
-        wanted = max(wanted, observed.wanted)  # those that start will help
-    if missing and wanted < observed.wanted:
-        return _Proposal("latency", observed.wanted, ratio, f"{text}, {missing} not known", True)
-    return _Proposal("latency", wanted, ratio, text, bool(missing))
+        desired = max(desired, observed.desired)  # those that start will help
+    if missing and desired < observed.desired:
+        return _Proposal("latency", observed.desired, ratio, f"{text}, {missing} not known", True)
+    return _Proposal("latency", desired, ratio, text, bool(missing))
 
 
-def _most(proposals: Iterable[_Proposal], wanted: int) -> int:
+def _most(proposals: Iterable[_Proposal], desired: int) -> int:
     """Return the most that any metric asks for; while one says nothing, never fewer than there are."""
     found = [p.replicas for p in proposals]
     numbers = [n for n in found if n is not None]
-    return max([*numbers, *([wanted] if len(numbers) < len(found) else [])], default=wanted)
+    return max([*numbers, *([desired] if len(numbers) < len(found) else [])], default=desired)
 
 
 def _bounded(policy: Autoscale, asked: int) -> tuple[int, str]:
@@ -198,13 +198,13 @@ def _stabilized(
     now: float,
 ) -> tuple[int, str]:
     """Take away only what no moment of the window has asked for, and nothing soon after a change."""
-    if asked >= observed.wanted:
+    if asked >= observed.desired:
         return asked, why
     cooling = [at for at, _ in changes if at > now - policy.cooldown.total_seconds()]
     if cooling:
         left = cooling[-1] + policy.cooldown.total_seconds() - now
-        return observed.wanted, f"{why}, in {left:.0f} s at the soonest (cooldown)"
-    highest = min(observed.wanted, max(n for _, n in proposals))
+        return observed.desired, f"{why}, in {left:.0f} s at the soonest (cooldown)"
+    highest = min(observed.desired, max(n for _, n in proposals))
     if highest <= asked:
         return asked, why
     since = max(at for at, n in proposals if n > asked)
@@ -213,15 +213,15 @@ def _stabilized(
 
 
 def _paced(
-    policy: Autoscale, wanted: int, asked: int, why: str, changes: Iterable[tuple[float, int]]
+    policy: Autoscale, desired: int, asked: int, why: str, changes: Iterable[tuple[float, int]]
 ) -> tuple[int, str]:
     """Add no more than a period allows, counted from how many there were at its start."""
-    if not policy.min <= wanted <= policy.max:
+    if not policy.min <= desired <= policy.max:
         return max(policy.min, min(asked, policy.max)), why  # bounds are not waited for
-    begin = wanted - sum(by for _, by in changes)
+    begin = desired - sum(by for _, by in changes)
     most = max(math.ceil(begin * (1 + FASTEST_SHARE)), begin + FASTEST_NUMBER)
-    if asked > wanted and asked > most:
-        return max(wanted, most), f"{why}, {max(wanted, most)} at once (cooldown)"
+    if asked > desired and asked > most:
+        return max(desired, most), f"{why}, {max(desired, most)} at once (cooldown)"
     return asked, why
 
 

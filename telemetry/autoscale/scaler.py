@@ -95,37 +95,37 @@ class Scaler:
         for direction in ("up", "down"):
             self.counts.setdefault((*key, direction), 0)
         readings = await source.read(workload, policy, self.clock.now())
-        observed = Observed(workload.wanted, workload.serving, readings)
+        observed = Observed(workload.desired, workload.serving, readings)
         now = self.clock.now()
         history = before.history if before is not None else History()
-        if before is not None and workload.wanted > before.workload.wanted:
-            history = told(history, workload.wanted, now)
+        if before is not None and workload.desired > before.workload.desired:
+            history = told(history, workload.desired, now)
         decision, history = decide(policy, observed, history, now)
         looks = _blind_looks(before, decision)
         _tell(workload, before, looks, decision.reason)
         made = Outcome(workload, policy, decision, history, blind_looks=looks)
         if before is not None:
             made = replace(made, change=before.change, changed_at=before.changed_at)
-        return await self._act(made, now) if decision.replicas != workload.wanted else made
+        return await self._act(made, now) if decision.replicas != workload.desired else made
 
     async def _act(self, outcome: Outcome, now: float) -> Outcome:
         """Have a decision carried out; one that is refused is taken anew with the next look."""
         workload, decision = outcome.workload, outcome.decision
-        by = decision.replicas - workload.wanted
-        about = log.bind(service=workload.service, version=workload.version, instances=workload.wanted)
+        by = decision.replicas - workload.desired
+        about = log.bind(service=workload.service, version=workload.version, instances=workload.desired)
         try:
             await self.actuator.scale(workload, decision.replicas, decision.reason)
         except ActuatorError as error:
-            about.warning("not scaled", wanted=decision.replicas, reason=str(error))
+            about.warning("not scaled", desired=decision.replicas, reason=str(error))
             refused = replace(decision, reason=f"{decision.reason}; {error}", blind=True)
             return replace(outcome, decision=refused)
-        about.info("scaled", wanted=decision.replicas, reason=decision.reason)
+        about.info("scaled", desired=decision.replicas, reason=decision.reason)
         self.counts[workload.service, workload.version, "up" if by > 0 else "down"] += 1
-        change = f"{workload.wanted} to {decision.replicas}: {decision.reason}"
+        change = f"{workload.desired} to {decision.replicas}: {decision.reason}"
         said = f"{workload.service} {workload.version} scaled from {change}"
         self.note(Change(at=now, kind="scale", service=workload.service, what=said, by="autoscaling"))
         history = changed(outcome.history, by, now)
-        workload = replace(workload, wanted=decision.replicas)
+        workload = replace(workload, desired=decision.replicas)
         return replace(outcome, workload=workload, history=history, change=change, changed_at=now)
 
     def _source(self, mesh: Mesh) -> Source:
@@ -156,7 +156,7 @@ def _shown(outcome: Outcome, problem: str | None) -> Scaling:
     return Scaling(
         service=workload.service,
         version=workload.version,
-        wanted=workload.wanted,
+        desired=workload.desired,
         ready=workload.serving,
         minimum=policy.min,
         maximum=policy.max,

@@ -28,10 +28,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What there was at a time: instances that were wanted and that served, and the load by what they could take."""
+    """What there was at a time: instances that were desired and that served, and the load by what they could take."""
 
     at: float
-    wanted: int
+    desired: int
     ready: int
     ratio: float
 
@@ -59,7 +59,7 @@ def simulate(policy: Autoscale, loads: Sequence[Load], *, begin: int, start_dela
     """
     targets = {metric: target for metric, target in policy.targets() if metric in PER_INSTANCE}
     steps = tuple(_steps(policy, targets, loads, begin, start_delay))
-    moves = [(b.at, b.wanted - a.wanted) for a, b in itertools.pairwise(steps) if b.wanted != a.wanted]
+    moves = [(b.at, b.desired - a.desired) for a, b in itertools.pairwise(steps) if b.desired != a.desired]
     spans = [(a, b.at - a.at) for a, b in itertools.pairwise(steps)]
     return Simulation(
         steps,
@@ -67,27 +67,27 @@ def simulate(policy: Autoscale, loads: Sequence[Load], *, begin: int, start_dela
         downs=sum(by < 0 for _, by in moves),
         flaps=sum(a[1] * b[1] < 0 and b[0] - a[0] < FLAP for a, b in itertools.pairwise(moves)),
         short=sum(seconds for step, seconds in spans if step.ratio > 1 + TOLERANCE),
-        instance_seconds=sum(step.wanted * seconds for step, seconds in spans),
+        instance_seconds=sum(step.desired * seconds for step, seconds in spans),
     )
 
 
 def _steps(
     policy: Autoscale, targets: Mapping[Metric, float], loads: Iterable[Load], begin: int, start_delay: float
 ) -> Iterator[Step]:
-    wanted, history, starting = begin, History(), list[float]()
+    desired, history, starting = begin, History(), list[float]()
     for load in loads:
         starting = [at for at in starting if at > load.at]
-        ready = max(0, wanted - len(starting))
+        ready = max(0, desired - len(starting))
         readings = {m: Reading(load.values.get(m), max(1, ready), max(1, ready)) for m, _ in policy.targets()}
         # latency says nothing here, and would keep everybody
         known = policy.model_copy(update={"latency": None})
-        decision, history = decide(known, Observed(wanted, ready, readings), history, load.at)
-        by = decision.replicas - wanted
-        history, wanted = changed(history, by, load.at), decision.replicas
+        decision, history = decide(known, Observed(desired, ready, readings), history, load.at)
+        by = decision.replicas - desired
+        history, desired = changed(history, by, load.at), decision.replicas
         starting = [*starting, *[load.at + start_delay] * by] if by > 0 else starting[: max(0, len(starting) + by)]
-        ready = max(0, wanted - len(starting))
+        ready = max(0, desired - len(starting))
         ratios = [load.values[m] / (t * ready) if ready else 0.0 for m, t in targets.items() if m in load.values]
-        yield Step(load.at, wanted, ready, max(ratios, default=0.0))
+        yield Step(load.at, desired, ready, max(ratios, default=0.0))
 
 
 def read_csv(text: str) -> tuple[Load, ...]:

@@ -44,13 +44,13 @@ class Sidecars:
 
     async def read(self, workload: Workload, policy: Autoscale, now: float) -> Readings:
         """Return a reading of each metric, of the instances that serve."""
-        wanted = [metric for metric, _ in policy.targets()]
+        desired = [metric for metric, _ in policy.targets()]
         found: dict[Metric, Reading] = {}
-        if any(metric in wanted for metric in REQUEST_METRICS):
+        if any(metric in desired for metric in REQUEST_METRICS):
             found |= await self._requests(workload, now)
-        if "cpu" in wanted:
+        if "cpu" in desired:
             found["cpu"] = self._processors(workload, now)
-        return {metric: found[metric] for metric in wanted}
+        return {metric: found[metric] for metric in desired}
 
     async def _requests(self, workload: Workload, now: float) -> Readings:
         known = [i for i in self._instances() if self._is_of(i, workload)]

@@ -17,7 +17,7 @@ from tests.cli.conftest import GOOD, Home
 
 POLICY = GOOD.replace("port: 8080}", "port: 8080, autoscale: {max: 4, requests_per_second: 100}}")
 SCALED = Scaling(
-    service="web", version="v1", wanted=3, ready=2, minimum=1, maximum=4, reason="3 needed; 250 in all",
+    service="web", version="v1", desired=3, ready=2, minimum=1, maximum=4, reason="3 needed; 250 in all",
     change="1 to 3: 3 needed", changed_at=0.0,
 )  # fmt: skip
 
@@ -32,7 +32,7 @@ def test_what_follows_the_load_is_listed(home: Home) -> None:
         assert "3 needed; 250 in all" in done.output
         assert "last change, 1970-01-01T00:00:00Z: 1 to 3: 3 needed" in done.output
         (said,) = json.loads(home.legation("scale", "list", "-o", "json").stdout)["scaling"]
-        assert (said["wanted"], said["ready"]) == (3, 2)
+        assert (said["desired"], said["ready"]) == (3, 2)
         blind = replace(SCALED, blind=True, change="")
         host.status = replace(host.status, services=(ServiceStatus(name="web", instances=(), scaling=(blind,)),))
         assert home.legation("scale", "list").exit_code == 3
@@ -56,7 +56,7 @@ def test_a_recorded_load_is_replayed(home: Home) -> None:
     done = home.legation("scale", "simulate", "web", "--csv", "load.csv", "-f", "mesh.yaml", *enough)
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
-    assert [step["wanted"] for step in said["steps"]] == [4, 4]
+    assert [step["desired"] for step in said["steps"]] == [4, 4]
     assert said["short_seconds"] == 0
 
 
@@ -120,7 +120,7 @@ def test_a_load_is_taken_from_a_prometheus(home: Home) -> None:
         home.write(POLICY + f"prometheus: {{url: {url}}}\n")
         done = home.legation("scale", "simulate", "web", "-f", "mesh.yaml", "-o", "json", "--since", "2h")
     assert done.exit_code == 3, done.output
-    assert {step["wanted"] for step in json.loads(done.stdout)["steps"]} == {2}
+    assert {step["desired"] for step in json.loads(done.stdout)["steps"]} == {2}
     (words,) = asked
     assert words["path"] == ["/api/v1/query_range"]
     assert words["query"][0].startswith("sum(rate(envoy_http_downstream_rq_xx{")

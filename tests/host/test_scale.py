@@ -41,11 +41,11 @@ def test_more_and_fewer_instances_are_to_be_had(world: HostWorld, play: Play) ->
         async with world.running(MESH) as host:
             await world.serves(host, "web-v1-0")
             (told,) = (await world.client.get("/scale", ScaleList)).workloads
-            assert (told.service, told.version, told.wanted) == ("web", "v1", 1)
+            assert (told.service, told.version, told.desired) == ("web", "v1", 1)
             assert [(i.id, i.ready) for i in told.instances] == [("web-v1-0", True)]
             assert told.instances[0].cpu_seconds is not None
             assert told.instances[0].cpu_seconds >= 0
-            assert (await ask(world, 9)).wanted == 3, "no more than the policy allows"
+            assert (await ask(world, 9)).desired == 3, "no more than the policy allows"
             await world.serves(host, "web-v1-0", "web-v1-1", "web-v1-2")
             await ask(world, 1)
             await world.serves(host, "web-v1-0")
@@ -83,8 +83,8 @@ def test_the_number_outlives_the_host_and_yields_to_mesh_yaml(world: HostWorld, 
 
 
 def test_status_says_what_telemetry_has_decided(world: HostWorld, play: Play) -> None:
-    said = Scaling(service="web", version="v1", wanted=1, ready=0, minimum=1, maximum=3, reason="1 needed; 12 in all")
-    gone = Scaling(service="web", version="v0", wanted=1, ready=0, minimum=1, maximum=3, reason="was here once")
+    said = Scaling(service="web", version="v1", desired=1, ready=0, minimum=1, maximum=3, reason="1 needed; 12 in all")
+    gone = Scaling(service="web", version="v0", desired=1, ready=0, minimum=1, maximum=3, reason="was here once")
     answer = TelemetryStatus(pid=1, ready=True, discovery_url="x", targets=1, scaling=(said, gone))
 
     async def status(_: object) -> object:
@@ -102,7 +102,7 @@ def test_status_says_what_telemetry_has_decided(world: HostWorld, play: Play) ->
                 await world.serves(host, "web-v1-0", "web-v1-1")
                 found = await world.client.get("/status", HostStatus)
                 ((shown,),) = [s.scaling for s in found.services if s.scaling]
-                assert (shown.wanted, shown.ready, shown.reason) == (2, 2, said.reason), "numbers are the host's own"
+                assert (shown.desired, shown.ready, shown.reason) == (2, 2, said.reason), "numbers are the host's own"
                 console = Console(record=True, width=160, file=StringIO())
                 console.print(picture(found, datetime.now(UTC)))
                 assert "web v1  2 of 2 ready, 1 to 3  1 needed; 12 in all" in console.export_text()

@@ -188,7 +188,7 @@ async def under_more_load(shop: Mesh) -> Report:
         await asyncio.to_thread(scaled, shop, "orders", 3)
         status = await asyncio.to_thread(shop.status)
         (said,) = [s for service in status.services if service.name == "orders" for s in service.scaling]
-        assert (said.wanted, said.maximum) == (3, 3)
+        assert (said.desired, said.maximum) == (3, 3)
         assert "requests a second in all, 110 for each" in said.reason
         kill(status.telemetry.pid or 0)
         await load.run_for(6)

@@ -21,7 +21,7 @@ async def scale_host(socket: Path, service: str, instance: str) -> AsyncIterator
 
     def workload() -> WorkloadScale:
         there = WorkloadInstance(id=instance, ready=True, cpu_seconds=time.monotonic() * CORES)
-        return WorkloadScale(service=service, version="v1", wanted=1, instances=(there,))
+        return WorkloadScale(service=service, version="v1", desired=1, instances=(there,))
 
     async def scales(_: Request) -> Response:
         return reply(ScaleList(workloads=(workload(),)))

@@ -21,14 +21,14 @@ def rate(value: float | None, reporting: int, expected: int | None = None) -> di
 
 
 def decided(
-    readings: dict[Metric, Reading], wanted: int, ready: int | None = None, history: History = OLD, policy=POLICY
+    readings: dict[Metric, Reading], desired: int, ready: int | None = None, history: History = OLD, policy=POLICY
 ) -> Decision:
-    observed = Observed(wanted, wanted if ready is None else ready, readings)
+    observed = Observed(desired, desired if ready is None else ready, readings)
     return decide(policy, observed, history, 0.0)[0]
 
 
 @pytest.mark.parametrize(
-    ("load", "wanted", "replicas", "why"),
+    ("load", "desired", "replicas", "why"),
     [
         (100, 1, 1, "1 needed; 100 requests a second in all, 100 for each (within 10%)"),
         (109, 1, 1, "within 10%"),
@@ -42,8 +42,8 @@ def decided(
         (95, 3, 1, "1 needed"),
     ],
 )
-def test_the_load_by_its_target(load, wanted, replicas, why):
-    decision = decided(rate(load, wanted), wanted)
+def test_the_load_by_its_target(load, desired, replicas, why):
+    decision = decided(rate(load, desired), desired)
     assert (decision.replicas, decision.blind) == (replicas, False)
     assert why in decision.reason
 
@@ -91,12 +91,12 @@ def test_who_says_nothing_counts_as_busy_before_anybody_goes_and_as_idle_before_
 
 
 @pytest.mark.parametrize(
-    ("seconds", "wanted", "ready", "replicas"),
+    ("seconds", "desired", "ready", "replicas"),
     [(0.25, 2, 2, 2), (0.4, 2, 2, 4), (0.4, 4, 2, 4), (0.1, 4, 4, 2), (0.0, 4, 4, 1)],
 )
-def test_latency_does_not_add_up(seconds, wanted, ready, replicas):
+def test_latency_does_not_add_up(seconds, desired, ready, replicas):
     policy = Autoscale(min=1, max=10, latency=timedelta(milliseconds=250))
-    assert decided({"latency": Reading(seconds, ready, ready)}, wanted, ready, policy=policy).replicas == replicas
+    assert decided({"latency": Reading(seconds, ready, ready)}, desired, ready, policy=policy).replicas == replicas
 
 
 def test_latency_of_some_takes_nobody_away():
@@ -106,7 +106,7 @@ def test_latency_of_some_takes_nobody_away():
 
 
 def test_none_go_before_the_window_has_passed_since_they_were_last_needed():
-    history, wanted = History(), 1
+    history, desired = History(), 1
     for at, load, expected in (
         (0, 100, 1),
         (5, 400, 4),
@@ -118,9 +118,9 @@ def test_none_go_before_the_window_has_passed_since_they_were_last_needed():
         (605, 20, 2),
         (611, 20, 1),
     ):
-        decision, history = decide(POLICY, Observed(wanted, wanted, rate(load, wanted)), history, float(at))
+        decision, history = decide(POLICY, Observed(desired, desired, rate(load, desired)), history, float(at))
         assert decision.replicas == expected, (at, decision)
-        history, wanted = changed(history, decision.replicas - wanted, float(at)), decision.replicas
+        history, desired = changed(history, decision.replicas - desired, float(at)), decision.replicas
 
 
 def test_a_window_that_is_shorter_than_the_time_between_two_looks_holds_nobody_for_ever():
@@ -138,13 +138,13 @@ def test_who_was_just_started_knows_of_no_quiet_moment():
 
 
 def test_doubling_or_four_more_in_one_cooldown():
-    history, wanted, seen = History(), 1, []
+    history, desired, seen = History(), 1, []
     for at in range(0, 50, 5):
         decision, history = decide(
-            Autoscale(min=1, max=100, requests_per_second=1), Observed(wanted, wanted, rate(80, wanted)), history, at
+            Autoscale(min=1, max=100, requests_per_second=1), Observed(desired, desired, rate(80, desired)), history, at
         )
-        history, wanted = changed(history, decision.replicas - wanted, at), decision.replicas
-        seen.append(wanted)
+        history, desired = changed(history, decision.replicas - desired, at), decision.replicas
+        seen.append(desired)
     assert seen == [5, 5, 5, 10, 10, 10, 20, 20, 20, 40]
 
 
@@ -157,10 +157,10 @@ def test_none_go_soon_after_a_change():
     assert decided(rate(0, 4), 4, history=quiet, policy=policy).replicas == 1
 
 
-@pytest.mark.parametrize(("wanted", "expected"), [(20, 10), (1, 3)])
-def test_new_bounds_hold_at_once(wanted, expected):
+@pytest.mark.parametrize(("desired", "expected"), [(20, 10), (1, 3)])
+def test_new_bounds_hold_at_once(desired, expected):
     policy = Autoscale(min=3, max=10, requests_per_second=100)
-    assert decided({}, wanted, policy=policy).replicas == expected
+    assert decided({}, desired, policy=policy).replicas == expected
 
 
 numbers = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.floats(0, 1e5)
@@ -185,27 +185,27 @@ histories = st.builds(
 
 
 @given(policies, metrics, st.integers(1, 30), st.integers(0, 30), histories)
-def test_whatever_is_measured(policy, readings, wanted, ready, history):
+def test_whatever_is_measured(policy, readings, desired, ready, history):
     """Between the bounds; nobody goes blind; no more at once than a period allows; every answer has a reason."""
-    decision, after = decide(policy, Observed(wanted, ready, readings), history, 0.0)
+    decision, after = decide(policy, Observed(desired, ready, readings), history, 0.0)
     assert policy.min <= decision.replicas <= policy.max
     unknown = [m for m, _ in policy.targets() if not readings.get(m, Reading(None)).known]
-    within = policy.min <= wanted <= policy.max
+    within = policy.min <= desired <= policy.max
     if unknown and within:
-        assert decision.replicas >= wanted
+        assert decision.replicas >= desired
         assert decision.blind
     if within:
-        assert decision.replicas <= max(2 * wanted, wanted + 4) + sum(abs(by) for _, by in history.changes) * 2
+        assert decision.replicas <= max(2 * desired, desired + 4) + sum(abs(by) for _, by in history.changes) * 2
     assert decision.reason
     assert after.proposals[-1][0] == 0.0
     assert [n for _, n in after.proposals] == sorted({n for _, n in after.proposals}, reverse=True)
 
 
 @given(policies, st.floats(0, 1e4), st.floats(0, 1e4), st.integers(1, 10), histories)
-def test_more_load_never_asks_for_fewer(policy, one, other, wanted, history):
+def test_more_load_never_asks_for_fewer(policy, one, other, desired, history):
     less, more = sorted((one, other))
     policy = Autoscale(min=policy.min, max=policy.max, requests_per_second=policy.requests_per_second)
-    few, many = (decided(rate(load, wanted), wanted, history=history, policy=policy) for load in (less, more))
+    few, many = (decided(rate(load, desired), desired, history=history, policy=policy) for load in (less, more))
     assert few.replicas <= many.replicas
 
 

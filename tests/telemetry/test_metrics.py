@@ -118,7 +118,7 @@ def test_what_was_decided_is_shown():
     text = Metrics(Inventory, lambda: (), a_scaler()).text().decode()
     lines = {line for line in text.splitlines() if line.startswith("mesh_") and not line.startswith("mesh_service")}
     assert lines == {
-        'mesh_autoscale_instances_wanted{service="web",version="v1"} 3.0',
+        'mesh_autoscale_instances_desired{service="web",version="v1"} 3.0',
         'mesh_autoscale_instances_min{service="web",version="v1"} 1.0',
         'mesh_autoscale_instances_max{service="web",version="v1"} 5.0',
         'mesh_autoscale_blind{service="web",version="v1"} 0.0',

@@ -48,7 +48,7 @@ class World:
     text: str = TEXT
     now: float = 1000.0
     answered: float = 0.0
-    wanted: int = 1
+    desired: int = 1
     asked: list[tuple[str, str, int]] = field(default_factory=list)
     refuses: bool = False
     silent: bool = False
@@ -66,7 +66,7 @@ class World:
 
     def inventory(self) -> Inventory:
         """Each instance answers on an address of its own, and has counted its share."""
-        known = tuple(instance(n, address=f"127.0.7.{n + 1}", metrics_port=self.port) for n in range(self.wanted))
+        known = tuple(instance(n, address=f"127.0.7.{n + 1}", metrics_port=self.port) for n in range(self.desired))
         return Inventory(load(self.text, "mesh.yaml").mesh, known)
 
     def scaler(self) -> Scaler:
@@ -86,10 +86,12 @@ class World:
 
         async def scales(_: Request) -> Response:
             there = tuple(
-                WorkloadInstance(id=f"web-v1-{n}", ready=True, cpu_seconds=self.cpu) for n in range(self.wanted)
+                WorkloadInstance(id=f"web-v1-{n}", ready=True, cpu_seconds=self.cpu) for n in range(self.desired)
             )
             return reply(
-                ScaleList(workloads=(WorkloadScale(service="web", version="v1", wanted=self.wanted, instances=there),))
+                ScaleList(
+                    workloads=(WorkloadScale(service="web", version="v1", desired=self.desired, instances=there),)
+                )
             )
 
         async def scale(request: Request) -> Response:
@@ -97,8 +99,8 @@ class World:
                 raise HTTPException(404, "not here")
             wish = msgspec.json.decode(await request.body(), type=ScaleRequest)
             self.asked.append((request.path_params["service"], request.path_params["version"], wish.replicas))
-            self.wanted = wish.replicas
-            return reply(WorkloadScale(service="web", version="v1", wanted=self.wanted))
+            self.desired = wish.replicas
+            return reply(WorkloadScale(service="web", version="v1", desired=self.desired))
 
         routes = [Route("/scale", scales), Route("/scale/{service}/{version}", scale, methods=["PUT"])]
         async with serve([bind_unix(self.socket)], routes):
@@ -143,7 +145,7 @@ def test_instances_are_asked_for_and_given_back(world: World) -> None:
         await world.look(scaler, requests=1200)
         assert world.asked == [("web", "v1", 3)]
         ((said,), problem) = scaler.shown()
-        assert (said.wanted, said.minimum, said.maximum, problem) == (3, 1, 4, None)
+        assert (said.desired, said.minimum, said.maximum, problem) == (3, 1, 4, None)
         assert said.change == "1 to 3: 3 needed; 240 requests a second in all, 100 for each"
         for _ in range(5):
             await world.look(scaler, requests=0)
@@ -161,13 +163,13 @@ def test_a_number_that_an_operator_asks_for_stands_for_a_window(world: World) ->
         scaler = world.scaler()
         for _ in range(9):
             await world.look(scaler, requests=0)
-        world.wanted = 3
+        world.desired = 3
         for _ in range(6):
             await world.look(scaler, requests=0)
-            assert world.wanted == 3
+            assert world.desired == 3
         for _ in range(2):
             await world.look(scaler, requests=0)
-        assert world.wanted == 1
+        assert world.desired == 1
 
     play(world, scene)
 
@@ -177,12 +179,12 @@ def test_sidecars_that_say_nothing_keep_what_there_is(world: World) -> None:
         scaler = world.scaler()
         await world.look(scaler, requests=0)
         await world.look(scaler, requests=1200)
-        assert world.wanted == 3
+        assert world.desired == 3
         world.silent = True
         with capture_logs() as logs:
             for _ in range(20):
                 await world.look(scaler)
-        assert world.wanted == 3
+        assert world.desired == 3
         ((said,), _) = scaler.shown()
         assert said.blind
         assert "requests_per_second is not known: no sidecar has answered" in said.reason
@@ -203,11 +205,11 @@ def test_a_host_that_refuses_or_is_away_is_said(world: World) -> None:
         await world.look(scaler)
         await world.look(scaler, requests=1200)
         ((said,), _) = scaler.shown()
-        assert (said.wanted, said.blind) == (1, True)
+        assert (said.desired, said.blind) == (1, True)
         assert said.reason.endswith("legation up refuses: 404: not here")
         world.refuses = False
         await world.look(scaler, requests=1200)
-        assert world.wanted > 1, "it is asked again with the next look"
+        assert world.desired > 1, "it is asked again with the next look"
         scaler.actuator = HostRunner(world.socket.with_name("none.sock"))
         await world.look(scaler)
         ((said,), problem) = scaler.shown()
@@ -225,14 +227,14 @@ def test_who_is_new_waits_for_a_whole_window(world: World) -> None:
     """telemetry was restarted: what is there now stays until a window has shown that it is not needed."""
 
     async def scene() -> None:
-        world.wanted = 4
+        world.desired = 4
         scaler = world.scaler()
         for _ in range(6):
             await world.look(scaler, requests=0)
-        assert world.wanted == 4
+        assert world.desired == 4
         for _ in range(2):
             await world.look(scaler, requests=0)
-        assert world.wanted == 1
+        assert world.desired == 1
 
     play(world, scene)
 
@@ -245,10 +247,10 @@ def test_processor_time_is_the_host_s_word(world: World) -> None:
         await world.look(scaler)
         world.cpu += 5.0
         await world.look(scaler)
-        assert world.wanted == 2, "a whole core, of which each is to use half"
+        assert world.desired == 2, "a whole core, of which each is to use half"
         world.cpu = 0.0
         await world.look(scaler)
-        assert world.wanted == 2, "other processes: nothing is known of them yet"
+        assert world.desired == 2, "other processes: nothing is known of them yet"
 
     play(world, scene)
 

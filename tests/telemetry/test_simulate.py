@@ -21,7 +21,7 @@ def day(*levels: float, each: int = 300, step: int = 15) -> list[Load]:
 
 def test_a_load_that_rises_and_falls():
     result = simulate(POLICY, day(80, 380, 80, 80), begin=1)
-    assert [result.steps[i].wanted for i in (0, 19, 21, 39, 48, 79)] == [1, 1, 4, 4, 1, 1]
+    assert [result.steps[i].desired for i in (0, 19, 21, 39, 48, 79)] == [1, 1, 4, 4, 1, 1]
     assert (result.ups, result.downs, result.flaps) == (1, 1, 1)
     assert result.short == 15, "until the new ones serve"
     assert result.instance_seconds == 1 * 300 + 4 * 405 + 1 * 480
@@ -29,7 +29,7 @@ def test_a_load_that_rises_and_falls():
 
 def test_new_instances_serve_after_a_while():
     result = simulate(POLICY, day(80, 380), begin=1, start_delay=60)
-    at = next(i for i, step in enumerate(result.steps) if step.wanted == 4)
+    at = next(i for i, step in enumerate(result.steps) if step.desired == 4)
     assert [step.ready for step in result.steps[at : at + 6]] == [1, 1, 1, 1, 4, 4]
     assert result.short == 60
 
@@ -39,7 +39,7 @@ def test_latency_is_left_out_and_what_was_not_measured_takes_nobody_away():
     loads = day(380, 380)
     assert simulate(policy, loads, begin=1).steps == simulate(POLICY, loads, begin=1).steps
     hole = [Load(load.at, {}) if 300 <= load.at < 900 else load for load in day(380, 80, 80, 80)]
-    assert {step.wanted for step in simulate(POLICY, hole, begin=4).steps[:50]} == {4}
+    assert {step.desired for step in simulate(POLICY, hole, begin=4).steps[:50]} == {4}
 
 
 def test_a_csv_file_is_a_record():
@@ -89,5 +89,5 @@ def test_a_moment_is_a_picture_too():
 def test_whatever_is_replayed_stays_in_bounds_and_fits(levels, begin, width):
     loads = [Load(i * 15.0, {"requests_per_second": level}) for i, level in enumerate(levels)]
     result = simulate(POLICY, loads, begin=begin)
-    assert all(POLICY.min <= step.wanted <= POLICY.max and step.ready <= step.wanted for step in result.steps)
+    assert all(POLICY.min <= step.desired <= POLICY.max and step.ready <= step.desired for step in result.steps)
     assert all(len(line) <= max(width, 18) for line in chart(result, POLICY, width))

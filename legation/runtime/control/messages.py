@@ -240,7 +240,7 @@ class Scaling(Message, frozen=True, kw_only=True):
 
     service: str
     version: Annotated[str, Meta(description="empty: all of them together")]
-    wanted: Annotated[int, Meta(description="instances that there are to be")]
+    desired: Annotated[int, Meta(description="instances that there are to be")]
     ready: Annotated[int, Meta(description="instances that serve")]
     minimum: int
     maximum: int
@@ -275,7 +275,7 @@ class WorkloadScale(Message, frozen=True, kw_only=True):
 
     service: str
     version: str
-    wanted: int
+    desired: int
     instances: tuple[WorkloadInstance, ...] = ()
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from legation.mesh.model.mesh import Mesh
 from telemetry.rules.alerts.sample import Labels
-from telemetry.rules.conventions import BLIND, MESH, MOST, RATIO, SERVICE, VERSION, WANTED, selector
+from telemetry.rules.conventions import BLIND, DESIRED, MESH, MOST, RATIO, SERVICE, VERSION, selector
 from telemetry.rules.rule import Alert, Term
 from telemetry.rules.story import Case, Firing, Series, fires, silent
 
@@ -50,12 +50,12 @@ def blind(mesh: Mesh, service: str) -> Alert:
 def at_maximum(mesh: Mesh, service: str) -> Alert:
     """Return the alert on a load that the most instances do not carry."""
     of = _version(mesh, service)
-    wanted, most, ratio = (f"max by ({BY_VERSION}) ({selector(name, mesh.mesh)})" for name in (WANTED, MOST, RATIO))
+    desired, most, ratio = (f"max by ({BY_VERSION}) ({selector(name, mesh.mesh)})" for name in (DESIRED, MOST, RATIO))
     load = {**of, "metric": "requests_per_second"}
-    full = [Series(WANTED, of, "5x60"), Series(MOST, of, "5x60")]
+    full = [Series(DESIRED, of, "5x60"), Series(MOST, of, "5x60")]
     return Alert(
         name="MeshAutoscaleAtMaximum",
-        terms=(Term(ratio, "> 1.1"), Term(f"{wanted} - {most}", ">= 0")),
+        terms=(Term(ratio, "> 1.1"), Term(f"{desired} - {most}", ">= 0")),
         on=(MESH, SERVICE, VERSION),
         severity="ticket",
         hold=timedelta(minutes=15),
@@ -74,7 +74,7 @@ def at_maximum(mesh: Mesh, service: str) -> Alert:
             Case("as many as it may have, and enough", [*full, Series(RATIO, load, "1x60")], silent(30)),
             Case(
                 "more may come",
-                [Series(WANTED, of, "4x60"), Series(MOST, of, "5x60"), Series(RATIO, load, "2x60")],
+                [Series(DESIRED, of, "4x60"), Series(MOST, of, "5x60"), Series(RATIO, load, "2x60")],
                 silent(30),
             ),
             Case("no data", [], silent(30)),

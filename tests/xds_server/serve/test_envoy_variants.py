@@ -101,4 +101,4 @@ def test_41_services_come_change_are_renamed_and_go_under_load_without_a_failed_
     asyncio.run(main())
     assert nacks == []
     assert set(got) == {(200, "fine")}, got
-    assert got.total() > 100
+    assert got.total() > 23, "more than one request a change, on the slowest machine"
