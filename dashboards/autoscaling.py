@@ -71,8 +71,8 @@ def policy(mesh: str) -> tuple[Panel, ...]:
     used = f"sum by ({INSTANCE_ID}) (rate({selector(CPU_SECONDS, mesh, CHOSEN)}[5m]))"
     return (
         lines("Desired and healthy", "Instances that the load asks for, those that take requests, and the "
-              "policy's bounds. Desired above healthy for long: new ones do not get ready. Desired at its maximum: raise "
-              "max.",
+              "bounds of the policy. Desired above healthy for long: new ones do not get ready. Desired at its "
+              "maximum: raise max.",
               "short", (f"{desired} or on () {healthy}", f"{label(VERSION)} desired"),
               (f"sum by ({VERSION}) ({selector(INSTANCE_HEALTHY, mesh, CHOSEN)}) or on () {healthy}",
                f"{label(VERSION)} healthy"),
