@@ -77,14 +77,14 @@ def policy(mesh: str) -> tuple[Panel, ...]:
               (f"sum by ({VERSION}) ({selector(INSTANCE_HEALTHY, mesh, CHOSEN)}) or on () {healthy}",
                f"{label(VERSION)} healthy"),
               (bounds[0], f"{label(VERSION)} min"), (bounds[1], f"{label(VERSION)} max")),
-        lines("Load by its target", f"Each metric of the policy by what is its target. Above {1 + TOLERANCE:.1f} there "
-              f"are too few instances, below {1 - TOLERANCE:.1f} too many.", "short",
+        lines("Load by its target", f"Each metric of the policy by what is its target. Above {1 + TOLERANCE:.0%} there "
+              f"are too few instances, below {1 - TOLERANCE:.0%} too many.", "percentunit",
               (or_zero(ratio, "metric", "no policy", mesh), f"{label(VERSION)} {label('metric')}")),
         lines("Changes in the last hour", "How often the number of instances was raised and lowered. Both often: the "
               "target is near a step, or stabilization_window too short.", "short",
               (or_zero(changes, "direction", "no change", mesh), f"{label(VERSION)} {label('direction')}")),
         lines("Not known", "Yes while a metric of the policy is not known. Then no instance is taken away; `legation "
               "status` says what is missing.", YES, (or_zero(blind, VERSION, "no policy", mesh), label(VERSION))),
-        lines("Processor time by instance", "Cores that each instance's app uses, on a host.", "short",
+        lines("Cores by instance", "Cores that each instance's app uses, on a host.", "short",
               (or_zero(used, INSTANCE_ID, "not known here", mesh), label(INSTANCE_ID))),
     )  # fmt: skip

@@ -84,7 +84,7 @@ def processes(mesh: str) -> tuple[Panel, ...]:
     """Return what our services use."""
     cpu, files = (selector(f"process_{what}", mesh, OURS) for what in ("cpu_seconds_total", "open_fds"))
     return (
-        lines("CPU", "Cores that each of our services uses. They rest while nothing changes.", "short",
+        lines("Cores in use", "Cores that each of our services uses. They rest while nothing changes.", "short",
               (f"sum by ({COMPONENT}) (rate({cpu}{WINDOW}))", label(COMPONENT))),
         lines("Memory", "Resident memory of each of our services. It grows with the mesh, not with time.", "decbytes",
               (f"sum by ({COMPONENT}) ({selector('process_resident_memory_bytes', mesh, OURS)})", label(COMPONENT))),

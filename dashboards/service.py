@@ -337,8 +337,8 @@ def proxies(mesh: Mesh) -> tuple[Panel, ...]:
             tuple(_handshakes(kind, what, name) for kind, what in HANDSHAKES.items()),
         ),
         lines(
-            "Control plane",
-            "Streams of each proxy to xds_server. At 0 it serves on with what it has.",
+            "Streams to xds_server",
+            "Of each proxy: one for its configuration, one more where it checks its app. At 0 it serves on as it is.",
             "short",
             (streams, label(INSTANCE)),
         ),
