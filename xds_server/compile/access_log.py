@@ -145,7 +145,7 @@ def _json(fields: Mapping[str, str]) -> Any:
 def _otlp(fields: Mapping[str, str]) -> Any:
     """Return records of OTLP; who writes is in their resource, once a batch. All else is one text, `name=value` a line.
 
-    As attributes it cost an Envoy twice as much (docs/bench.md). No header's value has a line break (RFC 9110 §5.5).
+    As attributes it cost three times as much (docs/bench.md). No header's value has a line break (RFC 9110 §5.5).
     The protos that we have lack `grpc_service`, in place of which Envoy finds all else deprecated: written as JSON.
     """
     text = "\n".join(f"{name}={said}" for name, said in sorted(fields.items()))
