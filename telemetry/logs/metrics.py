@@ -17,13 +17,13 @@ class LogMetrics:
         self._kept = Counter("telemetry_log_records", "Log records that were kept", ("kind",), registry=registry)
         self._dropped = Counter(
             "telemetry_log_records_dropped",
-            "Log records that were not kept (full, rate, disk, malformed) or did not reach the team's own receiver",
+            "Log records that were not kept (full, rate, disk, malformed) or did not reach whom they go on to",
             ("reason",),
             registry=registry,
         )
         self._size = Gauge("telemetry_log_store_bytes", "Bytes of log records that are kept", registry=registry)
         self._waiting = Gauge(
-            "telemetry_log_forward_waiting_bytes", "Bytes that wait for the team's own receiver", registry=registry
+            "telemetry_log_forward_waiting_bytes", "Bytes that wait for whom records go on to", registry=registry
         )
         for reason in REASONS:
             self._dropped.labels(reason)

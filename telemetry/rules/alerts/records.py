@@ -101,9 +101,9 @@ def log_records_dropped(mesh: Mesh) -> Alert:
         "Requests are not held up.",
         runbook="By the reason: `rate`: more requests a second than are kept, and those that went well are left out; "
         "look at failures all the same. `full`: telemetry does not get the CPU or the disk that it needs. `disk`: the "
-        "disk is full or broken; telemetry's log says how. `receiver_away`, `rejected`: the team's own receiver does "
-        "not answer, or not well; telemetry's log has its words. `malformed`: something else than an Envoy of ours "
-        "writes to the socket.",
+        "disk is full or broken; telemetry's log says how. `receiver_away`, `rejected`: the team's own receiver, or "
+        "the telemetry that another host's log goes to, does not answer, or not well; telemetry's log has its words. "
+        "`malformed`: something else than an Envoy of ours writes to the socket.",
         dashboard="health",
         cases=(
             Case(
