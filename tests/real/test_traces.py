@@ -110,6 +110,6 @@ def test_a_request_is_one_trace_with_every_hop_and_costs_nothing_without_a_recei
         for fail in (receiver.hang, receiver.kill):
             fail()
             begun = time.monotonic()
-            for _ in range(50):
+            for _ in range(20):
                 place_order(shop)
-            assert time.monotonic() - begun < 25, "no request waits for the receiver"
+            assert time.monotonic() - begun < 10, "no request waits for the receiver"

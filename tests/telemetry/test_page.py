@@ -206,6 +206,6 @@ def test_a_fault_pages_in_time_and_one_that_retries_hide_does_not(tmp_path: Path
             async with traffic(client, "POST"):
                 assert await until(partial(told, "resolved"), LIMIT), "it is over"
             keys = {message["groupKey"] for to, message in pager.told if to == "pages"}
-            assert len(keys) == 1, "one cause, one incident: the slower burn goes on in it until its windows are clean"
+            assert len(keys) == 1, "one cause, one incident"
 
     asyncio.run(main())
