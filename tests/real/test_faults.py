@@ -17,14 +17,17 @@ from typing import Any
 import httpx
 import pytest
 
-from legation.runtime.control.messages import InstanceStatus
 from tests.certmgr.team import team
 from tests.support.echo import answers, echo_in
+from tests.support.envoys import VERSIONS, installed, programs
+from tests.support.kill import kill, kill_one
 from tests.support.load import Load, Mixed, Report, Request
 from tests.support.mesh import PLAIN, Mesh, legation, running, wait_for
 from tests.support.shown import issuers, roots, serial, serial_on_the_wire
 from tests.support.steady import CONNECTIONS, Steady, Window
 
+SITE = "site"
+"""Where packages are looked for first: another Envoy, once it is there."""
 ORDER = Request("POST", "/orders", b'{"item": "tea", "quantity": 1}', {"content-type": "application/json"})
 QUICK = Request("GET", "/proxy/orders/healthz")
 MIX = Mixed((QUICK, QUICK, QUICK, ORDER, QUICK, QUICK, QUICK, QUICK, Request(), QUICK))
@@ -38,8 +41,10 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """A shop of its own, as faults change its instances' ids, and the load on it."""
     change = without_retries if request.param == "no retries" else str
     with pytest.MonkeyPatch.context() as environment:
+        folder = Path(tmp_path_factory.mktemp("faults"))
         environment.setenv("TELEMETRY_AUTOSCALE_INTERVAL", "2")
-        yield from under_load(Path(tmp_path_factory.mktemp("faults")), change)
+        environment.setenv("PYTHONPATH", str(folder / SITE), prepend=os.pathsep)
+        yield from under_load(folder, change)
 
 
 def under_load(folder: Path, change: Callable[[str], str]) -> Iterator[tuple[Mesh, Steady]]:
@@ -93,29 +98,6 @@ def only_in_flight(window: Window) -> None:
     """A dead process loses what it had in flight, which is counted apart and printed, and nothing else."""
     assert window.lost_otherwise == (), window.summary()
     assert len(window.failures) <= CONNECTIONS, window.summary()
-
-
-def kill(pid: int, number: int = signal.SIGKILL) -> None:
-    """Send a signal; after SIGKILL return when the process is gone."""
-    os.kill(pid, number)
-    if number == signal.SIGKILL:
-        wait_for(f"the end of {pid}", lambda: gone(pid) or None, 5)
-
-
-def kill_one(victim: InstanceStatus, kind: str) -> None:
-    """Kill a process of an instance; return when all that dies with it is gone: until then it may take requests."""
-    kill(getattr(victim.pids, kind))
-    others = [pid for pid in (victim.pids.envoy, victim.pids.app) if pid] if kind == "run" else []
-    wait_for(f"the end of {others}", lambda: all(map(gone, others)) or None, 5)
-
-
-def gone(pid: int) -> bool:
-    """Say whether a process has ended with all of its threads: only then its sockets are closed."""
-    try:
-        ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-        return ended and len(list(Path(f"/proc/{pid}/task").iterdir())) <= 1
-    except OSError:
-        return True
 
 
 def replaced(shop: Mesh, service: str, before: Any) -> None:
@@ -272,9 +254,22 @@ def test_an_instance_that_is_asked_to_end_has_a_successor_first(
         kill(victim.pids.run, signal.SIGTERM)
         replaced(shop, service, victim)
     nothing_lost(window)
-    assert victim.id not in {i.id for i in shop.status().gateways} | set(shop.instances("web")) | set(
-        shop.instances("orders")
-    )
+    assert victim.id not in {i.id for i in shop.status().instances}
+
+
+def test_envoys_are_replaced_by_those_of_another_version_and_back(shop: Mesh, steady: Steady, no_retries: None) -> None:
+    """The successor of whoever is asked to end has what is installed by then: another Envoy, and a bootstrap for it."""
+    for version, of_it in (("1.38.3", 2), (VERSIONS[-1], len(shop.status().instances))):
+        with installed(version, shop.state.parent / SITE) as program, steady.window(f"Envoy {version}") as window:
+            now = programs(shop)
+            theirs = {"gateway": shop.gateways, "web": shop.instances("web").values()}
+            victims = {name: next(i for i in known if now[i.id] != program) for name, known in theirs.items()}
+            for victim in victims.values():
+                kill(victim.pids.run, signal.SIGTERM)
+            for service, victim in victims.items():
+                replaced(shop, service, victim)
+        nothing_lost(window)
+        assert list(programs(shop).values()).count(program) == of_it
 
 
 def test_an_only_instance_is_replaced_when_its_workload_changes(shop: Mesh, steady: Steady, no_retries: None) -> None:

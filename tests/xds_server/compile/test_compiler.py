@@ -158,6 +158,15 @@ def test_what_is_kept_of_a_node_goes_with_it(compiler):
     compiler.forget("unknown")
 
 
+def test_a_change_of_an_endpoint_compiles_nothing_anew_for_any_node_of_thousands(compiler):
+    """What was kept of nodes was bounded once, first in, first out: above that a change compiled all of them again."""
+    nodes = [replace(WEB, id=f"web-v1-{n}", address=f"127.{n // 250}.{n % 250}.1", app_port=1 + n) for n in range(4200)]
+    before = [compiler.snapshot(node, {}) for node in nodes]
+    after = [compiler.snapshot(node, {"orders": (HERE,)}) for node in nodes]
+    assert all(a.of_type(kinds.CLUSTER) is b.of_type(kinds.CLUSTER) for a, b in zip(after, before, strict=True))
+    assert all(a.later is b.later for a, b in zip(after, before, strict=True))
+
+
 def test_an_unchanged_group_is_the_same_object(compiler):
     first = compiler.group("web", {"orders": (HERE,)}, {})
     again = compiler.group("web", {"orders": (replace(HERE),)}, {})
