@@ -3,13 +3,14 @@
 import asyncio
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from cryptography import x509
 
 from certmgr.issue.vault import Denied, Missing, Unreachable
 from certmgr.store import Store
-from legation.cli import certs_rollover
+from legation.cli import rollover_steps
 from legation.cli.output import Exit
 from legation.mesh.rollover import CaRef, Rollover
 from legation.runtime.identity import Identity as Presented
@@ -20,6 +21,10 @@ from tests.certmgr.rollover_scene import Scene, made, running
 from tests.support.command import legation
 
 pytestmark = pytest.mark.timeout(180)
+
+
+async def counted(scene, sample: str) -> bool:
+    return sample in await scene.certmgr.metrics()
 
 
 def test_it_is_planned_paused_looked_at_and_rolled_back_and_init_and_doctor_know_what_came_of_it(tmp_path):
@@ -48,7 +53,7 @@ def test_it_is_planned_paused_looked_at_and_rolled_back_and_init_and_doctor_know
             third = await scene.certmgr.presented("web")
             assert issuer_of(third) == issuer_of(first)
             assert scene.refused == []
-            assert 'certmgr_rollover_phase{phase="done"} 1.0' in await scene.certmgr.metrics()
+            assert await until(partial(counted, scene, 'certmgr_rollover_phase{phase="done"} 1.0'), 10)
             assert (await ask(scene, "forget", "nobody"))[0] == 2
             code, said = await ask(scene, "start", *scene.there(), "--settle", "0s", "--wait", "--what", "root")
             assert code == 0, said
@@ -160,13 +165,13 @@ def there(tmp_path_factory):
 
 def test_of_many_who_are_waited_for_five_are_named(capsys):
     rollover = Rollover("x", "root", CaRef("int-1", "root-1"), CaRef("int-2", "root-2"), "trust", 0.0, 0.0)
-    certs_rollover._tell(rollover, tuple(f"host {n}: away" for n in range(7)), news=True)
+    rollover_steps._tell(rollover, tuple(f"host {n}: away" for n in range(7)), news=True)
     said = capsys.readouterr().err
     assert "trust: every proxy trusts" in said
     assert "host 4: away" in said
     assert "host 5: away" not in said
     assert "and for 2 more" in said
-    assert certs_rollover._end(replace(rollover, paused=True)) is Exit.FINDINGS
+    assert rollover_steps._end(replace(rollover, paused=True)) is Exit.FINDINGS
 
 
 @pytest.mark.parametrize(
@@ -174,4 +179,4 @@ def test_of_many_who_are_waited_for_five_are_named(capsys):
     [(Denied("no"), Exit.FINDINGS), (Unreachable("away"), Exit.UNREACHABLE), (Missing("x"), Exit.FINDINGS)],
 )
 def test_what_vault_says_has_an_exit_code(error, code):
-    assert certs_rollover._failed(error).exit_code == code  # type: ignore[attr-defined]
+    assert rollover_steps.failed(error).exit_code == code  # type: ignore[attr-defined]
