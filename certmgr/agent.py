@@ -63,13 +63,15 @@ class Issuing(Protocol):
 class Book(Protocol):
     """Where it is written what was issued and revoked."""
 
-    def settle(self) -> None:
-        """Return when all that was written is on the disk. Blocks."""
-        ...
+    @property
+    def lines(self) -> int:
+        """How many lines are written."""
+
+    def settle(self, lines: int) -> None:
+        """Return when so many lines are on the disk. Blocks."""
 
     def is_revoked(self, serial: str) -> bool:
         """Say whether a certificate was revoked here."""
-        ...
 
 
 class Agent:
@@ -205,7 +207,7 @@ class Agent:
                 with self._metrics.issue_seconds.time():
                     bundle = await asyncio.to_thread(self._issuer.issue, held.spec)
             # without the slot: the next request is on its way meanwhile
-            await asyncio.get_running_loop().run_in_executor(self._disk, self._keep, held, bundle)
+            await asyncio.get_running_loop().run_in_executor(self._disk, self._keep, held, bundle, self._book.lines)
         except (IssueError, VaultError, Damaged, OSError) as error:
             self._failed(held, error)
         else:
@@ -217,9 +219,9 @@ class Agent:
         self._kicked.set()
         self.moves.moved()
 
-    def _keep(self, held: Held, bundle: Bundle) -> None:
+    def _keep(self, held: Held, bundle: Bundle, lines: int) -> None:
         """Keep what was issued: its line of the ledger first. Blocks; OSError or IssueError: it may not be used."""
-        self._book.settle()
+        self._book.settle(lines)
         self._guard(bundle)
         if not held.gone.is_set():
             self._store.save_bundle(held.spec.name, bundle)

@@ -2,8 +2,8 @@
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Iterable
 from pathlib import Path
 
 import structlog
@@ -22,6 +22,8 @@ class Ledger:
         self.path = path
         self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._synced = 0
+        self._descriptor: int | None = None
+        self._size = 0
         self._tip = Tip()
         self._issued: dict[str, Record] = {}
         self._revoked: set[str] = set()
@@ -50,24 +52,46 @@ class Ledger:
 
     def append(self, record: Record) -> None:
         """Write one line: it outlives this process, and with `settle` the machine too."""
-        with self._lock, _opened(self.path) as descriptor:
+        with self._lock:
             text, tip = line(record, self._tip)
-            _write(descriptor, text.encode(), os.fstat(descriptor).st_size)
+            self._size = _write(self._file(), text.encode(), self._size)
             self._tip = tip
             self._remember(record, record.time)
 
-    def settle(self) -> None:
-        """Return when every line is on the disk; whoever waited for another's wait may find that his is there too."""
-        mine = self._tip.lines
+    @property
+    def lines(self) -> int:
+        """How many lines are written."""
+        return self._tip.lines
+
+    def settle(self, lines: int | None = None) -> None:
+        """Return when so many lines (None: all) are on the disk; another's wait may have brought them there too."""
+        mine = self._tip.lines if lines is None else lines
         with self._syncing:
             if self._synced >= mine:
                 return
             written = self._tip.lines
-            with _opened(self.path) as descriptor:
-                os.fsync(descriptor)
+            with self._lock:
+                self._look_whether_removed()
+                descriptor = self._file()
+            os.fsync(descriptor)
             if not self._synced:  # the file itself may be new
                 sync_folder(self.path.parent)
             self._synced = written
+
+    def _file(self) -> int:
+        """Return the descriptor of the file, which stays open: other threads wait while one writes its line."""
+        if self._descriptor is None:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            self._descriptor = os.open(self.path, flags, 0o600)
+            self._closing = weakref.finalize(self, os.close, self._descriptor)
+            self._size = os.fstat(self._descriptor).st_size
+        return self._descriptor
+
+    def _look_whether_removed(self) -> None:
+        """Begin another file where this one was removed: its chain has no beginning, so the next start says so."""
+        if self._descriptor is not None and not os.fstat(self._descriptor).st_nlink:
+            self._closing()
+            self._descriptor = None
 
     def live(self, now: float) -> tuple[Record, ...]:
         """Return what was issued, is not revoked and has not ended."""
@@ -105,23 +129,16 @@ def verify(paths: Iterable[Path]) -> Tip:
     return tip
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+def _write(descriptor: int, data: bytes, size: int) -> int:
+    """Append all or nothing, as a full disk may take a part; return the file's size after it."""
+    left = data
     try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _write(descriptor: int, data: bytes, size: int) -> None:
-    """Append all or nothing, as a full disk may take a part."""
-    try:
-        while data:
-            data = data[os.write(descriptor, data) :]
+        while left:
+            left = left[os.write(descriptor, left) :]
     except OSError:
         os.ftruncate(descriptor, size)
         raise
+    return size + len(data)
 
 
 def _drop_torn_end(path: Path) -> None:

@@ -48,6 +48,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         """Name the folder; it is made when it is locked."""
         self.folder = folder
+        self._roots: tuple[tuple[int, int, int], tuple[x509.Certificate, ...]] = (0, 0, 0), ()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -135,8 +136,16 @@ class Store:
 
     def roots(self) -> tuple[x509.Certificate, ...]:
         """Return the roots that this host trusts; during a roll-over there are two. Damaged when one is no root."""
-        if not self.root_file.exists():
+        try:
+            there = self.root_file.stat()
+        except FileNotFoundError:
             return ()
+        version = there.st_ino, there.st_mtime_ns, there.st_size
+        if self._roots[0] != version:
+            self._roots = version, self._read_roots()
+        return self._roots[1]
+
+    def _read_roots(self) -> tuple[x509.Certificate, ...]:
         try:
             return tuple(x509.load_pem_x509_certificates(self.root_file.read_bytes()))
         except ValueError:

@@ -195,7 +195,10 @@ def _authorities(seen: Seen, authority: Authority, now: float) -> Iterator[Step]
         yield Step("patch", f"{INT_MOUNT}/issuer/…", limits(authority.issuer), waits="the intermediate")
         return
     if root is None:
-        raise CannotSetUp(f"{INT_MOUNT} has an intermediate, but {ROOT_MOUNT} no root: is this the right Vault")
+        raise CannotSetUp(
+            f"{INT_MOUNT} has an intermediate, but {ROOT_MOUNT} no root: is this the right Vault, or "
+            "is the root one of yours (--root MOUNT/ISSUER)"
+        )
     if faults := intermediate_faults(_certificate(signer), root, authority.trust_domain, now):
         raise CannotSetUp(f"issuer {signer['issuer_id']} of {INT_MOUNT}: {'; '.join(faults)}")
     yield from _named(seen, signer, root, authority)

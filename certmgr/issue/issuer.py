@@ -94,12 +94,14 @@ class Issuer:
                 raise
             key, request, answer = self._sign(spec, login)
         leaf, chain = certificates(answer.get("data") or {})
-        root = (anchor(chain[-1], roots) if chain else None) or roots[0]
+        anchored = anchor(chain[-1], roots) if chain else None
+        root = anchored or roots[0]
         bundle = Bundle(key, leaf, chain, root)
         entry = self._entry(spec, bundle, request, str(answer.get("request_id") or ""))
         self._record(entry)
         if wrong := faults(bundle, spec, root, self._clock.now()):
-            raise WrongAnswer(f"the CA's answer is refused: {'; '.join(wrong)}")
+            fix = "" if anchored else ". If Vault is meant to have another root now, remove certmgr/root.pem"
+            raise WrongAnswer(f"the CA's answer is refused: {'; '.join(wrong)}{fix}")
         return bundle
 
     def _sign(self, spec: IdentitySpec, login: Login) -> tuple[Key, str, Mapping[str, Any]]:

@@ -9,9 +9,10 @@ VaultError                what kept a call from working; no text of it holds a t
 ├── Missing               nothing is at that path (404)
 └── Broken                any other answer: a redirect, a 5xx (not always transient), no JSON
 
-hvac's traps, each handled here: it follows redirects and hands the token to the other host; it
-reads a token from the environment and the home folder unless it gets an empty one; it lets `..`
-and `/` in names through into the URL; it blocks, and its session is not to be shared by threads.
+hvac's traps, each handled here: it follows redirects and hands the token to the other host (our session
+does not: certmgr/issue/session.py); it reads a token from the environment and the home folder unless it
+gets an empty one; it lets `..` and `/` in names through into the URL; it blocks, and its session is not to
+be shared by threads.
 """
 
 import re
@@ -25,13 +26,10 @@ import hvac
 import hvac.exceptions
 import requests
 
-from certmgr.issue.unix_http import SCHEME, UnixAdapter
+from certmgr.issue.session import Session
 from legation.mesh.names import NAME_PATTERN
 
 VaultState = Literal["ok", "sealed", "unreachable", "starting"]
-
-_TIMEOUT = (2.0, 8.0)
-"""Seconds to connect, and to wait for an answer."""
 
 _SAID = 300
 """Characters of an error's text that are kept."""
@@ -207,7 +205,7 @@ class Vault:
             options["headers"] = {"Content-Type": "application/merge-patch+json"}
         if wrap_ttl is not None:
             options["wrap_ttl"] = wrap_ttl
-        return self._ask(lambda: adapter.request(method, f"/v1/{checked_path(path)}", **options))
+        return self._ask(lambda: adapter.request(method, f"/v1/{checked_path(path)}", **options), f"{method} {path}: ")
 
     def _client(self, token: str) -> hvac.Client:
         """Return this thread's client, with a token."""
@@ -217,8 +215,8 @@ class Vault:
         client.token = token
         return client
 
-    def _ask(self, work: Any) -> Mapping[str, Any]:
-        """Do a call and say in our own words what went wrong."""
+    def _ask(self, work: Any, what: str = "") -> Mapping[str, Any]:
+        """Do a call and say in our own words what went wrong; `what` is said when it may not be done."""
         try:
             answer = work()
         except OSError as error:  # a RequestException is one, and so is a certificate's file that is not there
@@ -226,7 +224,7 @@ class Vault:
             raise Unreachable(f"{self.address} does not answer ({type(error).__name__}{_why(error)})") from None
         except hvac.exceptions.VaultError as error:
             kind = _BY_KIND.get(type(error), Broken)
-            raise kind(f"{self.address}: {_said(error)}") from None
+            raise kind(f"{self.address}: {what if kind is Denied else ''}{_said(error)}") from None
         if isinstance(answer, requests.Response):
             if answer.status_code == 204:
                 return {}
@@ -269,15 +267,9 @@ def checked_path(path: str) -> str:
 
 def _connect(address: Address) -> hvac.Client:
     """Return a client that reads nothing from the environment and follows nobody."""
-    session = requests.Session()
-    session.trust_env = False
-    session.verify = address.ca or True
-    session.cert = address.shown or None
-    url = address.url
-    if address.socket:
-        session.mount(SCHEME, UnixAdapter(address.socket))
-        url = f"{SCHEME}localhost"
-    return hvac.Client(url=url, token="", session=session, timeout=_TIMEOUT, allow_redirects=False)
+    url = "http://localhost" if address.socket else address.url
+    session = Session(url, path=address.socket, ca=address.ca, shown=address.shown)
+    return hvac.Client(url=url, token="", session=session, allow_redirects=False)
 
 
 def _said(error: hvac.exceptions.VaultError) -> str:

@@ -40,7 +40,7 @@ class Bao:
             self.process.wait()
             self.process = None
 
-    def wait(self, limit: float = 30.0) -> "Bao":
+    def wait(self, limit: float = 60.0) -> "Bao":
         """Wait until the operator can log in: that is the end of its own initialisation."""
         try:
             wait_for("OpenBao serves its operator", self._serves, limit)

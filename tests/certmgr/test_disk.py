@@ -63,9 +63,9 @@ class Held(Ledger):
         super().__init__(path)
         self.may = threading.Event()
 
-    def settle(self):
+    def settle(self, lines=None):
         self.may.wait(10)
-        super().settle()
+        super().settle(lines)
 
 
 def test_nothing_is_shown_before_its_line_is_on_the_disk_and_nobody_else_waits_for_that(tmp_path):
@@ -116,6 +116,9 @@ def test_many_lines_wait_for_the_disk_once(tmp_path, monkeypatch):
     assert len(syncs) == 2, "the file, and once its name in the folder"
     ledger.add(ISSUE)
     assert len(syncs) == 3
+    ledger.append(replace(ISSUE, serial="ee"))
+    ledger.settle(11)
+    assert len(syncs) == 3, "whose line is there already waits for nobody's that came after"
 
 
 def test_a_bundle_that_was_revoked_is_not_served_after_a_power_cut_has_brought_it_back(tmp_path):

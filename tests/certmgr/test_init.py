@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certmgr.core.layout import INT_MOUNT, MAKE_ROOT, ROOT_MOUNT
 from certmgr.core.plan import IdentitySpec
+from certmgr.core.policies import INIT_POLICY
 from certmgr.issue.issuer import Issuer
 from certmgr.issue.setup import Enroller, root_of
 from certmgr.issue.vault import AppRole, Rejected
@@ -192,21 +193,29 @@ def test_doctor_says_what_its_token_may_not_see(there, operator):
 
 
 def test_root_of_the_team_signs_the_intermediate(tmp_path):
-    """Nothing of ours is written where their root is."""
+    """With the rights that the docs name besides; nothing of ours is written where their root is."""
     with team(tmp_path) as server:
         (server.folder / "mesh.yaml").write_text(MESH)
         server.vault.call(ROOT, "post", "sys/mounts/pki", {"type": "pki", "config": {"max_lease_ttl": "87600h"}})
         made = {"common_name": "The team's root", "issuer_name": "r26", "ttl": "80000h"}
         server.vault.call(ROOT, "post", f"pki/{MAKE_ROOT}", made)
+        reads = 'path "pki/issuer/+" { capabilities = ["read"] }\n'
+        signs = 'path "pki/issuer/r26/sign-intermediate" { capabilities = ["update"] }'
         boss = Operator(server)
-        missing = boss("init", "--yes", "--root", "pki/other", token=ROOT.value)
+        denied = boss("init", "--dry-run", "--root", "pki/r26")
+        assert denied.returncode == 3
+        assert ": get pki/issuer/" in denied.stderr
+        assert "the token may not do this" in denied.stderr
+        server.vault.call(ROOT, "post", "sys/policies/acl/mesh-init", {"policy": INIT_POLICY + reads + signs})
+        missing = boss("init", "--yes", "--root", "pki/other")
         assert missing.returncode == 3
         assert "pki has no issuer called other" in missing.stderr
-        done = boss("init", "--yes", "--root", "pki/r26", token=ROOT.value)
+        done = boss("init", "--yes", "--root", "pki/r26")
         assert done.returncode == 0, done.stderr
         assert root_of(server.vault).subject.rfc4514_string() == "CN=The team's root"
         assert f"{ROOT_MOUNT}/" not in (server.vault.read(ROOT, "sys/mounts") or {})
-        assert boss("init", "--dry-run", "--root", "pki/r26", token=ROOT.value).returncode == 0
+        assert boss("init", "--dry-run", "--root", "pki/r26").returncode == 0
+        assert "--root MOUNT/ISSUER" in boss("doctor", "-o", "json").stdout
 
 
 @pytest.mark.parametrize(

@@ -118,3 +118,15 @@ def test_attack_28_full_disk_takes_no_half_line(ledger, monkeypatch):
     assert before == ledger.path.read_bytes()
     ledger.add(replace(ISSUE, serial="0c"))
     assert verify([ledger.path]).lines == 2
+
+
+def test_a_ledger_that_is_removed_while_it_is_written_goes_on_without_a_beginning(tmp_path):
+    """So that the next start says it."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.open(NOW)
+    ledger.add(ISSUE)
+    (tmp_path / "ledger.jsonl").unlink()
+    ledger.add(replace(ISSUE, serial="0b"))
+    ledger.add(replace(ISSUE, serial="0c"))
+    assert "0c" in (tmp_path / "ledger.jsonl").read_text()
+    assert Ledger(tmp_path / "ledger.jsonl").open(NOW) is not None

@@ -1,7 +1,10 @@
 """The embedded OpenBao's own start: idempotent, private, and with one working door."""
 
+import asyncio
 import ssl
+from functools import partial
 from http.client import HTTPSConnection
+from pathlib import Path
 
 import psutil
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from certmgr import openbao
 from certmgr.issue.vault import VaultError
 from tests.certmgr.bao import Bao
+from tests.support.programs import eventually
 
 
 def test_second_preparation_keeps_every_secret(tmp_path):
@@ -89,3 +93,31 @@ def test_tcp_door_is_shut(bao: Bao):
 
 def test_socket_is_private(bao: Bao):
     assert bao.socket.stat().st_mode & 0o777 == 0o600
+
+
+def says(log: Path, words: str) -> bool:
+    return words in log.read_text(errors="replace")
+
+
+def test_openbao_killed_while_it_initialises_starts_anew(tmp_path_factory):
+    """Its own half-done initialisation cannot be resumed; nobody has used it yet, so it is thrown away."""
+
+    state = tmp_path_factory.mktemp("s")
+
+    async def cut_off(step: str) -> None:
+        bao = Bao(state / step / "openbao", state / step / "b.sock")
+        bao.folder.parent.mkdir()
+        try:
+            bao.start()
+            await eventually(step, partial(says, bao.log, step))
+            bao.kill()
+            bao.start()
+            await asyncio.to_thread(bao.wait)
+        finally:
+            bao.kill()
+
+    async def main():
+        steps = ("entering leader state", "security barrier initialized", "root token generated")
+        await asyncio.gather(*map(cut_off, steps))
+
+    asyncio.run(main())
