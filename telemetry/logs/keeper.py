@@ -83,10 +83,13 @@ class Keeper:
         if not self.admit(batch, form):
             self._dropped("full", _count(batch, form))
 
-    def admit(self, batch: bytes, form: Form) -> bool:
-        """Take a batch if there is room for it, and say so: who sends it may keep it. Returns at once."""
+    def admit(self, batch: bytes, form: Form, *, alone: bool = False) -> bool:
+        """Take a batch if there is room for it, and say so: who sends it may keep it. Returns at once.
+
+        `alone`: where nothing else waits there is room for any, as who keeps it would send it for ever.
+        """
         with self._lock:
-            fits = self._waiting + len(batch) <= MOST_WAITING
+            fits = self._waiting + len(batch) <= MOST_WAITING or (alone and not self._waiting)
             self._waiting += len(batch) if fits else 0
         if fits:
             self._batches.put((batch, form))

@@ -79,7 +79,7 @@ class Logs:
 
     def take_on(self, batch: bytes) -> bool:
         """Take what telemetry of another host has kept, if there is room; returns at once."""
-        return self._keeper.admit(batch, PASSED_ON)
+        return self._keeper.admit(batch, PASSED_ON, alone=True)
 
     async def search(self, query: Query, wait: float = 0.0) -> LogPage:
         """Return what is asked; with `wait`, and nothing new after `query.after`, once there is or it is over.

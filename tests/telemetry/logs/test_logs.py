@@ -158,6 +158,12 @@ def test_what_cannot_be_kept_is_dropped_and_counted(tmp_path, monkeypatch):
     asyncio.run(main())
 
 
+def test_another_host_keeps_what_there_is_no_room_for_and_a_large_batch_finds_some(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeper, "MOST_WAITING", 10)
+    logs = Logs(tmp_path / "store", tmp_path, tmp_path / "logs.sock", LogMetrics(CollectorRegistry()))
+    assert [logs.take_on(b"twenty bytes at least"), logs.take_on(b"one more")] == [True, False]
+
+
 def test_a_disk_that_takes_nothing_loses_records_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr(keeper, "_PAUSE", 0.01)
     (tmp_path / "store").mkdir()
