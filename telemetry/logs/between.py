@@ -14,7 +14,6 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from legation.mesh import names
-from legation.runtime.control import remote
 from legation.runtime.control.contexts import own_id, to_component
 from legation.runtime.control.server import bind_tcp
 from legation.runtime.http import Secure
@@ -46,6 +45,9 @@ async def collect(place: str, identity: Latest[Identity | None], take: Callable[
 
     `take` gets each batch and says whether it has room: if not, who sent it keeps it for a while.
     """
+    # Here alone, as it costs 9 MB, and few telemetries have other hosts.
+    from legation.runtime.control import remote  # noqa: PLC0415
+
     sock = bind_tcp(place)
     ours = await _first(identity)
 
