@@ -24,6 +24,18 @@ _OF_PROXIES = (
 """No one expression for all: it would be larger than Envoy takes where its runtime is asked (100 steps of RE2)."""
 
 
+OF_PROXIES = tuple(
+    f"x-envoy-{name}"
+    for name in (
+        "immediate-health-check-fail",
+        "degraded",
+        "overloaded",
+        "ratelimited",
+        "decorator-operation",
+    )
+)
+"""What an Envoy believes of an answer, and no app may say: that an instance is ill, or a request not to be repeated."""
+
 _OTHER_PATH = "x[-_](original|rewrite)[-_]url"
 """Read in place of the path by what was written for IIS, Symfony of old among it (CVE-2018-14773)."""
 

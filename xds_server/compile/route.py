@@ -16,6 +16,7 @@ from legation.mesh.model.route import Route
 from legation.mesh.model.service import Service
 from xds_server.compile.fault import FILTER as FAULT
 from xds_server.compile.fault import fault
+from xds_server.compile.forged import OF_PROXIES
 from xds_server.compile.load_balancing import hash_policies
 from xds_server.compile.match import route_match
 from xds_server.compile.pack import duration, pack
@@ -53,10 +54,12 @@ def inbound_routes(
     None of a peer whose certificate's serial is `revoked`. `rules` are those of tries towards the app.
 
     The app's own `x-legation-retry` is dropped: only its proxy may promise that a request never arrived.
+    So is what else an Envoy would believe.
     """
     routes = [_to_app(rule) for rule in rules]
     found = configuration(names.INBOUND, [virtual_host(names.INBOUND, ["*"], routes)])
     found.request_headers_to_remove.append(PEER_SERIAL)
+    found.response_headers_to_remove.extend(OF_PROXIES)
     for name, config in denied(revoked).items():
         found.typed_per_filter_config[name].CopyFrom(config)
     return found

@@ -9,6 +9,7 @@ import pytest
 from tests.support.otlp import Receiver, receiving
 from tests.xds_server.compile.fleet import App, Fleet, address, wait_for
 from xds_server.compile.active_health_check import PATH
+from xds_server.compile.forged import OF_PROXIES
 from xds_server.endpoint import Endpoint
 
 UNREACHABLE_SLOT = 130
@@ -42,6 +43,18 @@ def running(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Ite
     with fleet.running():
         yield fleet, app
     app.stop()
+
+
+def test_what_an_app_answers_takes_no_instance_out(running: tuple[Fleet, App]) -> None:
+    """Envoy believes a header of its own family; an app may pass on whatever somebody else has made it say."""
+    fleet, app = running
+    url = f"http://{fleet.outbound('web-v1', 'orders')}/mine"
+    wait_for(lambda: all(httpx.get(url, timeout=10).status_code == 200 for _ in range(10)))
+    app.headers = dict.fromkeys(OF_PROXIES, "1")
+    answers = [httpx.get(url, timeout=10) for _ in range(10)]
+    app.headers = {}
+    assert [answer.status_code for answer in answers] == [200] * 10
+    assert [name for answer in answers for name in answer.headers if name.startswith("x-envoy")] == []
 
 
 def test_a_caller_leaves_out_whom_it_cannot_reach(running: tuple[Fleet, App], receiver: Receiver) -> None:
