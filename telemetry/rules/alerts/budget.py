@@ -77,9 +77,14 @@ def _terms(name: str, pace: Pace) -> tuple[Term, ...]:
         half = _HALF[pace.long]
         seen = f"present_over_time({selector(f'{TOTAL}1d', name)}[{half}] offset {half})"
         return (*burns, bad, Term(seen, "> 0", late=True))
-    quickest = PACES[0]
-    others = [] if pace is quickest else [Term(selector(f"{BURN}{quickest.long}", name), f"<= {quickest.factor:g}")]
-    return (*burns, bad, *others)
+    return (*burns, bad, *([] if pace is PACES[0] else [_no_quicker_page(name)]))
+
+
+def _no_quicker_page(name: str) -> Term:
+    """Return that the last hour alone is none that the quickest alert is about: too slow for it, or too few."""
+    burn, bad = (selector(f"{series}{PACES[0].long}", name) for series in (BURN, BAD))
+    quick = f"({burn} > bool {PACES[0].factor:g})"
+    return Term(f"{quick} * ({bad} * {seconds(PACES[0].long)} >= bool {FEWEST})", "== 0")
 
 
 def _cases(mesh: Mesh, pace: Pace) -> tuple[Case, ...]:
@@ -96,8 +101,19 @@ def _cases(mesh: Mesh, pace: Pace) -> tuple[Case, ...]:
         return Case(name, [Series(f"{BAD}5m", labels, spent), Series(f"{TOTAL}5m", labels, whole)], moments, step)
 
     fast = 2 * pace.factor
-    outage = [at(_STEPS + number) for number in range(8)]
-    young = (at(_STEPS // 3), at(_STEPS, Firing(labels, f"{fast:g}")))
+    more: list[Case] = []
+    if pace.long == "1h":
+        more = [_retried(mesh, service)]
+    elif pace.severity == "page":
+        over = [at(_STEPS + number) for number in range(8)]
+        rare = FEWEST / 2 / seconds(PACES[0].long) / (budget * 100)
+        more = [
+            story("an hour that the quicker page is about", 100, [(0, _STEPS), (100, 4), (0, 4)], *over),
+            story("too few for the quicker page", rare, [(100, _STEPS + 1)], at(_STEPS, Firing(labels, "100"))),
+        ]
+    else:
+        moments = at(_STEPS // 3), at(_STEPS, Firing(labels, f"{fast:g}"))
+        more = [story("a young Prometheus", 100, [(fast, _STEPS + 1)], *moments)]
     few = FEWEST / 2 / seconds(pace.long) / (budget * fast)
     return (
         story(
@@ -112,13 +128,7 @@ def _cases(mesh: Mesh, pace: Pace) -> tuple[Case, ...]:
         story("burns a little less fast", 100, [(0.9 * pace.factor, 2 * _STEPS)], at(_STEPS), at(2 * _STEPS - 1)),
         story("little traffic: a few bad requests", few, [(fast, 2 * _STEPS)], at(_STEPS), at(2 * _STEPS - 1)),
         Case("no data", [], [at(_STEPS)], step),
-        *([_retried(mesh, service)] if pace.long == "1h" else []),
-        *(
-            [story("an hour that the quicker page is about", 100, [(0, _STEPS), (100, 4), (0, 4)], *outage)]
-            if pace.long == "6h"
-            else []
-        ),
-        *([story("a young Prometheus", 100, [(fast, _STEPS + 1)], *young)] if pace.severity == "ticket" else []),
+        *more,
     )
 
 
