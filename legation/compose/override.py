@@ -59,6 +59,11 @@ class Adopted:
         return self.compose.name + SIDECAR
 
     @property
+    def app(self) -> str:
+        """The name that its containers alone have: its own is the sidecar's too, where others call it."""
+        return f"{names.COMPONENT_PREFIX}app-{self.compose.name}"
+
+    @property
     def private(self) -> str:
         """The network that it has with its sidecar alone."""
         return f"{self.compose.name}-private"
@@ -143,7 +148,7 @@ class _Rendering:
     def _moved(self, one: Adopted) -> Definition:
         """Return what changes of the service itself."""
         changed: Definition = {
-            "networks": Override({one.private: {}}),
+            "networks": Override({one.private: {"aliases": [one.app]}}),
             "depends_on": ours.after() | {one.sidecar: {"condition": "service_healthy"}},
         }
         if self._full and one.service in self._counting:  # it reads the limits that are rendered
@@ -159,7 +164,7 @@ class _Rendering:
     def _sidecar(self, one: Adopted, outside: Mapping[str, tuple[str, ...]]) -> Definition:
         service, name = self._mesh.services[one.service], one.compose.name
         command = ["run", "--service", one.service, "--version", one.version]
-        command += ["--app", f"{name}:{service.port}", "--private", f"legation-private-{name}"]
+        command += ["--app", f"{one.app}:{service.port}", "--private", f"legation-private-{name}"]
         command += [word for network in outside for word in ("--plain", f"legation-plain-{name}-{network}")]
         mine: Definition = {one.private: {"aliases": [*self._names(one), f"legation-private-{name}"]}}
         for network, aliases in outside.items():

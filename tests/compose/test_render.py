@@ -36,6 +36,28 @@ def test_an_override_is_as_recorded_and_compose_reads_it(case: str, tmp_path: Pa
     _compose_reads(tmp_path, [*files, written.name])
 
 
+@pytest.mark.parametrize("case", [*CASES, "shop"])
+def test_a_sidecar_finds_its_app_by_a_name_that_only_the_app_has(case: str) -> None:
+    """Docker looks a name up in one network of a container's after the other: one of its own may come first."""
+    file = ROOT / "compose/docker-compose.override.yaml"
+    if case != "shop":
+        file = ROOT / f"tests/golden/compose-override/{case}/override.yaml"
+    services = read(file.read_text(), "override")["services"]
+    found = 0
+    for name, sidecar in services.items():
+        command = sidecar.get("command") or []
+        if "--app" in command:
+            app = command[command.index("--app") + 1].partition(":")[0]
+            aliases = [
+                alias for network in sidecar["networks"].values() for alias in (network or {}).get("aliases", ())
+            ]
+            assert app not in aliases
+            service = name.removesuffix("-sidecar")
+            assert app in services[service]["networks"][f"{service}-private"]["aliases"]
+            found += 1
+    assert found
+
+
 def test_the_shop_has_the_override_that_its_mesh_comes_to(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "compose", tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("wheels"))
     own = "docker-compose.override.yaml"

@@ -35,7 +35,7 @@ MIX = Mixed(
         Request("GET", "/proxy/catalog/items"),
     )
 )
-WRITES = Mixed((*MIX.requests, Request("POST", "/proxy/orders/hits?key=a")))
+WRITES = Mixed((*MIX.requests, Request("POST", "/orders", b"{}", {"content-type": "application/json"})))
 """With what may not be repeated: whether an app that ends had taken it cannot be told over HTTP/1.1."""
 
 
