@@ -7,7 +7,7 @@ removes the data of all others.
 
 from certmgr.issue.vault import Address
 from certmgr.store import write
-from legation.runtime.embedded import wanted, wanted_file
+from legation.runtime.embedded import desired, desired_file
 from legation.runtime.state import StateFolder
 
 _URL = "embedded:"
@@ -35,7 +35,7 @@ def after(state: StateFolder, number: int) -> int:
 
     `legation up` takes a moment to end one that was called off and to remove its data, which are of no more use.
     """
-    begun, following = wanted(state), number + 1
+    begun, following = desired(state), number + 1
     while following not in begun and state.openbao(following).exists():
         following += 1
     return following
@@ -43,5 +43,5 @@ def after(state: StateFolder, number: int) -> int:
 
 def want(state: StateFolder, numbers: tuple[int, ...]) -> None:
     """Have these run, and no others: the data of the others is removed."""
-    if wanted(state) != numbers:
-        write(wanted_file(state), " ".join(map(str, numbers)).encode())
+    if desired(state) != numbers:
+        write(desired_file(state), " ".join(map(str, numbers)).encode())

@@ -15,7 +15,7 @@ from cryptography import x509
 from certmgr.agent import Agent
 from certmgr.core.bundle import Damaged
 from certmgr.core.crl import BadCrl
-from certmgr.core.rollover import settles_at, step, waits_for, wanted
+from certmgr.core.rollover import desired, settles_at, step, waits_for
 from certmgr.core.trust import fingerprint
 from certmgr.issue.rollover import WrongCa, ca_of, present_ca
 from certmgr.issue.vault import VaultError
@@ -134,7 +134,7 @@ class RollingOver:
         """Trust whom the phase wants trusted, with their lists, and have certificates of whom it wants."""
         if bygone(rollover, self.vaults.generation):
             return
-        wants = wanted(rollover)
+        wants = desired(rollover)
         if rollover.kind == "vault":
             self._turn(rollover)
         if rollover.phase == "prepare" or (_is_over(rollover) and self._trusts(wants.trusted)):
@@ -148,8 +148,8 @@ class RollingOver:
             self._agent.reissue(wants.issuer.intermediate)
 
     def _turn(self, rollover: Rollover) -> None:
-        """Look at the lists of both Vaults; use the one whose certificates are wanted, which is to begin again."""
-        wants = wanted(rollover)
+        """Look at the lists of both Vaults; use the one whose certificates are desired, which is to begin again."""
+        wants = desired(rollover)
         if len(wants.trusted) > 1:
             self.vaults.at(rollover.new.vault)  # UnknownVault, while we could not turn
         if wants.issuer is not None and wants.issuer.vault != self.vaults.url:
@@ -167,9 +167,9 @@ class RollingOver:
             log.info("roots are trusted", roots=[root.subject.rfc4514_string() for root in unique])
         self._agent.show_roots(unique)
 
-    def _trusts(self, wanted: tuple[CaRef, ...]) -> bool:
+    def _trusts(self, desired: tuple[CaRef, ...]) -> bool:
         """Say whether these are trusted and no others: else this host was away when a roll-over ended."""
-        return {fingerprint(root) for root in self._store.roots()} == {ca.root for ca in wanted}
+        return {fingerprint(root) for root in self._store.roots()} == {ca.root for ca in desired}
 
     async def _root_of(self, ca: CaRef) -> x509.Certificate:
         """Return the root of a CA: this host has it already, or Vault shows it and it is the one that is meant."""
@@ -186,7 +186,7 @@ class RollingOver:
         """Return who on this host is not there yet."""
         if rollover.phase == "prepare":
             return ()
-        issuer = wanted(rollover).issuer
+        issuer = desired(rollover).issuer
         return (*self._listless(rollover), *self._agent.waits(issuer.intermediate if issuer else None))
 
     def _listless(self, rollover: Rollover) -> tuple[str, ...]:

@@ -33,7 +33,10 @@ _DANGERS = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as a security team would want it. `fix` is a command, or what to write."""
+    """One thing that is not as a security team would want it. `fix` is a command, or what to write.
+
+    It is of a live Vault; a `Violation` is of a line of mesh.yaml, and keeps a mesh from being applied.
+    """
 
     kind: Literal["over-broad", "missing", "ends soon", "unknown"]
     where: str

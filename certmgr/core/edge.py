@@ -57,14 +57,14 @@ class Grants:
     free: bool
 
     @property
-    def wanted(self) -> bool:
+    def desired(self) -> bool:
         """Whether there is to be anything at all."""
         return self.free or bool(self.hosts)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds beside those that every mesh has."""
-        return (EDGE,) if self.wanted else ()
+        return (EDGE,) if self.desired else ()
 
     @property
     def enroller(self) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ class Grants:
     @property
     def policies(self) -> Mapping[str, str]:
         """The policies, by name."""
-        if not self.wanted:
+        if not self.desired:
             return {}
         return {name: POLICIES[name] for name in (EDGE.policy, ENROL_EDGE, *((HOSTS,) if self.free else ()))}
 
@@ -82,7 +82,7 @@ class Grants:
         self, key: str, max_ttl: int, found: Mapping[str, Any], issuer: str, *, stored: bool = False
     ) -> Mapping[str, Any] | None:
         """Return the role; None where there is to be none. Hosts that are `found` stay where they may come and go."""
-        if not self.wanted:
+        if not self.desired:
             return None
         wildcards = self.free or any(h.startswith("*.") for h in self.hosts)
         desired = {

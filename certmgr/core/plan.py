@@ -27,7 +27,7 @@ def plan(mesh: Mesh, chosen: Collection[str] = (), away: Collection[str] = ()) -
     """
     ttl = int(mesh.certificates.ttl.total_seconds())
     known = (*mesh.services, *names.COMPONENTS, *(name for name in names.AWAY if name in chosen))
-    wanted = [name for name in known if not chosen or name in chosen]
+    desired = [name for name in known if not chosen or name in chosen]
     return tuple(
-        IdentitySpec(name, names.spiffe_id(mesh.trust_domain, name), ttl) for name in dict.fromkeys((*wanted, *away))
+        IdentitySpec(name, names.spiffe_id(mesh.trust_domain, name), ttl) for name in dict.fromkeys((*desired, *away))
     )

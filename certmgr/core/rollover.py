@@ -55,7 +55,7 @@ class CannotRollOver(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Desired:
     """What a host is to have: whom it trusts, whose certificates it has (None: as they are), and in which Vault."""
 
     trusted: tuple[CaRef, ...]
@@ -82,18 +82,18 @@ def left(rollover: Rollover) -> CaRef:
     return rollover.new if rollover.back else rollover.old
 
 
-def wanted(rollover: Rollover) -> Wanted:
+def desired(rollover: Rollover) -> Desired:
     """Return what every host is to have in a phase."""
     both = (rollover.old, rollover.new)
     match rollover.phase:
         case "prepare":
-            return Wanted((left(rollover),), None)
+            return Desired((left(rollover),), None)
         case "trust" | "switch":
-            return Wanted(both, None)
+            return Desired(both, None)
         case "issue" | "retire" | "settle":
-            return Wanted(both, kept(rollover))
+            return Desired(both, kept(rollover))
         case "drop" | "done":
-            return Wanted((kept(rollover),), kept(rollover))
+            return Desired((kept(rollover),), kept(rollover))
 
 
 def following(rollover: Rollover, now: float) -> Rollover:

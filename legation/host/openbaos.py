@@ -20,7 +20,7 @@ STOP_LIMIT = 8.0
 
 
 class OpenBaos:
-    """Keeps those running that are wanted; one that is not wanted any more ends, and its data with it."""
+    """Keeps those running that are desired; one that is not desired any more ends, and its data with it."""
 
     def __init__(self, state: StateFolder, host: HostFile, changed: Callable[[], None]) -> None:
         """Prepare; nothing runs yet."""
@@ -31,10 +31,10 @@ class OpenBaos:
         """By name, the one in use first."""
 
     def open(self, group: asyncio.TaskGroup) -> None:
-        """Start those that are wanted, in a group; what is left of others is removed."""
+        """Start those that are desired, in a group; what is left of others is removed."""
         self._group = group
-        wanted = {self._state.openbao(number) for number in embedded.wanted(self._state)}
-        for left in set(self._state.root.glob("openbao*")) - wanted:
+        desired = {self._state.openbao(number) for number in embedded.desired(self._state)}
+        for left in set(self._state.root.glob("openbao*")) - desired:
             shutil.rmtree(left, ignore_errors=True)
         self.look()
 
@@ -43,18 +43,18 @@ class OpenBaos:
         self._group = None
 
     def look(self) -> None:
-        """Look which are wanted now, start those that are missing and end the others."""
+        """Look which are desired now, start those that are missing and end the others."""
         if self._group is None:
             return
-        wanted = {self._state.openbao(number).name: number for number in embedded.wanted(self._state)}
-        for name in [name for name in self.running if name not in wanted]:
+        desired = {self._state.openbao(number).name: number for number in embedded.desired(self._state)}
+        for name in [name for name in self.running if name not in desired]:
             self._ending.add(name)
             spawn(self._group, f"end {name}", self._end(name, self.running.pop(name)))
         kept = dict(self.running)
-        for name, number in wanted.items():
+        for name, number in desired.items():
             if name not in kept and name not in self._ending:
                 kept[name] = self._start(self._group, name, number)
-        self.running = {name: kept[name] for name in wanted if name in kept}
+        self.running = {name: kept[name] for name in desired if name in kept}
 
     def _start(self, group: asyncio.TaskGroup, name: str, number: int) -> Supervisor:
         def command() -> list[str]:

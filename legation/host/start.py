@@ -57,7 +57,7 @@ def _check_components() -> None:
 
 def _check_ca(state: StateFolder, mesh: DesiredMesh) -> None:
     """Have somebody say that a CA for trying things out is what is wanted, where it is the embedded OpenBao's."""
-    if embedded.wanted(state) and not mesh.dev:
+    if embedded.desired(state) and not mesh.dev:
         raise CannotStart(embedded.NEEDS_DEV)
 
 

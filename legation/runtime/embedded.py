@@ -11,12 +11,12 @@ NEEDS_DEV = (
 """Why nobody is enrolled there whose mesh does not say so."""
 
 
-def wanted_file(state: StateFolder) -> Path:
+def desired_file(state: StateFolder) -> Path:
     """Return the file with their numbers."""
     return state.certmgr / "embedded"
 
 
-def wanted(state: StateFolder) -> tuple[int, ...]:
+def desired(state: StateFolder) -> tuple[int, ...]:
     """Return which are to run, the one in use first; before certmgr has said anything that is the first one."""
-    file = wanted_file(state)
+    file = desired_file(state)
     return tuple(int(word) for word in file.read_text().split()) if file.exists() else (1,)

@@ -16,7 +16,7 @@ from certmgr.embedded import Embedded
 from certmgr.issue.setup import root_of
 from certmgr.issue.vault import AppRole
 from certmgr.store import Store, app_role
-from legation.runtime.embedded import wanted
+from legation.runtime.embedded import desired
 from legation.runtime.state import StateFolder
 from legation.runtime.tasks import until
 from tests.certmgr.authority import Authority as TheirAuthority
@@ -35,7 +35,7 @@ INTERMEDIATE = "CN=Legation DEV intermediate of shop"
 
 
 class Up:
-    """What `legation up` does of it: runs the OpenBaos that are wanted. And a certmgr."""
+    """What `legation up` does of it: runs the OpenBaos that are desired. And a certmgr."""
 
     def __init__(self, root: Path, seed: Path) -> None:
         self.state, self.seed = StateFolder(root), seed
@@ -49,15 +49,15 @@ class Up:
 
     async def follow(self) -> None:
         while True:
-            for number in set(self.servers) - set(wanted(self.state)):
+            for number in set(self.servers) - set(desired(self.state)):
                 self.servers.pop(number).kill()
-            for number in set(wanted(self.state)) - set(self.servers):
+            for number in set(desired(self.state)) - set(self.servers):
                 self.servers[number] = self.bao(number)
                 self.servers[number].start()
             await until(self._differs, 5)
 
     async def _differs(self) -> bool:
-        return set(self.servers) != set(wanted(self.state))
+        return set(self.servers) != set(desired(self.state))
 
     def end(self) -> None:
         self.certmgr.kill()
@@ -92,10 +92,10 @@ class Up:
         assert done.returncode == 0, done.stderr
 
     async def runs_alone(self, number: int, root: str) -> None:
-        """Wait until this OpenBao is the only one that is wanted, and its root the only one that is trusted."""
+        """Wait until this OpenBao is the only one that is desired, and its root the only one that is trusted."""
 
         async def alone() -> bool:
-            return wanted(self.state) == (number,) and roots(self.state) == [root]
+            return desired(self.state) == (number,) and roots(self.state) == [root]
 
         assert await until(alone, 60), self.certmgr.log.read_text()[-3000:]
 
@@ -197,7 +197,7 @@ def test_attack_35_a_host_that_was_off_past_the_end_of_its_root_begins_with_a_ne
             await up.certmgr.ready(names=NAMES)
             said = up.certmgr.log.read_text()
             assert "the root of the embedded OpenBao has ended while this host was off" in said
-            assert wanted(up.state) == (2,)
+            assert desired(up.state) == (2,)
             assert store.roots() != old
             assert (await up.certmgr.presented("web")).serial != before.serial
 

@@ -12,6 +12,7 @@ from certmgr.core.rollover import (
     CannotRollOver,
     begin,
     called_off,
+    desired,
     following,
     kept,
     left,
@@ -20,7 +21,6 @@ from certmgr.core.rollover import (
     step,
     steps,
     waits_for,
-    wanted,
 )
 from legation.mesh.rollover import CaRef, HostProgress, Rollover, Standing
 
@@ -41,9 +41,9 @@ def standing(rollover: Rollover, *hosts: HostProgress, instances=()) -> Standing
 
 
 def test_all_trust_the_new_root_before_anything_is_issued_by_it_and_the_old_one_until_nothing_is_left_of_it():
-    trusted = [wanted(at(phase)).trusted for phase in PHASES]
+    trusted = [desired(at(phase)).trusted for phase in PHASES]
     assert trusted == [(OLD,), *[(OLD, NEW)] * 5, (NEW,), (NEW,)]
-    assert [wanted(at(phase)).issuer for phase in PHASES] == [None, None, None, NEW, NEW, NEW, NEW, NEW]
+    assert [desired(at(phase)).issuer for phase in PHASES] == [None, None, None, NEW, NEW, NEW, NEW, NEW]
 
 
 @given(st.lists(st.sampled_from(["on", "back"]), max_size=12), st.sampled_from(["root", "vault"]))
@@ -58,10 +58,10 @@ def test_whatever_is_done_whoever_has_a_certificate_is_trusted_by_everybody(move
         except (CannotRollOver, IndexError):
             continue
         before, rollover = rollover, after
-        issuer = wanted(rollover).issuer
+        issuer = desired(rollover).issuer
         may_hold = holds | ({issuer.root} if issuer else {kept(rollover).root} if rollover.phase == "switch" else set())
         for one in (before, rollover):
-            assert may_hold <= {ca.root for ca in wanted(one).trusted} or rollover.phase == "done", (before, rollover)
+            assert may_hold <= {ca.root for ca in desired(one).trusted} or rollover.phase == "done", (before, rollover)
         # a step of the proxies is left only when all have what it wants
         holds = {issuer.root} if issuer is not None and rollover.phase != "switch" else may_hold
 

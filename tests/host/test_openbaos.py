@@ -4,7 +4,7 @@ from pathlib import Path
 
 from legation.host.status import collect
 from legation.runtime import process
-from legation.runtime.embedded import wanted_file
+from legation.runtime.embedded import desired_file
 from tests.host.conftest import ALONE, HostWorld, Play
 from tests.support.programs import eventually
 
@@ -16,10 +16,10 @@ def test_a_second_one_follows_the_first_whose_data_goes_with_it(world: HostWorld
             await eventually("it has begun", lambda: host.openbaos.running["openbao"].pid)
             first = host.openbaos.running["openbao"].pid
             made(world, "openbao")
-            wanted_file(world.state).write_text("1 2")
+            desired_file(world.state).write_text("1 2")
             await eventually("the second runs", lambda: "openbao-2" in host.openbaos.running)
             assert host.openbaos.running["openbao"].pid == first
-            wanted_file(world.state).write_text("2")
+            desired_file(world.state).write_text("2")
             await eventually("the first has gone", lambda: not world.state.openbao().exists())
             assert first is not None
             assert not process.runs(first)
@@ -32,7 +32,7 @@ def test_a_second_one_follows_the_first_whose_data_goes_with_it(world: HostWorld
 
 def test_with_a_vault_of_the_teams_none_runs_and_none_comes_back(world: HostWorld, play: Play) -> None:
     left = made(world, "openbao-2")
-    wanted_file(world.state).write_text("")
+    desired_file(world.state).write_text("")
 
     async def scene() -> None:
         async with world.running(ALONE) as host:

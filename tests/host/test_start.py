@@ -13,7 +13,7 @@ from legation.mesh.desired import DesiredMesh
 from legation.mesh.load import load
 from legation.mesh.summarize import summarize
 from legation.runtime import binaries
-from legation.runtime.embedded import wanted_file
+from legation.runtime.embedded import desired_file
 from legation.runtime.state import StateFolder
 
 TEXT = """
@@ -65,7 +65,7 @@ def test_a_ca_for_trying_things_out_has_to_be_asked_for(tmp_path: Path) -> None:
     desired = taken(state, tmp_path / "mesh.yaml", said, 0)
     with pytest.raises(CannotStart, match=r"certificates: \{dev: true\} in mesh\.yaml"), desired:
         pass
-    wanted_file(state).write_text("")
+    desired_file(state).write_text("")
     with taken(state, tmp_path / "mesh.yaml", said, 0):
         pass
 
