@@ -1,4 +1,4 @@
-"""What types cannot see in what the gateway offers: ports and hosts that two services claim."""
+"""What types cannot see in what the gateway offers: ports and hosts that two services both bind."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _EVERYWHERE = "0.0.0.0"  # noqa: S104  compared, not bound
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
+class _Binding:
     """A port that a service wants of the gateway, for itself or to send clients on to https."""
 
     service: str
@@ -35,16 +35,16 @@ class _Claim:
 def expose_violations(mesh: Mesh) -> Iterator[RuleViolation]:
     """Yield every broken rule about what the gateway offers."""
     yield from _certificates(mesh)
-    earlier: dict[int, list[_Claim]] = {}
-    for claim in _claims(mesh):
-        known = earlier.setdefault(claim.port, [])
-        if (other := next((o for o in known if _meet(claim, o)), None)) is not None:
-            message = _conflict(claim, other)
+    earlier: dict[int, list[_Binding]] = {}
+    for binding in _bindings(mesh):
+        known = earlier.setdefault(binding.port, [])
+        if (other := next((o for o in known if _meet(binding, o)), None)) is not None:
+            message = _conflict(binding, other)
             if message is not None:
-                yield RuleViolation(claim.field, message, (claim.here, other.here))
-        known.append(claim)
-    for claims in earlier.values():
-        yield from _hosts(claims)
+                yield RuleViolation(binding.field, message, (binding.here, other.here))
+        known.append(binding)
+    for bindings in earlier.values():
+        yield from _hosts(bindings)
 
 
 def _certificates(mesh: Mesh) -> Iterator[RuleViolation]:
@@ -65,47 +65,47 @@ def _certificates(mesh: Mesh) -> Iterator[RuleViolation]:
             yield RuleViolation((*here, "issuer"), message, ())
 
 
-def _claims(mesh: Mesh) -> Iterator[_Claim]:
+def _bindings(mesh: Mesh) -> Iterator[_Binding]:
     for name, service in mesh.services.items():
         if (expose := service.expose) is None:
             continue
         here: Path = ("services", name, "expose")
         is_tls, is_tcp = expose.tls is not None, service.protocol == "tcp"
-        yield _Claim(name, expose, expose.port, (*here, "port"), is_tls, is_tcp)
+        yield _Binding(name, expose, expose.port, (*here, "port"), is_tls, is_tcp)
         if expose.tls is not None and expose.tls.redirect_port is not None:
             field: Path = (*here, "tls", "redirect_port")
-            yield _Claim(name, expose, expose.tls.redirect_port, field, is_tls=False, is_tcp=is_tcp)
+            yield _Binding(name, expose, expose.tls.redirect_port, field, is_tls=False, is_tcp=is_tcp)
 
 
-def _meet(one: _Claim, other: _Claim) -> bool:
-    """Say whether two claims on one port cannot have listeners of their own: 0.0.0.0 takes all addresses."""
+def _meet(one: _Binding, other: _Binding) -> bool:
+    """Say whether two bindings on one port cannot have listeners of their own: 0.0.0.0 takes all addresses."""
     return one.address == other.address or _EVERYWHERE in (one.address, other.address)
 
 
-def _conflict(claim: _Claim, other: _Claim) -> str | None:
-    """Return what is wrong with two claims on one port; None where they can share it."""
-    taken = f"{claim.port} is taken by services.{other.service}.expose"
-    if other.service == claim.service:
-        return f"{claim.port} is where TLS is spoken: redirect from another port"
-    if claim.address != other.address:
+def _conflict(binding: _Binding, other: _Binding) -> str | None:
+    """Return what is wrong with two bindings on one port; None where they can share it."""
+    taken = f"{binding.port} is taken by services.{other.service}.expose"
+    if other.service == binding.service:
+        return f"{binding.port} is where TLS is spoken: redirect from another port"
+    if binding.address != other.address:
         return f"{taken}: take another port, or another address"
-    if not (claim.expose.hosts and other.expose.hosts):
+    if not (binding.expose.hosts and other.expose.hosts):
         return f"{taken}: take another port, or another address, or name the hosts of both"
-    if claim.is_tls != other.is_tls:
+    if binding.is_tls != other.is_tls:
         return f"{taken} for {'TLS' if other.is_tls else 'plain text'}: take another port"
-    if (claim.is_tcp or other.is_tcp) and not claim.is_tls:
+    if (binding.is_tcp or other.is_tcp) and not binding.is_tls:
         return f"{taken}, and connections of a tcp service name no host in plain text: take another port"
     return None
 
 
-def _hosts(claims: list[_Claim]) -> Iterator[RuleViolation]:
-    """Yield hosts that are claimed twice on one port."""
+def _hosts(bindings: list[_Binding]) -> Iterator[RuleViolation]:
+    """Yield hosts that are bound twice on one port."""
     first: dict[tuple[str, str], Path] = {}
-    for claim in claims:
-        for i, host in enumerate(claim.expose.hosts):
-            path: Path = (*claim.here, "hosts", i)
-            earlier = first.setdefault((claim.address, host), path)
+    for binding in bindings:
+        for i, host in enumerate(binding.expose.hosts):
+            path: Path = (*binding.here, "hosts", i)
+            earlier = first.setdefault((binding.address, host), path)
             if earlier != path:
-                owner = "here" if earlier[1] == claim.service else f"services.{earlier[1]}'s"
-                message = f"{shown(host)} is {owner} on port {claim.port} already: one host leads to one service"
+                owner = "here" if earlier[1] == binding.service else f"services.{earlier[1]}'s"
+                message = f"{shown(host)} is {owner} on port {binding.port} already: one host leads to one service"
                 yield RuleViolation(path, message, (path, earlier))
