@@ -24,6 +24,8 @@ from tests.support.steady import CONNECTIONS, CONTROL_CONNECTIONS, CONTROL_RATE,
 
 LEAST = 40
 """Requests a second of a load on the slowest machine."""
+AT_EASE = 0.25
+"""Seconds that all but one in a hundred requests take at most where a machine has room for docker's work too."""
 
 UP = ("up", "-d", "--no-deps", "--wait")
 Step = Callable[[Project], object]
@@ -190,7 +192,7 @@ def borne(project: Project) -> float:
 
     report = asyncio.run(trial())
     ended = report.total / (max(r.end for r in report.records) - min(r.start for r in report.records))
-    bears = ended >= KEPT * RATE and report.percentile(0.99) < 1 and not report.failures
+    bears = ended >= KEPT * RATE and report.percentile(0.99) < AT_EASE and not report.failures
     return RATE if bears else max(LEAST, round(ended / 2))
 
 
