@@ -1,5 +1,6 @@
 """Who has followed the newest snapshot, and who has not: convergence of one server's streams."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,18 +112,24 @@ class Followers:
 
         Envoy ACKs such a one before it is warm, and then opens another stream for its endpoints or routes.
         """
+        needing = [(f, need) for f in self._all if (need := _NEEDS.get(f.info.service)) is not None]
+        asked = self._asked_by_node() if needing else {}
+        missing = (
+            (f.info.node_id, n, sorted(f.promised(n.type_url) - asked[f.info.node_id, n.of])) for f, n in needing
+        )
         return tuple(
-            Unsynced(f.info.node_id, need.service, f"has not asked for the {need.what} of {', '.join(names[:_NAMED])}")
-            for f in self._all
-            if (need := _NEEDS.get(f.info.service)) is not None and (names := self._missing(f, need))
+            Unsynced(node, need.service, f"has not asked for the {need.what} of {', '.join(names[:_NAMED])}")
+            for node, need, names in missing
+            if names
         )
 
-    def _missing(self, follower: Follower, need: "_Need") -> list[str]:
-        promised = follower.promised(need.type_url)
-        if not promised:
-            return []
-        own = (f for f in self._all if f.info.node_id == follower.info.node_id)
-        return sorted(promised.difference(*(f.asked(FOLLOWERS[need.type_url]) for f in own)))
+    def _asked_by_node(self) -> Mapping[tuple[str, str], set[str]]:
+        """Return what each node asks for, on all of its streams, of the types that follow others."""
+        asked: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        for follower in self._all:
+            for kind in FOLLOWERS.values():
+                asked[follower.info.node_id, kind] |= follower.asked(kind)
+        return asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,11 @@ class _Need:
     type_url: str
     service: str
     what: str
+
+    @property
+    def of(self) -> str:
+        """The type that it has to ask for."""
+        return FOLLOWERS[self.type_url]
 
 
 _NEEDS = {"cds": _Need(CLUSTER, "eds", "endpoints"), "lds": _Need(LISTENER, "rds", "routes")}
