@@ -45,6 +45,7 @@ async def figures() -> AsyncIterator[Figure]:
 
 def _host(folder: Path, text: str) -> Host:
     host = Host(folder)
+    host.certmgr.afresh = True
     with Store(host.folder.certmgr).lock():
         Store(host.folder.certmgr).save_mesh(text)
     return host
