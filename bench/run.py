@@ -69,9 +69,9 @@ async def _certs(_: int, __: float) -> AsyncIterator[Figure]:
 
 
 async def _telemetry(_: int, seconds: float) -> AsyncIterator[Figure]:
-    yield await log_intake.figure()
     async for figure in telemetry.figures(2 if seconds < FULL_SECONDS else 5):
         yield figure
+    yield await log_intake.figure()
 
 
 async def _compose(_: int, seconds: float) -> AsyncIterator[Figure]:
