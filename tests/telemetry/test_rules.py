@@ -81,6 +81,14 @@ def test_limits_of_certificate_alerts_follow_the_life_in_the_mesh():
     assert found["MeshCertificateAboutToExpire"] == "< 300"
 
 
+@pytest.mark.parametrize(("said", "days"), [("", 30), ("certificates: {dev: true}\n", 2)])
+def test_a_root_for_trying_things_out_is_not_told_of_all_its_life(said, days):
+    """That of `legation up` lives seven days, and is followed by another one at half of them."""
+    found = [r for g in all_groups(load(MESH + said, "mesh.yaml").mesh) for r in g.rules if isinstance(r, Alert)]
+    (alert,) = (alert for alert in found if alert.name == "MeshTrustBundleExpires")
+    assert alert.terms[0].condition == f"< {days * 86400}"
+
+
 def test_queries_hold_what_alerts_measure_and_not_their_comparisons():
     found = [query for where, query in queries(SHOP) if where == "MeshControlPlaneDisconnected"]
     connected = 'envoy_cluster_upstream_rq_active{mesh="shop",envoy_cluster_name="_xds"}'

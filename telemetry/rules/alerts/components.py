@@ -14,6 +14,8 @@ STORE_FAILURES = "xds_store_failures_total"
 STARTED = "process_start_time_seconds"
 CA_LEFT = timedelta(days=30)
 """A new root needs days until every proxy of every team trusts it."""
+DEV_CA_LEFT = timedelta(days=2)
+"""Of a CA for trying things out, whose root lives seven days and is followed by another one at half of that."""
 
 
 def alerts(mesh: Mesh) -> tuple[Alert, ...]:
@@ -55,7 +57,7 @@ def vault_down(mesh: Mesh) -> Alert:
 def ca_expires(mesh: Mesh) -> Alert:
     """Return the alert on the trust bundle."""
     proxy = {**a_proxy(mesh), CERTIFICATE: names.MESH_CA}
-    limit, day = int(CA_LEFT.total_seconds()), 86400
+    limit, day = int((DEV_CA_LEFT if mesh.certificates.dev else CA_LEFT).total_seconds()), 86400
     return Alert(
         name="MeshTrustBundleExpires",
         terms=(Term(selector(EXPIRY, mesh.mesh, f'{CERTIFICATE}="{names.MESH_CA}"'), f"< {limit}"),),
@@ -64,7 +66,8 @@ def ca_expires(mesh: Mesh) -> Alert:
         description="When it expires, no certificate of the mesh is valid any more, and every call fails. A new root "
         "has to be trusted everywhere before the first certificate under it is used.",
         runbook="Have the security team rotate the root, or the intermediate, in Vault; certmgr takes the new one with "
-        "the next renewal. See docs/certificates.md.",
+        "the next renewal. See docs/certificates.md. The embedded OpenBao's root (`certificates: {dev: true}`) is "
+        "followed by another one by itself, at half of its seven days: `legation certs rollover status` says how far.",
         dashboard="security",
         cases=(
             Case(
