@@ -26,6 +26,12 @@ from tests.xds_server.serve.envoy import free_port
 
 TRACE, REQUEST = "0af7651916cd43dd8448eb211c80319c", "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
 """Those of docs/sre.md."""
+OF_STATE = {
+    *("MeshCertificateAboutToExpire", "MeshCertificateExpiresSoon", "MeshTrustBundleExpires", "MeshVaultDown"),
+    *("MeshConfigRejected", "MeshInstanceNotSynced", "MeshNoHealthyInstance", "MeshMetricsAbsent", "MeshTargetDown"),
+    *("MeshTelemetryDown", "MeshRegistryNotStored", "MeshRegistryUnreachable"),
+}
+"""Alerts on what a mesh in order is not in, however many of its requests fail."""
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here: apt-get install prometheus"),
@@ -95,6 +101,13 @@ def test_every_query_returns_data_from_the_running_shop(shop: Mesh, prometheus: 
     assert set(health.values()) == {"up"}, health
     for instance in ("web-v1-0", "orders-v1-0", "orders-v1-1", "legation-gateway-0"):
         assert instance in health
+    wait_for("no alert is due that requests did not cause", lambda: not due(prometheus) & OF_STATE or None, 20)
+
+
+def due(prometheus: str) -> set[str]:
+    """The alerts that fire, or would if nothing changed."""
+    found = httpx.get(f"{prometheus}/api/v1/alerts", trust_env=False, verify=PLAIN).json()["data"]["alerts"]
+    return {alert["labels"]["alertname"] for alert in found}
 
 
 def blocks(language: str) -> list[str]:
