@@ -17,11 +17,9 @@ from envoy.config.accesslog.v3.accesslog_pb2 import (
 from envoy.config.core.v3.base_pb2 import Metadata, RuntimeUInt32
 from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from google.protobuf.struct_pb2 import Struct
-from xds.type.v3.typed_struct_pb2 import TypedStruct
 
-from xds_server.compile.pack import pack
+from xds_server.compile.stats_logger import stats_logger
 
-_CONFIG = "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config"
 _NAMESPACE, _SERVICE, _ZERO = "legation", "service", "zero"
 _CLASS = {"name": "envoy.response_code_class", "value_format": "%RESP(:STATUS):1%"}
 _ANSWERED = AccessLogFilter(
@@ -78,6 +76,4 @@ def _said(by: str, key: str) -> str:
 
 
 def _logger(only: AccessLogFilter, counted: Mapping[str, Any]) -> AccessLog:
-    config = TypedStruct(type_url=_CONFIG)
-    config.value.update({"stats_scope": {"prefix": "http"}, **counted})
-    return AccessLog(name="envoy.access_loggers.stats", filter=only, typed_config=pack(config))
+    return stats_logger({"stats_scope": {"prefix": "http"}, **counted}, only)

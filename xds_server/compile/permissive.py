@@ -7,9 +7,8 @@ from datetime import timedelta
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.listener.v3.listener_components_pb2 import FilterChainMatch
-from xds.type.v3.typed_struct_pb2 import TypedStruct
 
-from xds_server.compile.pack import pack
+from xds_server.compile.stats_logger import stats_logger
 
 ENCRYPTED = FilterChainMatch(transport_protocol="tls")
 PLAIN = FilterChainMatch(transport_protocol="raw_buffer")
@@ -24,17 +23,11 @@ that waits for a server's banner has it so much later.
 MOST_CALLERS = 500
 """Addresses that an instance counts by; of those beyond them it keeps no count."""
 
-_CONFIG = "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config"
 _CALLER = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
 
 
 def count_plaintext() -> AccessLog:
-    """Return what counts requests (or connections) in plain text by the address that they come from.
-
-    The protos that we have lack `stats_scope`, which bounds how many addresses are told apart: written as JSON.
-    """
+    """Return what counts requests (or connections) in plain text by the address that they come from."""
     counter = {"stat": {"name": "requests", "tags": [{"name": "source_address", "value_format": _CALLER}]}}
     scope = {"prefix": "plaintext", "max_counters": MOST_CALLERS}  # a sharing_name crashes `--mode validate` of 1.40
-    config = TypedStruct(type_url=_CONFIG)
-    config.value.update({"stats_scope": scope, "counters": [{**counter, "value_fixed": 1}]})
-    return AccessLog(name="envoy.access_loggers.stats", typed_config=pack(config))
+    return stats_logger({"stats_scope": scope, "counters": [{**counter, "value_fixed": 1}]})
