@@ -17,7 +17,7 @@ from legation.runtime.control.messages import (
     Revoked,
     RevokedResult,
 )
-from legation.runtime.tasks import Latest
+from legation.runtime.tasks import Latest, pause
 from legation.runtime.trail import Step
 from xds_server.apply import Applier
 from xds_server.changes import Changes
@@ -40,8 +40,12 @@ log = structlog.get_logger()
 _WAIT_LIMIT = 30.0
 """Seconds that whoever revokes may wait for proxies, at most."""
 
-_PATIENCE = 1.0
+_PATIENCE = 2.0
 """Seconds that a certificate which is to be revoked still serves a proxy that does not answer."""
+
+_IN_FLIGHT = 1.0
+"""Seconds until what was sent on a connection has arrived, be there no idle processor: that a proxy has another
+cluster says what it sends next, and not that the one it calls has read what came before."""
 
 
 class ControlPlane:
@@ -129,10 +133,16 @@ class ControlPlane:
         revoked = known.with_serials(serials, self._connections(serials - known.serials, said))
         await asyncio.to_thread(self._store.save_revoked, revoked)
         if said.gently:
-            await self.publisher.renew_connections(serials)
-            await self.publisher.fleet.converged(self._everybody(), _PATIENCE)
+            await self._renew_connections(serials)
         await self.publisher.revoke(revoked)
         log.info("revoked", certificates=len(serials))
+
+    async def _renew_connections(self, serials: frozenset[str]) -> None:
+        """Have all callers send on new connections, and what they sent on the old ones arrive."""
+        await self.publisher.renew_connections(serials)
+        await self.publisher.fleet.converged(self._everybody(), _PATIENCE)
+        if self.publisher.fleet.streams:
+            await pause(_IN_FLIGHT)
 
     def _connections(self, fresh: frozenset[str], said: Revoked) -> frozenset[str]:
         """Return where there may be TCP connections of the owners of these certificates."""

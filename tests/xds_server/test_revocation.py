@@ -9,6 +9,7 @@ from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import Revoked
 from legation.runtime.tasks import until
 from tests.xds_server.plane import World, addresses
+from xds_server import control_plane
 from xds_server.compile.bootstrap import metadata
 from xds_server.serve.info import StreamInfo
 from xds_server.serve.session import Rejected
@@ -23,6 +24,13 @@ services:
   cache: {protocol: tcp, port: 6379}
   queue: {protocol: tcp, port: 5672}
 """
+
+
+@pytest.fixture(autouse=True)
+def nothing_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy here answers, nor sends a request whose arrival could be waited for."""
+    monkeypatch.setattr(control_plane, "_PATIENCE", 0.05)
+    monkeypatch.setattr(control_plane, "_IN_FLIGHT", 0.0)
 
 
 async def connect(world: World, service: str, serial: str, number: int = 0):
@@ -97,6 +105,30 @@ def test_an_owner_with_a_new_certificate_comes_back_without_being_withdrawn(tmp_
         await world.plane.revoke(revoked("0b"))
         assert addresses(web) == 1
         assert world.plane.registry.entries["orders-v1-0"].state == "ready"
+
+    asyncio.run(run())
+
+
+def test_what_was_sent_on_an_old_connection_arrives_before_its_certificate_is_denied(
+    tmp_path: Path, monkeypatch
+) -> None:
+    """A proxy's ACK says what it sends next; the proxy that it calls may have yet to read what it sent before."""
+
+    async def run() -> None:
+        world, _ = await started(tmp_path)
+        monkeypatch.setattr(control_plane, "_PATIENCE", 20.0)
+        monkeypatch.setattr(control_plane, "_IN_FLIGHT", 0.2)
+        web, now = await ready(world, "web", "0a"), asyncio.get_running_loop().time
+        world.settle(web)
+        revoking = asyncio.ensure_future(world.plane.revoke(revoked("0a", gently=True)))
+        while web.snapshots.value is world.plane.publisher.fleet.streams[web.key].acknowledged:
+            await asyncio.wait([revoking], timeout=0.01)
+        assert not world.plane.publisher.revoked.serials, "nobody has made new connections yet"
+        world.settle(web)
+        acknowledged = now()
+        await revoking
+        assert now() - acknowledged >= 0.2
+        assert world.plane.publisher.revoked.serials == {"0a"}
 
     asyncio.run(run())
 
