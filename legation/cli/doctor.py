@@ -53,7 +53,7 @@ async def _examine(state: StateFolder, words: Words) -> Diagnosis:
         document = await xds.get("/mesh", MeshDocument)
         instances = (await xds.get("/instances", InstanceList)).instances
     except ControlError as error:
-        text = f"xds_server of {state.root} does not answer ({error}): legation status says why"
+        text = f"xds_server of {state.root} does not answer ({error}): legation status{state.option} says why"
         raise fail(Exit.UNREACHABLE, text) from error
     here = [i for i in instances if state.instance(i.id).is_dir()]
     mesh = load(document.text, document.file).mesh

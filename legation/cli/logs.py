@@ -59,9 +59,8 @@ def logs(state: StateFolder, words: Mapping[str, str], output: Format, *, follow
             raise fail(Exit.USAGE, error.text.strip()) from error
         if error.status == 504:
             raise fail(Exit.TIMEOUT, error.text.strip()) from error
-        raise fail(
-            Exit.UNREACHABLE, f"telemetry of {state.root} does not answer ({error}): legation status says why"
-        ) from error
+        text = f"telemetry of {state.root} does not answer ({error}): legation status{state.option} says why"
+        raise fail(Exit.UNREACHABLE, text) from error
     except KeyboardInterrupt:
         pass
     return Exit.OK

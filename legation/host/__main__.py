@@ -48,7 +48,8 @@ def main() -> int:
             chosen = taken.gateway_ports if settings.gateway_port is not None else {}
             asyncio.run(_live(Host(Given(state, taken, settings.text, settings.desired, chosen))))
     except start.AlreadyUp:
-        chatter(f"a mesh runs from {state.root} already: see legation status, or end it with legation down")
+        to = state.option
+        chatter(f"a mesh runs from {state.root} already: see legation status{to}, or end it with legation down{to}")
         return Exit.FINDINGS if start.runs_other(state, settings.desired.mesh, Path(settings.file)) else Exit.OK
     except (start.CannotStart, UnusableFolder) as error:
         chatter(str(error))

@@ -18,6 +18,7 @@ from legation.host.lines import Lines
 from legation.host.status import collect
 from legation.runtime.console import chatter
 from legation.runtime.control.messages import HostStatus, InstanceStatus
+from legation.runtime.state import StateFolder
 from legation.runtime.tasks import changed_within, pause
 
 _GATHER = 0.2
@@ -80,12 +81,14 @@ async def _statuses(host: Host, refresh: float) -> AsyncIterator[tuple[HostStatu
 
 def welcome(status: HostStatus) -> str:
     """Return what a newcomer is told when the mesh is up: the URL and three things to try."""
-    things = [(f"{_command()} status", "every instance, its certificate and its requests")]
+    option = StateFolder(Path(status.state)).option
+    things = [(f"{_command()} status{option}", "every instance, its certificate and its requests")]
     if status.gateway is not None:
         things.insert(0, (f"curl -s {status.gateway}", "one request, each hop of it over mTLS"))
     if (victim := _victim(status)) is not None:
         things.append((f"kill -9 {victim.pids.app}", f"the app of {victim.id}: it comes back by itself"))
-    lines = [f"  {command:<36} {what}" for command, what in things]
+    width = max(36, *(len(command) for command, _ in things))
+    lines = [f"  {command:<{width}} {what}" for command, what in things]
     return "\n".join([f"\n{status.mesh} is up: {status.gateway or 'no service is exposed'}\n", *lines, ""])
 
 

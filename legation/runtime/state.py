@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pwd
+import shlex
 import stat
 import tempfile
 from collections.abc import Mapping
@@ -49,6 +50,11 @@ class StateFolder:
                 _make(folder)
             except OSError as error:
                 raise UnusableFolder(f"{folder}: {error.strerror}: choose another folder with --state DIR") from error
+
+    @property
+    def option(self) -> str:
+        """What a command takes to find this mesh: ` --state DIR`; nothing where it looks by itself."""
+        return "" if self.root.parent == default_root(os.environ) else f" --state {shlex.quote(str(self.root))}"
 
     @property
     def logs(self) -> Path:

@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -260,7 +261,8 @@ def test_the_svg_names_no_font_from_elsewhere() -> None:
     assert "@font-face" not in text
 
 
-def test_a_newcomer_is_told_what_to_try() -> None:
+def test_a_newcomer_is_told_what_to_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     twin = replace(WEB, id="web-v1-1", pids=Pids(app=4))
     twins = ServiceStatus(name="web", instances=(WEB, twin))
     other = ServiceStatus(name="orders", instances=(replace(WEB, spiffe_id="other", pids=Pids(app=9)),))
@@ -268,3 +270,6 @@ def test_a_newcomer_is_told_what_to_try() -> None:
     assert "curl -s http://127.0.0.1:8080/" in text
     assert "kill -9 3" in text, "one that has a twin"
     assert "no service is exposed" in show.welcome(replace(STATUS, services=()))
+    assert "legation status --state /state " in text
+    found = show.welcome(replace(STATUS, state=str(tmp_path / "legation" / "shop")))
+    assert "legation status  " in found, "the command looks there by itself"
