@@ -250,8 +250,7 @@ class _Service:
         """Return the way to xds_server: its socket, or over mTLS to another host with the identity that we hold."""
         if not self._settings.xds:
             return ControlClient(self._settings.xds_socket)
-        host, _, port = self._settings.xds.rpartition(":")
-        return ControlClient(to_xds_server(host, int(port), lambda: self.agent.identity(names.CERTMGR)))
+        return ControlClient(to_xds_server(self._settings.xds, lambda: self.agent.identity(names.CERTMGR)))
 
     def _not_enrolled(self, name: str, refused: bool) -> None:
         if refused:

@@ -86,8 +86,7 @@ def _xds_server(settings: Settings, identity: Latest[Identity | None]) -> Contro
     """Return the way to xds_server: its socket, or over mTLS to another host."""
     if not settings.xds:
         return ControlClient(settings.xds_control)
-    host, _, port = settings.xds.rpartition(":")
-    return ControlClient(to_xds_server(host, int(port), lambda: identity.value))
+    return ControlClient(to_xds_server(settings.xds, lambda: identity.value))
 
 
 def actuator_of(settings: Settings) -> Actuator | None:

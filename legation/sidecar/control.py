@@ -21,8 +21,7 @@ async def xds_server(settings: RunSettings) -> AsyncIterator[ControlClient]:
 
     identity: Latest[Identity | None] = Latest(None)
     following = asyncio.ensure_future(follow(settings.sds_socket, settings.spec.id, identity, shown))
-    host, _, port = settings.control.rpartition(":")
     try:
-        yield ControlClient(to_xds_server(host, int(port), lambda: identity.value))
+        yield ControlClient(to_xds_server(settings.control, lambda: identity.value))
     finally:
         following.cancel()

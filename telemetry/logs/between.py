@@ -36,8 +36,7 @@ class Peer:
     @classmethod
     def at(cls, place: str, identity: Latest[Identity | None]) -> "Peer":
         """Return the one that listens at host:port, to which an identity shows who we are."""
-        host, _, port = place.rpartition(":")
-        return cls(f"https://{place}", to_component(names.TELEMETRY, host, int(port), lambda: identity.value))
+        return cls(f"https://{place}", to_component(names.TELEMETRY, place, lambda: identity.value))
 
 
 async def collect(place: str, identity: Latest[Identity | None], take: Callable[[bytes], bool]) -> None:

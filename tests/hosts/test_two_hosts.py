@@ -56,8 +56,7 @@ def answer(mesh: Two) -> tuple[int, str]:
 def address_of(mesh: Two, host: Host, name: str) -> http.Secure:
     """The control API as whoever has an identity of a host reaches it."""
     identity = asyncio.run(presented(host.state.sds(name)))
-    where, _, port = mesh.xds.rpartition(":")
-    return to_xds_server(where, int(port), lambda: identity)
+    return to_xds_server(mesh.xds, lambda: identity)
 
 
 def ask(address: http.Secure, method: str, path: str, body: bytes = b"") -> tuple[int, str]:
@@ -157,16 +156,16 @@ def test_the_log_of_a_host_is_found_on_the_first(mesh: Two) -> None:
         wait_for("the second host has its own", lambda: all_of(mesh.second, {"orders"}), 40)
         wait_for("the first has them too", lambda: all_of(mesh.first, {"orders"}), 40)
         assert {instance for instance, _ in found(mesh.second)} == {"orders"}
-        there = to_component(names.TELEMETRY, *at, lambda: orders)
+        there = to_component(names.TELEMETRY, at, lambda: orders)
         assert ask(there, "POST", "/v1/logs", b"")[0] == 403
         with pytest.raises(http.HttpError, match=r"and not .*/legation/xds-server"):
-            ask(to_xds_server(*at, lambda: orders), "POST", "/v1/logs")
+            ask(to_xds_server(at, lambda: orders), "POST", "/v1/logs")
 
 
 def test_a_client_takes_no_other_server_than_xds_server(mesh: Two) -> None:
     """Its certificate is of the mesh's CA, and it is a service: orders' own inbound port."""
     orders = asyncio.run(presented(mesh.second.state.sds("orders")))
-    there = to_xds_server(mesh.second.address, 15006, lambda: orders)
+    there = to_xds_server(f"{mesh.second.address}:15006", lambda: orders)
     with pytest.raises(http.HttpError, match=r"is spiffe://shop\.local/orders, and not .*/legation/xds-server"):
         ask(there, "GET", "/mesh")
 

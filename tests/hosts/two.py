@@ -101,10 +101,9 @@ class Two:
         return f"{self.first.address}:15014"
 
     @contextmanager
-    def telemetry(self) -> Iterator[tuple[str, int]]:
-        """Run telemetry on both hosts; the second one's log goes on to the first one's, where this says."""
-        at = (self.first.address, 15081)
-        logs = f"{at[0]}:{at[1]}"
+    def telemetry(self) -> Iterator[str]:
+        """Run telemetry on both hosts; the second one's log goes on to the first one's, whose host:port this says."""
+        logs = f"{self.first.address}:15081"
         here = ("--xds-control", str(self.first.state.control("xds_server")), "--logs-listen", logs)
         started = []
         for host, more in ((self.first, here), (self.second, ("--xds", self.xds, "--logs-to", logs))):
@@ -113,7 +112,7 @@ class Two:
             identity = ("--sds", str(state.sds("legation-telemetry")))
             started.append(host.start("telemetry", sys.executable, "-m", "telemetry", *words, *identity, *more))
         try:
-            yield at
+            yield logs
         finally:
             for process in started:
                 process.terminate()

@@ -38,7 +38,7 @@ async def serving(identity: Latest[Identity | None]) -> AsyncIterator[int]:
 
 
 async def ask(port: int, shown: Identity | None) -> str:
-    there = to_xds_server("127.0.0.1", port, lambda: shown)
+    there = to_xds_server(f"127.0.0.1:{port}", lambda: shown)
     return (await http.request(there, "GET", "/", limit=10)).text
 
 
@@ -101,8 +101,8 @@ def test_a_client_without_a_spiffe_id_and_one_below_tls_1_3_are_refused() -> Non
 
     async def scene() -> None:
         async with serving(Latest(authority.issue(XDS, 1))) as port:
-            good = to_xds_server("127.0.0.1", port, lambda: authority.issue(WEB, 2))
-            nameless = to_xds_server("127.0.0.1", port, lambda: authority.issue("https://shop.local/", 3))
+            good = to_xds_server(f"127.0.0.1:{port}", lambda: authority.issue(WEB, 2))
+            nameless = to_xds_server(f"127.0.0.1:{port}", lambda: authority.issue("https://shop.local/", 3))
 
             def old() -> ssl.SSLContext:
                 context = good.context()
@@ -127,7 +127,7 @@ def test_one_peer_cannot_take_all_connections(monkeypatch: pytest.MonkeyPatch) -
 
     async def scene() -> None:
         async with serving(Latest(authority.issue(XDS, 1))) as port:
-            there = to_xds_server("127.0.0.1", port, lambda: greedy)
+            there = to_xds_server(f"127.0.0.1:{port}", lambda: greedy)
             held = [await asyncio.open_connection("127.0.0.1", port, ssl=there.context()) for _ in range(3)]
             with contextlib.suppress(http.HttpError):
                 await ask(port, greedy)

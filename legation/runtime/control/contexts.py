@@ -49,13 +49,14 @@ def _load_pair(made: ssl.SSLContext, identity: Identity) -> None:
         os.close(descriptor)
 
 
-def to_xds_server(host: str, port: int, identity: Callable[[], Identity | None]) -> Secure:
-    """Return the address of xds_server's control API on another host, to which `identity` shows who we are."""
-    return to_component(names.XDS_SERVER, host, port, identity)
+def to_xds_server(place: str, identity: Callable[[], Identity | None]) -> Secure:
+    """Return the address of xds_server's control API at another host's host:port; `identity` shows it who we are."""
+    return to_component(names.XDS_SERVER, place, identity)
 
 
-def to_component(name: str, host: str, port: int, identity: Callable[[], Identity | None]) -> Secure:
-    """Return the address of one of our services on another host: met with our identity, and only if it is that one."""
+def to_component(name: str, place: str, identity: Callable[[], Identity | None]) -> Secure:
+    """Return the address of one of our services at host:port: met with our identity, and only if it is that one."""
+    host, _, port = place.rpartition(":")
 
     def own() -> ssl.SSLContext:
         return context(ssl.PROTOCOL_TLS_CLIENT, _there(identity()))
@@ -64,9 +65,9 @@ def to_component(name: str, host: str, port: int, identity: Callable[[], Identit
         """Refuse whoever is not that service of our own trust domain, though the CA has signed for it."""
         expected = names.spiffe_id(names.trust_domain(own_id(_there(identity()))), name)
         if (found := the_one(_uris(connection.getpeercert() or {}))) != expected:
-            raise Untrusted(f"{host}:{port} is {found}, and not {expected}")
+            raise Untrusted(f"{place} is {found}, and not {expected}")
 
-    return Secure(host, port, own, check)
+    return Secure(host.strip("[]"), int(port), own, check)
 
 
 def own_id(identity: Identity) -> str:
