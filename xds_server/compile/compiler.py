@@ -143,7 +143,7 @@ class Compiler:
         routed = [callee for callee in self._called(service) if self._mesh.services[callee].protocol != "tcp"]
         routes = {callee: self._callees.routes(callee, outages.get(callee)) for callee in routed}
         if service in self._mesh.services and self._mesh.services[service].protocol != "tcp":
-            routes[names.INBOUND] = self._own.inbound_routes
+            routes[names.INBOUND] = self._own.routes_to_app(service)
         if service == names.GATEWAY:
             routes |= self._own.edge_routes(outages)
         return routes | self._own.outside_routes(self._reached(service))

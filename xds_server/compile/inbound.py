@@ -35,7 +35,7 @@ from xds_server.compile.retry import APP_UNREACHABLE, RETRY_HEADER
 from xds_server.compile.revoked import peer_serial, revoked_filter
 from xds_server.compile.shadow import shadow
 from xds_server.compile.tracing import hop, operation, trace
-from xds_server.compile.websocket import accept_websockets
+from xds_server.compile.websocket import accept_websockets, socket_paths
 
 _MOST_HEADERS, _MOST_HEADERS_KB = 150, 80
 """More than the 100 and 60 kB that Envoy takes of a client: proxies add their own, and the first one says 431."""
@@ -71,7 +71,8 @@ def _manager(
     filters = [*decided, *asking_filters(service), *limits]
     mutations = [peer_serial(), *forget_forged(service, deciding.values()), *hop(mesh.tracing)]
     manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters, mutations)
-    accept_websockets(manager, service)
+    if socket_paths(mesh, name):
+        accept_websockets(manager)
     trace(manager, mesh.tracing, name, operation(service.protocol, name))
     manager.MergeFrom(_peer_options(life, service.protocol))
     manager.stream_idle_timeout.CopyFrom(duration(timedelta(0)))

@@ -28,10 +28,11 @@ from xds_server.compile.pack import resource
 from xds_server.compile.passthrough import passthrough_chain, passthrough_cluster, passthrough_routes
 from xds_server.compile.rbac import Callers
 from xds_server.compile.retry import app_rules
-from xds_server.compile.route import inbound_routes
+from xds_server.compile.route import NOT_AGAIN, inbound_routes
 from xds_server.compile.tcp import inbound_tcp_chain, outbound_tcp_chain
 from xds_server.compile.tracing import receiver
 from xds_server.compile.unavailable import Outage
+from xds_server.compile.websocket import socket_paths
 from xds_server.revocations import NONE_REVOKED, Revocations
 from xds_server.snapshot import Resource, Resources
 
@@ -65,6 +66,7 @@ class Own:
             )
             for protocol in _WITH_ROUTES
         }
+        self._revoked = revoked.serials
         drained = [name for name, mark in revoked.drained.items() if mark != self._drained.get(name)]
         for name in drained:
             self._inbound.pop(name, None)
@@ -131,11 +133,22 @@ class Own:
                 found[name] = kept[1]
         return found
 
+    def routes_to_app(self, service: str, *, by_name: bool = False) -> Resource:
+        """Return the routes in front of a service's app: the same for all that take no WebSockets.
+
+        Those `by_name` stand in front of a container, with what is tried again there.
+        """
+        protocol, sockets = self._mesh.services[service].protocol, socket_paths(self._mesh, service)
+        if not sockets:
+            return self._named_inbound[protocol] if by_name else self.inbound_routes
+        made = inbound_routes(self._revoked, app_rules(protocol) if by_name else NOT_AGAIN, sockets)
+        return resource(kinds.ROUTE, names.INBOUND, made, self._source.position("services", service, "routes"))
+
     def named_routes(self, service: str, called: Iterable[str], outages: Mapping[str, Outage]) -> dict[str, Resource]:
         """Return the routes of containers that are not those of other proxies: to their apps, and of a shared port."""
         known, found = self._mesh.services.get(service), {}
         if known is not None and known.protocol in self._named_inbound:
-            found[names.INBOUND] = self._named_inbound[known.protocol]
+            found[names.INBOUND] = self.routes_to_app(service, by_name=True)
         for port, callees in by_port(self._mesh, called).items():
             if len(callees) > 1:
                 proto, name = by_host_routes(self._mesh, port, callees, outages), names.shared_listener(port)

@@ -28,6 +28,9 @@ from xds_server.compile.tracing import TO_REMOVE, route_tracing
 from xds_server.compile.unavailable import HEADER, Outage, route_metadata
 from xds_server.compile.websocket import websocket
 
+NOT_AGAIN = (RetryRule((), None),)
+"""What holds where nothing is tried again."""
+
 
 def service_routes(name: str, service: Service, outage: Outage | None = None) -> RouteConfiguration:
     """Return the routes to a service, by its name, for every Host."""
@@ -47,16 +50,22 @@ def service_rows(name: str, service: Service, outage: Outage | None = None) -> l
 
 
 def inbound_routes(
-    revoked: Collection[str] = (), rules: Sequence[RetryRule] = (RetryRule((), None),)
+    revoked: Collection[str] = (),
+    rules: Sequence[RetryRule] = NOT_AGAIN,
+    sockets: Sequence[RouteMatch] = (),
 ) -> RouteConfiguration:
     """Return what stands in front of every app: all requests, without limits, as those are the caller's.
 
-    None of a peer whose certificate's serial is `revoked`. `rules` are those of tries towards the app.
+    None of a peer whose certificate's serial is `revoked`. `rules` are those of tries towards the app,
+    `sockets` where it may be asked for WebSockets.
 
     The app's own `x-legation-retry` is dropped: only its proxy may promise that a request never arrived.
     So is what else an Envoy would believe.
     """
-    routes = [_to_app(rule) for rule in rules]
+    routes = [_to_app(rule, match) for match in sockets for rule in rules]
+    for route in routes:
+        route.route.upgrade_configs.append(websocket())
+    routes += [_to_app(rule, RouteMatch()) for rule in rules]
     found = configuration(names.INBOUND, [virtual_host(names.INBOUND, ["*"], routes)])
     found.request_headers_to_remove.append(PEER_SERIAL)
     found.response_headers_to_remove.extend(OF_PROXIES)
@@ -65,14 +74,14 @@ def inbound_routes(
     return found
 
 
-def _to_app(rule: RetryRule) -> components.Route:
+def _to_app(rule: RetryRule, match: RouteMatch) -> components.Route:
     action = components.RouteAction(
         cluster=names.LOCAL_APP,
         timeout=duration(timedelta(0)),
         idle_timeout=duration(timedelta(0)),
         retry_policy=rule.policy,
     )
-    return components.Route(name=names.INBOUND, match=route_match(RouteMatch(), rule.methods), route=action)
+    return components.Route(name=names.INBOUND, match=route_match(match, rule.methods), route=action)
 
 
 def has_catch_all(service: Service) -> bool:

@@ -38,9 +38,12 @@ def _changed(before: Mapping[str, object], after: Mapping[str, object]) -> froze
 
 
 def _neighbours(mesh: Mesh, name: str) -> Iterator[str]:
-    """Yield what a service calls: who may call each of them is in its own listener."""
-    if name in mesh.services:
-        yield from (call.service for call in mesh.services[name].calls)
+    """Yield what a service calls, and what stands in for it and for those: who may call each is in its own listener."""
+    if name not in mesh.services:
+        return
+    for near in (name, *(call.service for call in mesh.services[name].calls)):
+        known = mesh.services.get(near)
+        yield from (near, known.failover or near) if known is not None else (near,)
 
 
 def made_up(service: str) -> InstanceSpec:

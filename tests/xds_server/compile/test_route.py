@@ -4,8 +4,11 @@ import re
 
 import pytest
 
+from legation.mesh.load import load
+from legation.mesh.model.match import RouteMatch
 from legation.mesh.model.service import Service
 from xds_server.compile.route import service_routes, targets
+from xds_server.compile.websocket import socket_paths
 
 
 def service(*routes: dict, **more) -> Service:
@@ -119,3 +122,33 @@ def test_a_hash_header_is_on_every_route():
     balancing = {"policy": "ring_hash", "hash_header": "x-user"}
     found = routes(service({"match": {"path": "/x"}}, load_balancing=balancing))
     assert [[p.header.header_name for p in r.route.hash_policy] for r in found] == [["x-user"]] * 2
+
+
+SOCKETS = """
+mesh: sockets
+trust_domain: sockets.local
+services:
+  talk:
+    protocol: http
+    port: 8080
+    failover: spare
+    routes:
+      - {match: {path: /a, headers: {x-a: b}}, websocket: true}
+      - {match: {prefix: /b}, rewrite: {prefix: /c}, websocket: true}
+      - {match: {prefix: /d}, rewrite: {path: /e}, websocket: true}
+      - {match: {template: "/f/{x}"}, rewrite: {template: "/g.h/{x}"}, websocket: true}
+      - {match: {prefix: /i}, rewrite: {host: k}, websocket: true}
+      - {match: {prefix: /l}}
+  spare: {protocol: http, port: 8080, routes: [{rewrite: {regex: {pattern: a, substitution: b}}, websocket: true}]}
+  other: {protocol: http, port: 8080}
+"""
+
+
+def test_websockets_are_told_by_the_path_that_the_app_sees():
+    """That of a pattern that is replaced may be any; a service takes those of whom it stands in for."""
+    mesh = load(SOCKETS, "mesh.yaml").mesh
+    paths = [{"path": "/a"}, {"prefix": "/c"}, {"path": "/e"}, {"regex": r"/g\.h/.*"}, {"prefix": "/i"}]
+    talk = [RouteMatch(**path) for path in paths]
+    assert socket_paths(mesh, "talk") == tuple(talk)
+    assert socket_paths(mesh, "spare") == (*talk, RouteMatch())
+    assert socket_paths(mesh, "other") == ()

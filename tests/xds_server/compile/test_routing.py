@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import time
 from base64 import b64encode
 from collections import Counter
@@ -91,7 +92,13 @@ services:
     routes: [{retry: {retry_on: [5xx], num_retries: 1, retry_priority: previous_priorities, base_interval: 1ms}}]
   spare: {protocol: http, port: 8080}
   limited: {protocol: http, port: 8080, rate_limit: {local: {requests: 3, per: 1h, burst: 5}}}
-  sockets: {protocol: http, port: 8080, routes: [{match: {path: /chat}, websocket: true, timeout: 0s}]}
+  sockets:
+    protocol: http
+    port: 8080
+    routes:
+      - {match: {path: /chat}, websocket: true, timeout: 0s}
+      - {match: {prefix: /rooms}, rewrite: {prefix: /chat/rooms}, websocket: true}
+      - {match: {template: "/talk/{id}"}, rewrite: {template: "/t/{id}/talk"}, websocket: true}
 """
 
 
@@ -318,23 +325,24 @@ def test_above_its_rate_an_instance_answers_429(world):
     assert len(world.seen("limited-v1")) == 5
 
 
-def test_a_websocket_goes_through_both_proxies(world):
+SOCKETS = {"/chat": "/chat", "/rooms/1": "/chat/rooms/1", "/talk/7": "/t/7/talk"}
+"""Where WebSockets may be asked for, and what the app sees of that."""
+
+
+@pytest.mark.parametrize("path", SOCKETS)
+def test_a_websocket_goes_through_both_proxies(world, path):
     """Between them it is a stream of HTTP/2; what it carries looks like anything."""
     node = world.fleet.nodes["sockets-v1"]
     frames = b"\x81\x04\n\r\n \x81\x00"
     with socket.create_server((node.app_address, APP_PORT)) as server:
         host, port = world.fleet.outbound("web-v1", "sockets").split(":")
         with closing(socket.create_connection((host, int(port)), timeout=10)) as client:
-            key = b64encode(b"0123456789abcdef").decode()
-            client.sendall(
-                f"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-            )
+            client.sendall(_upgrade(path))
             server.settimeout(10)
             app, _ = server.accept()
             with closing(app):
                 asked = _until(app, b"\r\n\r\n")
-                assert asked.startswith(b"GET /chat HTTP/1.1\r\n")
+                assert asked.startswith(f"GET {SOCKETS[path]} HTTP/1.1\r\n".encode())
                 assert b"upgrade: websocket" in asked
                 app.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
                 assert _until(client, b"\r\n\r\n").startswith(b"HTTP/1.1 101")
@@ -342,6 +350,28 @@ def test_a_websocket_goes_through_both_proxies(world):
                 assert _until(app, frames) == frames
                 app.sendall(frames)
                 assert _until(client, frames) == frames
+
+
+@pytest.mark.parametrize(("path", "status"), [("/chat", 503), ("/t/7/talk", 503), ("/other", 403), ("/chats", 403)])
+def test_whoever_has_a_callers_certificate_gets_no_websocket_where_no_route_has_one(world, path, status):
+    """Past the caller's own proxy; what is let through finds that no app is there now."""
+    node = world.fleet.nodes["sockets-v1"]
+    folder = world.fleet.authority.issue("spiffe://routing.local/web", world.fleet.folder / "thief")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    connection = socket.create_connection((node.address, node.port), timeout=10)
+    with closing(context.wrap_socket(connection)) as client:
+        client.sendall(_upgrade(path))
+        assert client.recv(65536).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def _upgrade(path: str) -> bytes:
+    key = b64encode(b"0123456789abcdef").decode()
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
 
 
 def _until(connection: socket.socket, end: bytes) -> bytes:
