@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from certmgr.agent import Agent
 from certmgr.core.crl import normal
@@ -11,6 +12,7 @@ from certmgr.ledger import Ledger
 from certmgr.revocation import CannotRevoke, Revocation
 from legation.runtime.clock import Clock
 from legation.runtime.control.messages import RevokeReport, RevokeRequest
+from legation.runtime.tasks import patiently
 
 _PATIENCE = 2.0
 """Seconds for the proxies to take a new certificate before the old one is revoked."""
@@ -29,7 +31,8 @@ class Desk:
     async def revoke(self, request: RevokeRequest) -> RevokeReport:
         """Revoke certificates; what is in use is renewed before, so that its holder goes on without a failure.
 
-        CannotRevoke says what would be accepted; VaultError, IssueError or BadCrl what kept it.
+        While Vault is away it is tried again, for `wait` seconds a step. CannotRevoke says what would be accepted;
+        VaultError, IssueError or BadCrl what kept it.
         """
         started = self.clock.now()
         records = self._chosen(request)
@@ -39,7 +42,8 @@ class Desk:
             for name in hit:
                 self.agent.shut_out(name)
         else:
-            await self._renew(hit)
+            for name in hit:
+                await patiently(partial(self._renew, name, in_use[name]), request.wait, transient=(CannotRevoke,))
             await self.agent.acknowledged(hit, _PATIENCE)
         denied = await self.revocation.revoke(records, request.by, request.wait, gently=not request.shut_out)
         proxies = await self.agent.acknowledged(tuple(in_use), request.wait)
@@ -68,13 +72,11 @@ class Desk:
             raise CannotRevoke(f"{request.identity} has no certificate from this host that has not ended or is revoked")
         return chosen
 
-    async def _renew(self, names: Sequence[str]) -> None:
-        """Have new certificates before the old ones are refused; CannotRevoke when that does not work."""
-        before = {i.name: i.serial for i in self.agent.identities()}
-        for name in names:
-            after = await self.agent.renew(name)
-            if after.serial == before[name]:
-                raise CannotRevoke(
-                    f"nothing is revoked: {name} has no new certificate to go on with ({after.error}); "
-                    "to revoke it all the same, shut it out"
-                )
+    async def _renew(self, name: str, serial: str | None) -> None:
+        """Have a new certificate before the old one is refused; CannotRevoke when there is none."""
+        after = await self.agent.renew(name)
+        if after.serial == serial:
+            raise CannotRevoke(
+                f"nothing is revoked: {name} has no new certificate to go on with ({after.error}); "
+                "to revoke it all the same, shut it out"
+            )

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 import structlog
 from cryptography import x509
@@ -23,15 +24,20 @@ from certmgr.core.ledger import Record
 from certmgr.core.trust import anchor, pem
 from certmgr.issue.crl import certificate_of, fetch, issuers, revoke, revoked_in_vault, rotate
 from certmgr.issue.login import Login, LoginRefused
-from certmgr.issue.vault import Denied, Token, Vault, VaultError
+from certmgr.issue.vault import Denied, Sealed, Throttled, Token, Unreachable, Vault, VaultError
 from certmgr.ledger import Ledger
 from certmgr.metrics import Metrics
 from certmgr.store import read, write
 from legation.runtime.clock import Clock
 from legation.runtime.control.messages import Revoked, RevokedResult
-from legation.runtime.tasks import pause
+from legation.runtime.tasks import patiently, pause
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_AWAY = (Unreachable, Sealed, Throttled)
+"""What Vault says, or does not say, that is worth another try."""
 
 
 class CannotRevoke(Exception):
@@ -132,19 +138,24 @@ class Revocation:
     async def revoke(self, records: Sequence[Record], by: str, wait: float, *, gently: bool) -> RevokedResult:
         """Revoke certificates, and show the list that has them; say whose proxies still serve open connections.
 
-        CannotRevoke, VaultError or BadCrl when it fails.
+        CannotRevoke, VaultError or BadCrl when it fails, after `wait` seconds a step where Vault is only away.
         """
         if self._login is None:
             raise CannotRevoke("this host has no credential of its own: revoke in Vault, and it is seen here")
         async with self._order:  # a look in between would deny before the owner has moved on
             for record in records:
-                request = await asyncio.to_thread(self._login.call, partial(self._revoke, record))
+                request = await self._asked(self._login, partial(self._revoke, record), wait)
                 done = replace(record, what="revoke", time=self._clock.now(), request_id=request, by=by, certificate="")
                 await asyncio.to_thread(self._ledger.add, done)
                 log.info("certificate revoked", identity=record.identity, serial=record.serial)
-            await asyncio.to_thread(self._login.call, partial(rotate, self._vault))
-            await self.refresh({record.serial: _issuer_of(record) for record in records})
+            await self._asked(self._login, partial(rotate, self._vault), wait)
+            holds = {record.serial: _issuer_of(record) for record in records}
+            await patiently(partial(self.refresh, holds), wait, transient=_AWAY)
             return await self.deny(wait, gently=gently)
+
+    async def _asked(self, login: Login, work: Callable[[Token], T], wait: float) -> T:
+        """Have Vault do something that may be done twice; again for `wait` seconds while it is away."""
+        return await patiently(partial(asyncio.to_thread, login.call, work), wait, transient=_AWAY)
 
     def _revoke(self, record: Record, token: Token) -> str:
         return revoke(self._vault, token, record.certificate)

@@ -10,7 +10,6 @@ import json as encoder
 import select
 import socket
 import ssl
-import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -21,10 +20,22 @@ from requests.structures import CaseInsensitiveDict
 
 _CONNECT, _ANSWER = 2.0, 8.0
 """Seconds to connect, and to wait for more of an answer."""
-_FRESH = 0.5
-"""Seconds after an answer in which a connection is believed to be open still."""
+_IDEMPOTENT = frozenset({"GET", "HEAD", "LIST", "DELETE"})
+"""What may be asked twice (RFC 9110 §9.2.2; to Vault a PUT is a POST)."""
 _LONGEST = 64 << 20
 """Bytes of an answer that are read: a list of revoked certificates is the longest (Vault holds a million)."""
+
+
+_CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""What a connection says that the other end has closed."""
+
+
+class _Unsent(ConnectionError):
+    """The server had closed before it had the whole request, so it has done nothing."""
+
+
+class _Unanswered(ConnectionError):
+    """The server has closed and said nothing: nobody knows whether it has done what was asked."""
 
 
 class Session:
@@ -40,7 +51,6 @@ class Session:
         """
         self._url, self._path, self._ca, self._shown = urlsplit(url), path, ca, shown
         self._open: http.client.HTTPConnection | None = None
-        self._used = 0.0
 
     def request(
         self,
@@ -61,6 +71,9 @@ class Session:
             sent.setdefault("Content-Type", "application/json")
         try:
             return self._ask(method.upper(), target, body, sent)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            self.close()
+            raise requests.exceptions.ConnectionError(type(error).__name__) from None
         except ssl.SSLError:
             self.close()
             raise requests.exceptions.SSLError("TLS") from None
@@ -78,11 +91,34 @@ class Session:
             self._open = None
 
     def _ask(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> requests.Response:
-        sock = self._connection().sock
-        sock.sendall(
-            _rendered(method, target, self._url.netloc, body, headers)
-        )  # in one piece: each wait is a turn lost
+        """Ask on the connection that is kept; on a new one where there is none, or the server has closed it."""
+        request = _rendered(method, target, self._url.netloc, body, headers)
+        if self._open is not None and not self._is_over(self._open.sock):
+            try:
+                return self._exchange(self._open.sock, method, request)
+            except _Unsent:
+                pass
+            except _Unanswered:
+                if method not in _IDEMPOTENT:  # it may have been done: who asks decides (RFC 9112 §9.3.1)
+                    raise
+        self.close()
+        self._open = self._made()
+        self._open.connect()
+        self._open.sock.settimeout(_ANSWER)
+        return self._exchange(self._open.sock, method, request)
+
+    def _exchange(self, sock: socket.socket, method: str, request: bytes) -> requests.Response:
+        """Send a request and return its answer; raises _Unsent or _Unanswered when the server had closed."""
+        try:
+            sock.sendall(request)  # in one piece: each wait is a turn lost
+        except _CLOSED as error:
+            raise _Unsent from error
         answer = http.client.HTTPResponse(sock, method=method)
+        try:
+            if not answer.fp.peek(1):
+                raise _Unanswered
+        except _CLOSED as error:
+            raise _Unanswered from error
         answer.begin()
         content = answer.read(_LONGEST + 1)
         if answer.length or len(content) > _LONGEST:  # it was cut off, or is too long
@@ -92,21 +128,15 @@ class Session:
         found.headers = CaseInsensitiveDict(answer.getheaders())
         if answer.will_close:
             self.close()
-        self._used = time.monotonic()
         return found
 
-    def _connection(self) -> http.client.HTTPConnection:
-        """Return the open connection, or a new one where the server has closed it while nobody used it."""
-        if self._open is not None:
-            is_fresh = time.monotonic() - self._used < _FRESH
-            if is_fresh or not select.select([self._open.sock], [], [], 0)[0]:
-                return self._open
-        self.close()
-        made = self._made()
-        made.connect()
-        made.sock.settimeout(_ANSWER)
-        self._open = made
-        return made
+    def _is_over(self, sock: socket.socket) -> bool:
+        """Say whether the server has closed a connection. A unix socket says it by itself, and takes nothing then."""
+        if self._path:
+            return False
+        look = select.poll()  # not select(2), which knows no descriptor above 1023
+        look.register(sock, select.POLLIN)
+        return bool(look.poll(0))
 
     def _made(self) -> http.client.HTTPConnection:
         if self._path:

@@ -125,7 +125,9 @@ def certs_revoke(
     ] = False,
     wait: Annotated[
         float,
-        typer.Option("--wait", parser=seconds, metavar="SECONDS", help="how long to wait for this host's proxies"),
+        typer.Option(
+            "--wait", parser=seconds, metavar="SECONDS", help="how long to wait for Vault and this host's proxies"
+        ),
     ] = 5,
     file: MeshFile = None,
     state: StateOption = None,

@@ -43,6 +43,21 @@ async def backoff(base: float, limit: float) -> AsyncIterator[int]:
         attempt += 1
 
 
+async def patiently(
+    work: Callable[[], Awaitable[T]], limit: float, *, transient: tuple[type[Exception], ...], base: float = 0.1
+) -> T:
+    """Do something until it works, with back-off after each transient error; the last of them after `limit` seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + limit
+    async for _ in backoff(base, limit / 4):
+        try:
+            return await work()
+        except transient:
+            if loop.time() >= deadline:
+                raise
+    raise AssertionError
+
+
 class Latest(Generic[T]):
     """The newest value of something that changes, for any number of watchers; what lies between is coalesced."""
 

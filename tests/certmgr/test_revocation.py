@@ -44,9 +44,10 @@ async def peer(here: Host, folder):
         yield dial
 
 
-async def revoke(here: Host, **wish) -> RevokeReport:
+async def revoke(here: Host, wait: float = 5.0, /, **wish) -> RevokeReport:
     async with here.certmgr.client() as client:
-        return await client.send("POST", "/revoke", RevokeRequest(wait=5, by="test", **wish), RevokeReport, limit=40)
+        asked = RevokeRequest(wait=wait, by="test", **wish)
+        return await client.send("POST", "/revoke", asked, RevokeReport, limit=40 + wait)
 
 
 def bundle_of(here: Host, name: str):
@@ -188,18 +189,27 @@ def test_what_cannot_be_revoked_is_said_with_what_can(running):
 
 
 def test_vault_away_nothing_is_revoked_by_halves_and_it_is_said(running):
+    """And it is done after all where Vault comes back while somebody waits."""
+
     async def main():
         await running.certmgr.ready()
-        before = bundle_of(running, "web").serial
+        before = {name: bundle_of(running, name).serial for name in ("web", "orders")}
         running.bao.kill()
+        waiting: list[asyncio.Future[RevokeReport]] = []
         try:
             with pytest.raises(ControlError, match=r"nothing is revoked: web has no new certificate.*does not answer"):
-                await revoke(running, identity="web")
-            assert bundle_of(running, "web").serial == before
+                await revoke(running, 0.2, identity="web")
+            assert bundle_of(running, "web").serial == before["web"]
+            wishes = ({"identity": "web"}, {"identity": "orders", "shut_out": True})
+            waiting.extend(asyncio.ensure_future(revoke(running, 30, **wish)) for wish in wishes)
+            assert not (await asyncio.wait(waiting, timeout=0.5))[0]
         finally:
             running.bao.start()
-            assert await until(back(running), 20)
-        await running.certmgr.ready()
+        for report, name in zip(await asyncio.gather(*waiting), before, strict=True):
+            assert before[name] in report.serials
+        assert bundle_of(running, "web").serial != before["web"]
+        assert bundle_of(running, "orders").serial == before["orders"]
+        assert (await running.certmgr.renew("orders")).error is None
 
     asyncio.run(main())
 

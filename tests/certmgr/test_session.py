@@ -1,8 +1,11 @@
 """The connection below hvac: it is kept, replaced when the server has closed it, and ends with what goes wrong."""
 
+import fcntl
+import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -17,10 +20,13 @@ Serve = Callable[[int, socket.socket], None]
 
 
 @contextmanager
-def server(serve: Serve) -> Iterator[tuple[str, list[int]]]:
-    """A server that does something with each connection, by its number, and closes it; the list gets the numbers."""
+def server(serve: Serve, path: Path | None = None) -> Iterator[tuple[str, list[int]]]:
+    """A server that does something with each connection, by its number, and closes it; the list gets the numbers.
+
+    With a path it is on a unix socket.
+    """
     opened: list[int] = []
-    with socket.create_server(("127.0.0.1", 0)) as door:
+    with _door(path) as door:
 
         def accept() -> None:
             while True:
@@ -34,9 +40,18 @@ def server(serve: Serve) -> Iterator[tuple[str, list[int]]]:
 
         thread = Thread(target=accept, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{door.getsockname()[1]}", opened
+        yield "http://localhost" if path else f"http://127.0.0.1:{door.getsockname()[1]}", opened
         door.shutdown(socket.SHUT_RDWR)
         thread.join(5)
+
+
+def _door(path: Path | None) -> socket.socket:
+    if path is None:
+        return socket.create_server(("127.0.0.1", 0))
+    door = socket.socket(socket.AF_UNIX)
+    door.bind(str(path))
+    door.listen()
+    return door
 
 
 def asked(connection: socket.socket) -> bytes:
@@ -50,9 +65,12 @@ def asked(connection: socket.socket) -> bytes:
     return content
 
 
-def test_one_connection_serves_until_the_server_closes_it(monkeypatch):
-    monkeypatch.setattr(session, "_FRESH", 0)
+def ended(ours: Session) -> None:
+    """Return once the server has closed the connection that is kept."""
+    assert ours._open.sock.recv(1, socket.MSG_PEEK) == b""
 
+
+def test_one_connection_serves_until_the_server_closes_it():
     def twice(_: int, connection: socket.socket) -> None:
         for _ in range(2):
             asked(connection)
@@ -62,25 +80,104 @@ def test_one_connection_serves_until_the_server_closes_it(monkeypatch):
         ours = Session(url)
         for _ in range(2):
             assert ours.request("get", f"{url}/v1/x").json() == {}
-        assert ours._open.sock.recv(1, socket.MSG_PEEK) == b"", "the server has closed it"
+        ended(ours)
         assert ours.request("get", f"{url}/v1/x").status_code == 200
         ours.close()
     assert opened == [0, 1]
 
 
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_server_that_closed_before_it_took_a_request_gets_it_on_a_new_connection(tmp_path, kind, method):
+    """As a Vault that was restarted in a blink: at once after an answer, whatever is asked for."""
+
+    def once(_: int, connection: socket.socket) -> None:
+        asked(connection)
+        connection.sendall(OK)
+
+    with server(once, tmp_path / "s" if kind == "unix" else None) as (url, opened):
+        ours = Session(url, path=str(tmp_path / "s") if kind == "unix" else "")
+        for _ in range(3):
+            assert ours.request(method, f"{url}/v1/x").json() == {}
+            ended(ours)
+        ours.close()
+    assert opened == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize(("method", "times"), [("get", 2), ("list", 2), ("post", 1), ("put", 1)])
+def test_server_that_closes_after_it_took_a_request_is_asked_again_only_what_may_be_done_twice(
+    tmp_path, kind, method, times
+):
+    """A SecretID that is unwrapped twice is an alarm, and a certificate may have been signed: who asks decides."""
+    got: list[bytes] = []
+
+    def then_deaf(number: int, connection: socket.socket) -> None:
+        if number == 0:
+            asked(connection)
+            connection.sendall(OK)
+        got.append(asked(connection))
+        if number == 1:
+            connection.sendall(OK)
+
+    with server(then_deaf, tmp_path / "s" if kind == "unix" else None) as (url, _):
+        ours = Session(url, path=str(tmp_path / "s") if kind == "unix" else "")
+        ours.request(method, f"{url}/v1/x")
+        if times == 2:
+            assert ours.request(method, f"{url}/v1/x").json() == {}
+        else:
+            with pytest.raises(requests.ConnectionError):
+                ours.request(method, f"{url}/v1/x")
+        ours.close()
+    assert len(got) == times
+
+
+@contextmanager
+def more_descriptors(most: int) -> Iterator[None]:
+    """Let this process have descriptors up to a number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_connection_with_a_high_descriptor_is_looked_at_too():
+    """select(2) knows none above 1023, and a host of a thousand identities has more."""
+
+    def twice(_: int, connection: socket.socket) -> None:
+        for _ in range(2):
+            asked(connection)
+            connection.sendall(OK)
+
+    with server(twice) as (url, opened):
+        ours = Session(url)
+        ours.request("get", f"{url}/v1/x")
+        low = ours._open.sock
+        with more_descriptors(1025):
+            ours._open.sock = socket.socket(fileno=fcntl.fcntl(low, fcntl.F_DUPFD, 1024))
+        ours._open.sock.settimeout(5)
+        low.close()
+        assert ours.request("get", f"{url}/v1/x").status_code == 200
+        ours.close()
+    assert opened == [0]
+
+
 def test_what_was_sent_is_not_sent_again_when_no_answer_comes():
-    """A certificate may have been signed: who asks decides."""
+    """Not on a connection that is new: there is a server, and it says nothing."""
     got: list[bytes] = []
 
     def deaf(_: int, connection: socket.socket) -> None:
         got.append(asked(connection))
 
     with server(deaf) as (url, _):
-        with pytest.raises(requests.ConnectionError) as caught:
-            Session(url).request("post", f"{url}/v1/x", headers={"X-Vault-Token": "canary"}, json={"csr": "canary"})
-        assert "canary" not in repr(caught.value)
-        assert caught.value.request is None
-    assert len(got) == 1
+        for method in ("post", "get"):
+            with pytest.raises(requests.ConnectionError) as caught:
+                Session(url).request(method, f"{url}/v1/x", headers={"X-Vault-Token": "canary"}, json={"csr": "canary"})
+            assert "canary" not in repr(caught.value)
+            assert caught.value.request is None
+    assert len(got) == 2
 
 
 @pytest.mark.parametrize(

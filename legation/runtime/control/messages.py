@@ -212,7 +212,9 @@ class RevokeRequest(Message, frozen=True, kw_only=True):
     serial: str = ""
     shut_out: Annotated[bool, Meta(description="issue no new one in its place")] = False
     by: Annotated[str, Meta(description="who asks; it is written into the ledger")] = ""
-    wait: Annotated[float, Meta(description="seconds to wait for this host's proxies")] = 0.0
+    wait: Annotated[
+        float, Meta(description="seconds to wait for Vault, a step, while it is away, and for this host's proxies")
+    ] = 0.0
 
 
 class RevokeReport(Message, frozen=True, kw_only=True):
