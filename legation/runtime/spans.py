@@ -68,7 +68,10 @@ class Spans:
 
     def close(self) -> None:
         """Send what waits, for as long as one batch may take, and end. Blocks."""
-        self._provider.force_flush(int(_TIMEOUT * 1000))
+        limit = threading.Timer(_TIMEOUT, self._exporter.shutdown)  # force_flush takes a limit, and keeps to none
+        limit.start()
+        self._provider.force_flush()
+        limit.cancel()
         self._exporter.shutdown()
         self._provider.shutdown()
 
