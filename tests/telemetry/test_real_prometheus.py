@@ -40,6 +40,8 @@ from tests.xds_server.serve.envoy import app, free_port
 
 PROMETHEUS = shutil.which("prometheus") or ""
 LIMIT = 60.0
+NOBODY = "127.0.0.1:1"
+"""Where no Alertmanager is: alerts of a test are no business of one that runs on this host."""
 GATEWAY, WEB, ORDERS = address(60), address(61), address(62)
 TEXT = f"""
 mesh: shop
@@ -100,8 +102,8 @@ async def prometheus(
     """Run a Prometheus on what we render, changed for a test; yields its URL."""
     interval = timedelta(seconds=2)  # also a scrape's time limit, on a machine that is busy with other tests
     components = {"telemetry": httpx.URL(discovery_url).netloc.decode()}
-    paces = {"scrape_interval": interval, "evaluation_interval": timedelta(seconds=1)} | more
-    target = Target(discovery_url, components, **paces)
+    paces = {"scrape_interval": interval, "evaluation_interval": timedelta(seconds=1)}
+    target = Target(discovery_url, components, **(paces | {"alertmanager": NOBODY} | more))
     for name, text in render_prometheus(fleet.mesh, target).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(change(text.replace("interval: 1m", "interval: 1s")))
