@@ -26,12 +26,14 @@ from legation.runtime.clock import Clock
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.rollover_messages import RolloverMove, RolloverView
 from legation.runtime.state import StateFolder
-from legation.runtime.tasks import pause, until
+from legation.runtime.tasks import backoff, pause, until
 
 log = structlog.get_logger(__name__)
 
 _LOOK_EVERY = 5.0
 """Seconds between looks at the wall clock, which may be stepped under us."""
+_FIRST_RETRY = 0.5
+"""Seconds, at most, until a look that failed is repeated; later ones wait up to `_LOOK_EVERY`."""
 _START_LIMIT = 60.0
 """Seconds that a new OpenBao may take to start."""
 
@@ -66,11 +68,19 @@ class OwnRoot:
     async def run(self) -> None:
         """Look now and then, for ever; where another Vault is in use there is nothing to do."""
         while self._vaults.generation is not None:
-            try:
-                await self._look()
-            except (VaultError, CannotSetUp, CannotFollow, ControlError, Damaged, OSError) as error:
-                log.warning("no root follows the embedded OpenBao's yet", reason=str(error))
+            async for _ in backoff(_FIRST_RETRY, _LOOK_EVERY):
+                if self._vaults.generation is None or await self._looked():
+                    break
             await pause(_LOOK_EVERY)
+
+    async def _looked(self) -> bool:
+        """Look; say whether that went well. Just after a host's start OpenBao may not serve yet."""
+        try:
+            await self._look()
+        except (VaultError, CannotSetUp, CannotFollow, ControlError, Damaged, OSError) as error:
+            log.warning("no root follows the embedded OpenBao's yet", reason=str(error))
+            return False
+        return True
 
     async def _look(self) -> None:
         roots = self._store.roots()
