@@ -2,7 +2,7 @@
 
 VaultError                what kept a call from working; no text of it holds a token or a key
 ├── Unreachable           no answer: nothing listens, the connection broke, time ran out
-├── Sealed                up, but sealed, starting, or not initialised (501, 503)
+├── Sealed                up, but sealed, starting, without a leader, or not initialised (500, 501, 503)
 ├── Throttled             too many requests (429)
 ├── Denied                the token is dead, or its policy does not allow this (403)
 ├── Rejected              the request itself is refused (400); trying again changes nothing
@@ -33,6 +33,9 @@ VaultState = Literal["ok", "sealed", "unreachable", "starting"]
 
 _SAID = 300
 """Characters of an error's text that are kept."""
+
+_NO_LEADER = "local node not active"
+"""What a server says with a 500 between two leaders, or just before it is one itself."""
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _NAME = re.compile(NAME_PATTERN)
@@ -223,7 +226,7 @@ class Vault:
             # the cause is cut off: its text and its request object hold what was sent
             raise Unreachable(f"{self.address} does not answer ({type(error).__name__}{_why(error)})") from None
         except hvac.exceptions.VaultError as error:
-            kind = _BY_KIND.get(type(error), Broken)
+            kind = Sealed if _NO_LEADER in _said(error) else _BY_KIND.get(type(error), Broken)
             raise kind(f"{self.address}: {what if kind is Denied else ''}{_said(error)}") from None
         if isinstance(answer, requests.Response):
             if answer.status_code == 204:

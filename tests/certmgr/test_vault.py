@@ -71,6 +71,7 @@ def server(*answers: tuple[int, dict | str], headers: dict | None = None) -> Ite
         (404, {"errors": []}, Missing),
         (429, {"errors": ["quota"]}, Throttled),
         (500, {"errors": ["name constraint"]}, Broken),
+        (500, {"errors": ["local node not active but active cluster node not found"]}, Sealed),
         (501, {"errors": ["not initialised"]}, Sealed),
         (503, {"errors": ["sealed"]}, Sealed),
         (502, "<html>bad gateway</html>", Broken),
