@@ -12,12 +12,11 @@ from starlette.routing import Route
 from legation.runtime.control.messages import Scaling, TelemetryStatus
 from legation.runtime.control.server import reply
 from telemetry.discovery import TargetGroup
+from telemetry.hosts import METRICS, TEXT_FORMAT, Where, metrics_of
 from telemetry.inventory import Inventory
 from telemetry.logs.logs import Logs
 from telemetry.logs.query import parse
 from telemetry.metrics import Metrics
-
-TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def public_routes(
@@ -25,8 +24,12 @@ def public_routes(
     targets: Callable[[], tuple[TargetGroup, ...]],
     metrics: Metrics,
     pages: Callable[[], Mapping[str, str]],
+    elsewhere: Where = lambda _: None,
 ) -> tuple[Route, ...]:
-    """Return the routes for Prometheus, and the runbooks that its alerts link to."""
+    """Return the routes for Prometheus, and the runbooks that its alerts link to.
+
+    `elsewhere` is where a sidecar of another host is asked for its metrics.
+    """
 
     async def discover(_: Request) -> Response:
         metrics.discoveries.inc()
@@ -44,7 +47,8 @@ def public_routes(
             return PlainTextResponse("no such runbook: /runbooks/README.md lists them\n", 404)
         return PlainTextResponse(text)
 
-    return (Route("/sd", discover), Route("/metrics", export), Route("/runbooks/{name}", runbook))
+    relay = Route(METRICS[1], metrics_of(elsewhere))
+    return (Route("/sd", discover), Route("/metrics", export), relay, Route("/runbooks/{name}", runbook))
 
 
 def control_routes(

@@ -5,6 +5,7 @@ https://prometheus.io/docs/prometheus/latest/http_sd/
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.telemetry_only import TelemetryOnly
@@ -14,6 +15,22 @@ from telemetry.rules.conventions import COMPONENT, INSTANCE, MESH, SERVICE, VERS
 PATH_LABEL = "__metrics_path__"
 SIDECAR_PATH = "/stats/prometheus"
 COMPONENT_PATH = "/metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Where we are: `host` is our own loopback address, `address` how other hosts know this one, if any do.
+
+    `relay` is our own host:port, where Prometheus gets the metrics of other hosts' sidecars.
+    """
+
+    host: str = ""
+    address: str = ""
+    relay: str = ""
+
+
+NOWHERE = Here()
+"""On one host, whose address does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +45,7 @@ def target_groups(
     mesh: str,
     instances: Iterable[Instance],
     components: Mapping[str, str],
-    host: str = "",
+    here: Here = NOWHERE,
     telemetry_only: Iterable[tuple[str, TelemetryOnly]] = (),
 ) -> tuple[TargetGroup, ...]:
     """Return a group for each connected instance by id, then one for each of our own services by name.
@@ -36,12 +53,11 @@ def target_groups(
     Between them, in the order given, are Envoys without a stream, each with its service.
 
     `components` maps a name to `host:port`. Components bear the label `component` and no `service`, so that what
-    they say of services stays under the services' own names. Of instances that other hosts reach, those alone
-    are here whose metrics are on the loopback of `host`, our own address there.
+    they say of services stays under the services' own names. The sidecars of other hosts, whose metrics are on
+    a loopback there, are here where we are known to them: they are asked through us.
     """
-    near = (i for i in instances if i.connected and _is_near(i.spec, host))
-    connected = sorted(near, key=lambda instance: instance.id)
-    sidecars = (_sidecar(mesh, instance) for instance in connected)
+    connected = sorted((i for i in instances if i.connected), key=lambda instance: instance.id)
+    sidecars = (group for one in connected if (group := _sidecar(mesh, one, here)) is not None)
     ours = (
         TargetGroup((at,), {MESH: mesh, COMPONENT: name, INSTANCE: name, PATH_LABEL: COMPONENT_PATH})
         for name, at in sorted(components.items())
@@ -49,29 +65,45 @@ def target_groups(
     return (*sidecars, *(_without_stream(mesh, service, one) for service, one in telemetry_only), *ours)
 
 
-def _is_near(spec: InstanceSpec, host: str) -> bool:
-    """Say whether an instance's metrics can be reached from here: a mesh has the same block on one host alone.
+def is_near(spec: InstanceSpec, here: Here) -> bool:
+    """Say whether an instance's metrics can be reached from here.
 
-    A container's are where it was told that Prometheus is, or nowhere.
+    Those of one that other hosts reach are on its own host's loopback: ours, where they reach it at our address, or
+    without one in our block, which a mesh has on one host alone. A container's are where it was told that
+    Prometheus is, or nowhere.
     """
     if spec.by_name:
         return bool(spec.metrics_address)
-    return not spec.loopback or spec.loopback.split(".")[:2] == host.split(".")[:2]
+    if not spec.loopback or here.address:
+        return not spec.loopback or spec.address == here.address
+    return spec.loopback.split(".")[:2] == here.host.split(".")[:2]
 
 
-def _sidecar(mesh: str, instance: Instance) -> TargetGroup:
+def is_far(spec: InstanceSpec, here: Here) -> bool:
+    """Say whether an instance's metrics are on the loopback of another host, whose telemetry knows us."""
+    return bool(here.address) and not spec.by_name and not is_near(spec, here)
+
+
+def relayed(instance: str) -> str:
+    """Return the path at a telemetry where the metrics of a sidecar on another host are."""
+    return f"/instances/{quote(instance, safe='')}/metrics"
+
+
+def _sidecar(mesh: str, instance: Instance, here: Here) -> TargetGroup | None:
     spec = instance.spec
-    at = join(spec.scraped_address, spec.metrics_port)
-    return _group(mesh, at, (spec.service, spec.version, instance.id), spec.zone)
+    who = (spec.service, spec.version, instance.id)
+    if is_far(spec, here):
+        return _group(mesh, here.relay, who, spec.zone, relayed(instance.id))
+    return _group(mesh, join(spec.scraped_address, spec.metrics_port), who, spec.zone) if is_near(spec, here) else None
 
 
 def _without_stream(mesh: str, service: str, one: TelemetryOnly) -> TargetGroup:
     return _group(mesh, join(one.address, one.port), (service, one.version, one.id(service)), one.zone or "")
 
 
-def _group(mesh: str, at: str, who: tuple[str, str, str], zone: str) -> TargetGroup:
+def _group(mesh: str, at: str, who: tuple[str, str, str], zone: str, path: str = SIDECAR_PATH) -> TargetGroup:
     service, version, instance = who
-    labels = {MESH: mesh, SERVICE: service, VERSION: version, INSTANCE: instance, PATH_LABEL: SIDECAR_PATH}
+    labels = {MESH: mesh, SERVICE: service, VERSION: version, INSTANCE: instance, PATH_LABEL: path}
     return TargetGroup((at,), labels | ({ZONE: zone} if zone else {}))
 
 

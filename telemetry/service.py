@@ -11,8 +11,10 @@ from typing import TypeVar
 import structlog
 
 from legation.mesh.errors import InvalidMesh
+from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
 from legation.mesh.model.mesh import Mesh
+from legation.runtime import http
 from legation.runtime.clock import Clock
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.contexts import shown, to_xds_server
@@ -30,9 +32,10 @@ from telemetry.autoscale.compose import Compose
 from telemetry.autoscale.scaler import Scaler
 from telemetry.changes import Change, of_instances, of_mesh
 from telemetry.control import control_routes, public_routes
-from telemetry.discovery import TargetGroup, join, target_groups
+from telemetry.discovery import NOWHERE, SIDECAR_PATH, Here, TargetGroup, is_far, is_near, join, relayed, target_groups
+from telemetry.hosts import METRICS, listen, metrics_of, to_telemetry
 from telemetry.inventory import Inventory, Watch
-from telemetry.logs.between import Peer, collect
+from telemetry.logs.between import LOGS, Peer, intake
 from telemetry.logs.logs import Logs
 from telemetry.metrics import Metrics
 from telemetry.record import Record
@@ -54,14 +57,17 @@ async def run(settings: Settings, clock: Clock) -> None:
     own = join(settings.host, public.getsockname()[1])
     state = _state(settings)
     record = Record(None if state is None else state.telemetry / "changes.json", clock.now)
-    follower = Follower(clock, {TELEMETRY: own, **components}, settings.host, record.note)
+    address, _, port = settings.listen.rpartition(":")
+    here = Here(settings.host, address.strip("[]"), own)
+    follower = Follower(clock, {TELEMETRY: own, **components}, here, record.note)
     actuator = actuator_of(settings)
     scaler = Scaler(follower.inventory, actuator, clock, note=record.note) if actuator is not None else None
     metrics = Metrics(follower.inventory, follower.targets, scaler, record.changes)
     traces = Traces("telemetry", metrics.registry)
     follower.on_mesh.append(lambda mesh: traces.want(mesh.mesh, mesh.tracing))
     follower.emit = traces.emit
-    routes = public_routes(follower.inventory, follower.targets, metrics, follower.runbooks)
+    elsewhere = partial(follower.elsewhere, port, identity)
+    routes = public_routes(follower.inventory, follower.targets, metrics, follower.runbooks, elsewhere)
     logs = None if state is None else _logs(settings, state, metrics, follower, identity)
     scaling = scaler.shown if scaler is not None else lambda: ((), None)
     control = control_routes(follower.inventory, follower.targets, f"http://{own}/sd", scaling, logs)
@@ -77,8 +83,10 @@ async def run(settings: Settings, clock: Clock) -> None:
         spawn(group, "traces", traces.run())
         if settings.sds is not None:
             spawn(group, "identity", identities(settings.sds, "telemetry", identity, shown))
-        if settings.logs_listen and logs is not None:
-            spawn(group, "logs of other hosts", collect(settings.logs_listen, identity, logs.take_on))
+        if settings.listen:
+            answers = {METRICS: metrics_of(follower.nearby)}
+            taken = {} if logs is None else {("POST", LOGS): intake(logs.take_on)}
+            spawn(group, "other hosts", listen(settings.listen, identity, {**answers, **taken}))
         await follower.follow(_xds_server(settings, identity), is_here=not settings.xds)
 
 
@@ -131,11 +139,11 @@ class Follower:
         self,
         clock: Clock,
         components: dict[str, str],
-        host: str = "",
+        here: Here = NOWHERE,
         note: Callable[[Change], None] = lambda _: None,
     ) -> None:
-        """Know nothing yet but our own services (name: host:port), and our own address; `note` hears of changes."""
-        self._clock, self._components, self._host, self._note = clock, components, host, note
+        """Know nothing yet but our own services (name: host:port), and where we are; `note` hears of changes."""
+        self._clock, self._components, self._here, self._note = clock, components, here, note
         self._version = ""
         self._rollover: tuple[str, str] | None = None
         self._inventory = Inventory()
@@ -154,7 +162,25 @@ class Follower:
         if known.mesh is None or known.instances is None:
             return ()
         apart = [(name, one) for name, service in known.mesh.services.items() for one in service.telemetry_only]
-        return target_groups(known.mesh.mesh, known.instances, self._components, self._host, apart)
+        return target_groups(known.mesh.mesh, known.instances, self._components, self._here, apart)
+
+    def nearby(self, instance: str) -> tuple[http.Address, str] | None:
+        """Return where a sidecar of this host shows its metrics."""
+        spec = self._connected(instance)
+        if spec is None or not is_near(spec, self._here):
+            return None
+        return (spec.scraped_address, spec.metrics_port), SIDECAR_PATH
+
+    def elsewhere(self, port: str, identity: Latest[Identity | None], instance: str) -> tuple[http.Address, str] | None:
+        """Return where telemetry of another host shows a sidecar's metrics: at the port that it is at here."""
+        spec = self._connected(instance)
+        if spec is None or not is_far(spec, self._here):
+            return None
+        return to_telemetry(join(spec.address, int(port)), identity), relayed(instance)
+
+    def _connected(self, instance: str) -> InstanceSpec | None:
+        known = self._inventory.instances or ()
+        return next((one.spec for one in known if one.id == instance and one.connected), None)
 
     def runbooks(self) -> Mapping[str, str]:
         """Return the runbooks of the mesh's alerts by file name; none before the mesh is known."""

@@ -45,8 +45,12 @@ class Settings:
     syslog: str = field(
         default="", metadata={"help": "host:port, over UDP, where docker's log driver syslog sends what apps write"}
     )
-    logs_listen: str = field(
-        default="", metadata={"help": "host:port where telemetry of other hosts sends its log, over mTLS"}
+    listen: str = field(
+        default="",
+        metadata={
+            "help": "this host's address and a port, for telemetry of other hosts, over mTLS: it asks there for the "
+            "metrics of this host's sidecars, and sends its log; the port is the same on each host"
+        },
     )
     logs_to: str = field(
         default="", metadata={"help": "host:port of a telemetry that this host's log goes to, over mTLS"}
@@ -56,11 +60,11 @@ class Settings:
         """Raise ValueError where the words make no sense together."""
         if bool(self.xds) == (self.xds_control != NOWHERE):
             raise ValueError("either --xds-control, of an xds_server on this host, or --xds HOST:PORT of another's")
-        for word, value in (("xds", self.xds), ("logs-listen", self.logs_listen), ("logs-to", self.logs_to)):
+        for word, value in (("xds", self.xds), ("listen", self.listen), ("logs-to", self.logs_to)):
             if value and (self.sds is None or not _is_place(value)):
                 raise ValueError(f"--{word} {value!r}: HOST:PORT, and --sds SOCKET with the identity to go there with")
-        if (self.logs_listen or self.logs_to) and self.state is None:
-            raise ValueError("without --state no log is kept here, to be taken or sent")
+        if self.logs_to and self.state is None:
+            raise ValueError("without --state no log is kept here, to be sent")
 
     def component_addresses(self) -> Mapping[str, str]:
         """Return name: host:port of `components`; ValueError when an entry has another form."""

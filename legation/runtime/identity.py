@@ -1,7 +1,7 @@
 """Who we are: a certificate, its key and whom to trust, followed over SDS as any Envoy would."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,13 +26,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """An X509-SVID with what verifies its peers, all PEM. `not_after` is in seconds since the epoch."""
+    """An X509-SVID with what verifies its peers, all PEM. `not_after` is in seconds since the epoch.
+
+    `crl` are the lists of revoked certificates that came with the trust bundle; empty where none is shown.
+    """
 
     certificate_chain: bytes
     private_key: bytes = field(repr=False)
     trust_bundle: bytes
     serial: str
     not_after: float
+    crl: bytes = b""
 
     @classmethod
     def of(cls, certificate_chain: bytes, private_key: bytes, trust_bundle: bytes) -> "Identity":
@@ -50,7 +54,12 @@ class Identity:
 
 def serial_of(certificate: "x509.Certificate") -> str:
     """Return a serial number as lower-case hex of whole bytes, without colons: as Envoy writes it."""
-    digits = f"{certificate.serial_number:x}"
+    return serial_text(certificate.serial_number)
+
+
+def serial_text(number: int) -> str:
+    """Return a serial number in that spelling."""
+    digits = f"{number:x}"
     return digits.zfill(len(digits) + len(digits) % 2)
 
 
@@ -67,8 +76,10 @@ async def follow(socket_path: Path, node_id: str, latest: Latest[Identity | None
 
     stream = partial(_identities, socket_path, node_id, make)
     async for identity in tasks.follow(stream, lost, transient=(CallEnded,), base=RETRY_BASE, limit=RETRY_LIMIT):
-        if identity != latest.value:
+        before = latest.value
+        if identity != before:
             latest.set(identity)
+        if before is None or replace(identity, crl=before.crl) != before:
             log.info("identity is new", serial=identity.serial, not_after=identity.not_after)
 
 
@@ -105,4 +116,5 @@ def _identity(known: Mapping[str, Pems], make: Make) -> Identity | None:
     if not {names.MESH_CERT, names.MESH_CA} <= known.keys():
         return None
     pair = known[names.MESH_CERT]
-    return make(pair.certificate_chain, pair.private_key, known[names.MESH_CA].trusted_ca)
+    peers = known[names.MESH_CA]
+    return replace(make(pair.certificate_chain, pair.private_key, peers.trusted_ca), crl=peers.crl)

@@ -19,11 +19,12 @@ _SOURCES = {1: "filename", 2: "inline_bytes", 3: "inline_string", 4: "environmen
 
 @dataclass(frozen=True, slots=True)
 class Pems:
-    """What one secret holds: a certificate and its key, or whom to trust. An absent part is empty."""
+    """What a secret holds: a certificate and its key, or whom to trust and who is revoked. What is absent is empty."""
 
     certificate_chain: bytes = b""
     private_key: bytes = b""
     trusted_ca: bytes = b""
+    crl: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ def secret(data: bytes) -> Pems:
     """Return what a secret holds; ValueError when it points elsewhere."""
     found = dict(_fields(data))
     if 4 in found:
-        return Pems(trusted_ca=_inline(dict(_fields(found[4])).get(1, b"")))
+        context = dict(_fields(found[4]))
+        return Pems(trusted_ca=_inline(context.get(1, b"")), crl=_inline(context[7]) if 7 in context else b"")
     pair = dict(_fields(found.get(2, b"")))
     return Pems(_inline(pair.get(1, b"")), _inline(pair.get(2, b"")))
 

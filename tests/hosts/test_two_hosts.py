@@ -21,9 +21,17 @@ from legation.runtime import http
 from legation.runtime.control import guard
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.contexts import to_component, to_xds_server
-from legation.runtime.control.messages import Identity, InstanceList, MeshDocument, RevokeReport, RevokeRequest
+from legation.runtime.control.messages import (
+    Identity,
+    InstanceList,
+    MeshDocument,
+    RevokeReport,
+    RevokeRequest,
+    TelemetryStatus,
+)
 from legation.runtime.control.mtls import Peer
 from legation.runtime.control.rollover_messages import RolloverView
+from telemetry.doctor.hop import counted
 from tests.certmgr.host import presented
 from tests.certmgr.team import team
 from tests.hosts.two import MESH, Host, Two, apply, two
@@ -138,7 +146,20 @@ def test_without_a_certificate_or_below_tls_1_3_nobody_gets_in(mesh: Two, versio
         ask(nobody, "GET", "/mesh")
 
 
-def test_the_log_of_a_host_is_found_on_the_first(mesh: Two) -> None:
+def telemetry_as(mesh: Two, name: str, at: str) -> http.Secure:
+    """A telemetry as whoever has an identity of the second host reaches it."""
+    identity = asyncio.run(presented(mesh.second.state.sds(name)))
+    return to_component(names.TELEMETRY, at, lambda: identity)
+
+
+@pytest.fixture(scope="module")
+def telemetry(mesh: Two) -> Iterator[str]:
+    """Telemetry on both hosts, and where the first one is reached by others."""
+    with mesh.telemetry() as at:
+        yield at
+
+
+def test_the_log_of_a_host_is_found_on_the_first(mesh: Two, telemetry: str) -> None:
     """What its proxy and its app say of a request; over mTLS, which takes no other for a telemetry."""
 
     def found(host: Host) -> set[tuple[str, str]]:
@@ -151,15 +172,49 @@ def test_the_log_of_a_host_is_found_on_the_first(mesh: Two) -> None:
         assert answer(mesh) == (200, "orders")
         return found(host) >= {(instance, kind) for instance in instances for kind in ("access", "app")}
 
+    wait_for("the second host has its own", lambda: all_of(mesh.second, {"orders"}), 40)
+    wait_for("the first has them too", lambda: all_of(mesh.first, {"orders"}), 40)
+    assert {instance for instance, _ in found(mesh.second)} == {"orders"}
+    assert ask(telemetry_as(mesh, "orders", telemetry), "POST", "/v1/logs", b"")[0] == 403
     orders = asyncio.run(presented(mesh.second.state.sds("orders")))
-    with mesh.telemetry() as at:
-        wait_for("the second host has its own", lambda: all_of(mesh.second, {"orders"}), 40)
-        wait_for("the first has them too", lambda: all_of(mesh.first, {"orders"}), 40)
-        assert {instance for instance, _ in found(mesh.second)} == {"orders"}
-        there = to_component(names.TELEMETRY, at, lambda: orders)
-        assert ask(there, "POST", "/v1/logs", b"")[0] == 403
-        with pytest.raises(http.HttpError, match=r"and not .*/legation/xds-server"):
-            ask(to_xds_server(at, lambda: orders), "POST", "/v1/logs")
+    with pytest.raises(http.HttpError, match=r"and not .*/legation/xds-server"):
+        ask(to_xds_server(telemetry, lambda: orders), "POST", "/v1/logs")
+
+
+def test_a_prometheus_on_one_host_gets_the_metrics_of_both(mesh: Two, telemetry: str) -> None:
+    """Each sidecar is a target; that of another host through both telemetries, and to nobody else."""
+    client = ControlClient(mesh.first.state.control("telemetry"))
+    status = asyncio.run(client.get("/status", TelemetryStatus))
+    listed = httpx.get(status.discovery_url, trust_env=False, verify=PLAIN).json()
+    targets = {one["labels"]["instance"]: (one["targets"][0], one["labels"]["__metrics_path__"]) for one in listed}
+    assert set(targets) == {"web", "orders", "telemetry"}
+
+    def scraped(instance: str) -> str:
+        at, path = targets[instance]
+        return httpx.get(f"http://{at}{path}", trust_env=False, verify=PLAIN).raise_for_status().text
+
+    assert answer(mesh) == (200, "orders")
+    for instance, prefix in (("web", "outbound_orders"), ("orders", "inbound")):
+        assert counted(scraped(instance), "envoy_http_downstream_rq_xx", f'prefix="{prefix}"'), instance
+    at = f"{mesh.second.address}:15081"
+    for name, path, status_code in (
+        ("orders", "/instances/orders/metrics", 403),
+        ("legation-telemetry", "/instances/orders/metrics", 200),
+        ("legation-telemetry", "/instances/web/metrics", 404),  # no way on to a third host
+        ("legation-telemetry", "/instances/nobody/metrics", 404),
+    ):
+        assert ask(telemetry_as(mesh, name, at), "GET", path)[0] == status_code, (name, path)
+
+
+def test_a_revoked_certificate_of_telemetry_is_no_good_on_any_host(mesh: Two, telemetry: str) -> None:
+    stolen = asyncio.run(presented(mesh.second.state.sds("legation-telemetry")))
+    there = to_component(names.TELEMETRY, telemetry, lambda: stolen)
+    assert ask(there, "POST", "/v1/logs")[0] == 200
+    wish = RevokeRequest(identity="legation-telemetry", by="test", wait=5)
+    certmgr(mesh.second, "POST", "/revoke", wish, RevokeReport)
+    refused = (403, f"certificate {stolen.serial} is revoked\n")
+    wait_for("the first host refuses it", lambda: ask(there, "POST", "/v1/logs") == refused, 30)
+    assert ask(telemetry_as(mesh, "legation-telemetry", telemetry), "POST", "/v1/logs")[0] == 200
 
 
 def test_a_client_takes_no_other_server_than_xds_server(mesh: Two) -> None:

@@ -104,12 +104,12 @@ class Two:
     def telemetry(self) -> Iterator[str]:
         """Run telemetry on both hosts; the second one's log goes on to the first one's, whose host:port this says."""
         logs = f"{self.first.address}:15081"
-        here = ("--xds-control", str(self.first.state.control("xds_server")), "--logs-listen", logs)
+        here = ("--xds-control", str(self.first.state.control("xds_server")))
         started = []
         for host, more in ((self.first, here), (self.second, ("--xds", self.xds, "--logs-to", logs))):
             state = host.state
             words = ("--control", str(state.control("telemetry")), "--state", str(state.root), "--port", "0")
-            identity = ("--sds", str(state.sds("legation-telemetry")))
+            identity = ("--sds", str(state.sds("legation-telemetry")), "--listen", f"{host.address}:15081")
             started.append(host.start("telemetry", sys.executable, "-m", "telemetry", *words, *identity, *more))
         try:
             yield logs

@@ -49,6 +49,8 @@ def test_a_secret_is_read(chain, key, bundle):
     trusted.validation_context.trusted_ca.inline_string = bundle.hex()
     assert secrets_wire.secret(pair.SerializeToString()) == Pems(chain, key)
     assert secrets_wire.secret(trusted.SerializeToString()) == Pems(trusted_ca=bundle.hex().encode())
+    trusted.validation_context.crl.inline_bytes = key
+    assert secrets_wire.secret(trusted.SerializeToString()) == Pems(trusted_ca=bundle.hex().encode(), crl=key)
 
 
 @pytest.mark.parametrize(

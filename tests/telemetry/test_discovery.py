@@ -2,7 +2,7 @@
 
 from legation.mesh.model.telemetry_only import TelemetryOnly
 from legation.runtime.control.messages import Instance
-from telemetry.discovery import TargetGroup, target_groups
+from telemetry.discovery import Here, TargetGroup, target_groups
 from tests.telemetry.registry import instance
 
 
@@ -74,8 +74,16 @@ def test_an_ipv6_address_is_in_brackets():
 
 def test_of_instances_that_other_hosts_reach_those_of_this_host_are_targets_by_their_loopback():
     given = [instance(n, address="10.0.0.1", loopback=f"127.{n}.9.1") for n in (64, 65)]
-    (group,) = target_groups("shop", given, {}, "127.64.255.1")
+    (group,) = target_groups("shop", given, {}, Here("127.64.255.1"))
     assert group.targets == ("127.64.9.1:15090",)
+
+
+def test_sidecars_of_other_hosts_are_asked_through_us_where_those_know_our_address():
+    given = [instance(n, address=f"10.0.0.{n}", loopback="127.64.9.1") for n in (1, 2)]
+    near, far = target_groups("shop", given, {}, Here("127.0.0.1", "10.0.0.1", "127.0.0.1:15080"))
+    assert (near.targets, near.labels["__metrics_path__"]) == (("127.64.9.1:15090",), "/stats/prometheus")
+    assert (far.targets, far.labels["instance"]) == (("127.0.0.1:15080",), "web-v1-2")
+    assert far.labels["__metrics_path__"] == "/instances/web-v1-2/metrics"
 
 
 def test_a_container_is_a_target_where_it_was_told_that_prometheus_is():
@@ -83,5 +91,5 @@ def test_a_container_is_a_target_where_it_was_told_that_prometheus_is():
         instance(n, address="10.0.0.1", loopback="10.1.0.1", by_name=True, metrics_address=at)
         for n, at in ((1, "10.2.0.1"), (2, ""))
     )
-    groups = target_groups("shop", [near, alone], {}, "0.0.0.0")
+    groups = target_groups("shop", [near, alone], {}, Here("0.0.0.0"))
     assert [group.targets for group in groups] == [("10.2.0.1:15090",)]

@@ -69,7 +69,7 @@ def bind_tcp(address: str) -> socket.socket:
     """Return a listening socket for `host:port`, for what Prometheus reads; port 0 takes a free one."""
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, int(port)), family=family)
+    return socket.create_server((host.strip("[]"), int(port)), family=family)
 
 
 async def _malformed(_: Request, error: Exception) -> Response:

@@ -41,7 +41,7 @@ def target_down(mesh: Mesh) -> Alert:
         description="Prometheus gets no metrics from {{ $labels.instance }}, so nothing is known of it.",
         runbook="A dead proxy is withdrawn from discovery within seconds, so this one is alive for xds_server and "
         "not for Prometheus: a firewall, a full queue, or a scrape above `sample_limit` (*Status, Targets* in "
-        "Prometheus says which).",
+        "Prometheus says which). All sidecars of another host at once: telemetry there, which passes their metrics on.",
         cases=(
             Case(
                 "not scraped for ten minutes",
