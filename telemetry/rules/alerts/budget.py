@@ -68,8 +68,9 @@ def _terms(name: str, pace: Pace) -> tuple[Term, ...]:
     """Return what must hold; beside the workbook's two windows, what keeps an alert true.
 
     The average over a window of which there is an hour only is that hour's: a ticket waits for half of its
-    window. The slower page is no second one about what the quicker one was for: its 30 minutes remember that
-    longer than the 5 minutes by which the quicker one is over.
+    window. The slower page is over with the quicker one, as what is well wakes nobody: the workbook's 30 minutes
+    remember an outage for up to 18 minutes at the quicker one's pace, and longer the worse it was. Nor is it a second
+    one about what the quicker one was for.
     """
     burns = [Term(selector(f"{BURN}{window}", name), f"> {pace.factor:g}") for window in (pace.long, pace.short)]
     bad = Term(f"{selector(f'{BAD}{pace.long}', name)} * {seconds(pace.long)}", f">= {FEWEST}")
@@ -77,12 +78,20 @@ def _terms(name: str, pace: Pace) -> tuple[Term, ...]:
         half = _HALF[pace.long]
         seen = f"present_over_time({selector(f'{TOTAL}1d', name)}[{half}] offset {half})"
         return (*burns, bad, Term(seen, "> 0", late=True))
-    return (*burns, bad, *([] if pace is PACES[0] else [_no_quicker_page(name)]))
+    return (*burns, bad, *([] if pace is PACES[0] else [_still(name), _no_quicker_page(name)]))
+
+
+def _still(name: str) -> Term:
+    """Return that the budget is being spent faster than it may, now: at 1, so that a rate that wobbles ends nothing."""
+    return Term(selector(f"{BURN}{PACES[0].short}", name), "> 1")
 
 
 def _no_quicker_page(name: str) -> Term:
-    """Return that the last hour alone is none that the quickest alert is about: too slow for it, or too few."""
-    burn, bad = (selector(f"{series}{PACES[0].long}", name) for series in (BURN, BAD))
+    """Return that the last hour alone is none that the quickest alert is about: too slow for it, or too few.
+
+    Nor was it five minutes ago, which is how long `_still` takes to see an end.
+    """
+    burn, bad = (f"max_over_time({selector(f'{series}{PACES[0].long}', name)}[5m])" for series in (BURN, BAD))
     quick = f"({burn} > bool {PACES[0].factor:g})"
     return Term(f"{quick} * ({bad} * {seconds(PACES[0].long)} >= bool {FEWEST})", "== 0")
 
@@ -109,6 +118,13 @@ def _cases(mesh: Mesh, pace: Pace) -> tuple[Case, ...]:
         rare = FEWEST / 2 / seconds(PACES[0].long) / (budget * 100)
         more = [
             story("an hour that the quicker page is about", 100, [(0, _STEPS), (100, 4), (0, 4)], *over),
+            story(
+                "an outage at the quicker page's pace has ended",
+                100,
+                [(0, _STEPS), (15, _STEPS), (0, 8)],
+                *over[:1],
+                *(at(2 * _STEPS + number) for number in range(8)),
+            ),
             story("too few for the quicker page", rare, [(100, _STEPS + 1)], at(_STEPS, Firing(labels, "100"))),
         ]
     else:
@@ -123,6 +139,7 @@ def _cases(mesh: Mesh, pace: Pace) -> tuple[Case, ...]:
             at(_STEPS),
             at(_STEPS + 4),
             at(2 * _STEPS, Firing(labels, f"{fast:g}")),
+            *([at(2 * _STEPS + 1)] if pace.severity == "page" else []),
             at(2 * _STEPS + 4),
         ),
         story("burns a little less fast", 100, [(0.9 * pace.factor, 2 * _STEPS)], at(_STEPS), at(2 * _STEPS - 1)),
