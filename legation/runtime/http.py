@@ -27,6 +27,8 @@ class Secure:
     context: Callable[[], ssl.SSLContext]
     check: Callable[[ssl.SSLObject], None]
     """Raises OSError when it is not."""
+    name: str | None = None
+    """By which name it is asked for (RFC 6066 §3), where that is not its host."""
 
 
 Address = Path | tuple[str, int] | Secure
@@ -105,8 +107,8 @@ async def _exchange(
     reader, writer = await _connect(address, quiet)
     connection = h11.Connection(h11.CLIENT)
     try:
-        head = [("host", "legation"), ("connection", "close"), ("content-length", str(len(body)))]
-        head += headers.items() if body or headers is not _JSON else ()
+        fixed = {"host": "legation", "connection": "close", "content-length": str(len(body))}
+        head = [*({**fixed, **headers} if body or headers is not _JSON else fixed).items()]
         for event in (h11.Request(method=method, target=target, headers=head), h11.Data(body), h11.EndOfMessage()):
             writer.write(connection.send(event) or b"")
         await writer.drain()
@@ -129,7 +131,9 @@ async def _connect(address: Address, limit: float | None) -> tuple[asyncio.Strea
 
 
 async def _connect_securely(address: Secure) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=address.context())
+    reader, writer = await asyncio.open_connection(
+        address.host, address.port, ssl=address.context(), server_hostname=address.name
+    )
     try:
         address.check(writer.get_extra_info("ssl_object"))
     except OSError:

@@ -1,7 +1,7 @@
 """Sends one tagged request through a hop and looks for it in everything that measures."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from legation.mesh.model.mesh import Mesh
@@ -10,6 +10,7 @@ from legation.runtime.control.client import ControlClient
 from legation.runtime.control.messages import Instance
 from telemetry.doctor import links
 from telemetry.doctor.finding import Diagnosis, Finding, Hop
+from telemetry.doctor.gateway import through_the_gateway
 from telemetry.doctor.hop import NoHop, choose
 from telemetry.logs.sampling import is_kept
 
@@ -39,7 +40,7 @@ async def examine(mesh: Mesh, instances: Sequence[Instance], telemetry: ControlC
         hop = choose(mesh, instances, words.source, words.destination)
     except NoHop as error:
         finding = Finding(link="request", state="broken", said="no request can be sent", fix=str(error))
-        return _diagnosis(mesh, None, words, (finding,))
+        return _diagnosis(mesh, None, words, (finding, await _from_outside(mesh, instances, telemetry, words)))
     try:
         before = await links.counts(hop)
         answer = await _send(mesh, hop, words)
@@ -49,7 +50,12 @@ async def examine(mesh: Mesh, instances: Sequence[Instance], telemetry: ControlC
     sent = links.Sent(mesh.mesh, hop, words.trace, words.request, before, after, traced=mesh.tracing is not None)
     said = f"{hop.source} to {hop.destination}, as {hop.instance} sends it: {answer.status}"
     first = Finding(link="request", state="ok", said=said), links.statistics(sent)
-    return _diagnosis(mesh, hop, words, (*first, *await _others(mesh, sent, telemetry, words)))
+    outside = _from_outside(mesh, instances, telemetry, words)
+    return _diagnosis(mesh, hop, words, (*first, *await _others(mesh, sent, telemetry, words, outside)))
+
+
+async def _from_outside(mesh: Mesh, instances: Sequence[Instance], telemetry: ControlClient, words: Words) -> Finding:
+    return await through_the_gateway(mesh, instances, telemetry, words.trace, words.jaeger, words.wait)
 
 
 def tags(mesh: Mesh, fresh: Callable[[], tuple[str, str]]) -> tuple[str, str]:
@@ -64,7 +70,9 @@ def tags(mesh: Mesh, fresh: Callable[[], tuple[str, str]]) -> tuple[str, str]:
     return trace, request
 
 
-async def _others(mesh: Mesh, sent: links.Sent, telemetry: ControlClient, words: Words) -> Sequence[Finding]:
+async def _others(
+    mesh: Mesh, sent: links.Sent, telemetry: ControlClient, words: Words, outside: Awaitable[Finding]
+) -> Sequence[Finding]:
     async def spans_lost() -> float:
         return (await links.counts(sent.hop)).spans_dropped
 
@@ -80,6 +88,7 @@ async def _others(mesh: Mesh, sent: links.Sent, telemetry: ControlClient, words:
         links.traces(sent, otlp, words.jaeger, words.wait, spans_lost),
         links.logs(sent, telemetry, words.wait, logs_lost, mesh.logging.sampling),
         links.receiver(sent, mesh.logging.otlp, telemetry, words.wait, mesh.logging.sampling),
+        outside,
     )
 
 

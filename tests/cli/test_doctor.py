@@ -104,7 +104,7 @@ def test_each_link_is_shown_and_a_broken_one_is_a_finding(home: Home, keeps: boo
     states = {finding["link"]: finding["state"] for finding in found["findings"]}
     assert states == {
         "request": "ok", "statistics": "ok", "discovery": "ok", "logs": "ok" if keeps else "broken",
-        "prometheus": "off", "rules": "off", "traces": "off", "log receiver": "off",
+        "prometheus": "off", "rules": "off", "traces": "off", "log receiver": "off", "gateway": "off",
     }  # fmt: skip
     assert found["hop"]["destination"] == "orders"
     assert ("there is no record of orders" in done.stdout) is not keeps

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import ssl
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 import dashboards.render
 from legation.mesh import names
@@ -19,10 +23,12 @@ from legation.mesh.model.mesh import Mesh
 from legation.runtime.clock import WallClock
 from legation.runtime.control.client import ControlClient
 from legation.runtime.control.messages import TelemetryStatus
+from legation.runtime.control.server import bind_tcp, running
 from legation.runtime.state import StateFolder
 from legation.runtime.tasks import until
 from telemetry.doctor.examine import Words, examine, tags
 from telemetry.doctor.finding import Diagnosis, Hop
+from telemetry.doctor.gateway import through_the_gateway
 from telemetry.doctor.hop import NoHop, choose, counted
 from telemetry.doctor.links import Counted, Sent, logs, receiver
 from telemetry.rules import render as telemetry_rules
@@ -36,16 +42,17 @@ from tests.telemetry.fleet import Fleet
 from tests.telemetry.registry import MESH, Registry, instance
 from tests.telemetry.test_real_prometheus import LIMIT, PROMETHEUS, answers, is_ready, prometheus
 from tests.xds_server.compile.fleet import address
+from tests.xds_server.compile.test_external import certificate
 from tests.xds_server.serve.envoy import app, free_port
 
 WEB, ORDERS = address(64), address(65)
 TEXT = """
 mesh: shop
 trust_domain: shop.local
-tracing: {otlp: {host: 127.0.0.1, port: OTLP}}
+tracing: {otlp: {host: 127.0.0.1, port: OTLP}, sampling: 100}
 logging: {otlp: {url: LOKI}}
 services:
-  web: {protocol: http, port: 8080, calls: [orders]}
+  web: {protocol: http, port: 8080, calls: [orders], expose: {port: 8080, hosts: ["*.shop.example"]}}
   orders: {protocol: http, port: 8080}
 """
 PORTS = names.outbound_ports(["orders"], {})
@@ -57,6 +64,12 @@ def node(service: str, at: str, app_port: int) -> InstanceSpec:
         f"{service}-v1-0", service, "v1", "1", at, names.INBOUND_PORT,
         app_port=app_port, metrics_port=names.METRICS_PORT, outbound_ports=ports,
     )  # fmt: skip
+
+
+def gateway() -> InstanceSpec:
+    ports = {"web": free_port()}
+    at = names.GATEWAY, "v1", "1", address(66), names.INBOUND_PORT
+    return InstanceSpec("gateway-0", *at, metrics_port=names.METRICS_PORT, outbound_ports=ports)
 
 
 @dataclass
@@ -90,6 +103,10 @@ def broken(found: Diagnosis) -> dict[str, str]:
     return {finding.link: finding.said for finding in found.findings if finding.state == "broken"}
 
 
+def said(found: Diagnosis, link: str) -> str:
+    return next(finding.said for finding in found.findings if finding.link == link)
+
+
 @asynccontextmanager
 async def telemetry(registry: Registry, folder: Path, state: StateFolder) -> AsyncIterator[ControlClient]:
     settings = Settings(control=state.control("telemetry"), xds_control=folder / "xds.sock", port=0, state=state.root)
@@ -118,7 +135,8 @@ def test_all_is_well_and_each_broken_link_is_named_with_its_fix(tmp_path: Path) 
             state = StateFolder(tmp_path / "state")
             state.make()
             web, orders = [await stack.enter_async_context(app(name)) for name in ("web", "orders")]
-            fleet = Fleet(text, [node("web", WEB, web), node("orders", ORDERS, orders)], tmp_path, state.logs_socket)
+            nodes = [node("web", WEB, web), node("orders", ORDERS, orders), gateway()]
+            fleet = Fleet(text, nodes, tmp_path, state.logs_socket)
             registry = Registry(*fleet.instances(), mesh=text)
             client = await stack.enter_async_context(telemetry(registry, tmp_path, state))
             await stack.enter_async_context(fleet.running())
@@ -137,6 +155,8 @@ def test_all_is_well_and_each_broken_link_is_named_with_its_fix(tmp_path: Path) 
             assert set(states(well).values()) == {"ok"}
             assert well.hop is not None
             assert (well.hop.instance, well.hop.destination) == ("web-v1-0", "orders")
+            assert "and Jaeger has its trace" in said(well, "gateway")
+            assert "its trace was not looked for" in said(blind, "gateway")
             assert list(broken(deaf)) == ["prometheus"]
             assert "does not answer" in broken(deaf)["prometheus"]
             assert list(broken(blind)) == ["traces"]
@@ -158,7 +178,7 @@ def test_all_is_well_and_each_broken_link_is_named_with_its_fix(tmp_path: Path) 
             traces.kill()
             # Prometheus forgets it with the list, sooner or later
             assert set(broken(hung)) - {"prometheus"} == {"discovery", "traces", "log receiver"}
-            assert {"logs", "discovery"} <= set(broken(unheard))
+            assert {"logs", "discovery", "gateway"} <= set(broken(unheard))
             seen = states(off)
             assert (seen["prometheus"], seen["rules"], seen["traces"], seen["log receiver"]) == ("off",) * 4
 
@@ -217,6 +237,49 @@ def test_what_a_proxy_shows_is_read_by_name_and_label() -> None:
     text = 'a_total{x="1"} 2\na_total{x="2"} 3\na_total_more{x="1"} 9\nb 4\n'
     assert (counted(text, "a_total"), counted(text, "a_total", 'x="2"'), counted(text, "b")) == (5, 3, 4)
     assert counted(text, "c") is None
+
+
+@pytest.mark.parametrize(
+    ("expose", "service", "state", "why"),
+    [
+        ("", names.GATEWAY, "off", "exposes nothing"),
+        (", expose: {port: 8080}", "web", "unknown", "no gateway is connected"),
+        (", expose: {port: 8080}", names.GATEWAY, "broken", "does not answer"),
+    ],
+    ids=["nothing exposed", "no gateway here", "a gateway that is away"],
+)
+def test_a_gateway_that_cannot_be_asked_is_said(
+    tmp_path: Path, expose: str, service: str, state: str, why: str
+) -> None:
+    text = f"mesh: m\ntrust_domain: m.local\nservices: {{web: {{protocol: http, port: 8080{expose}}}}}\n"
+    known = [instance(service=service, outbound_ports={"web": free_port()})]
+    asked = through_the_gateway(load(text, "m").mesh, known, ControlClient(tmp_path / "none.sock"), "a" * 32, None, 1)
+    found = asyncio.run(asked)
+    assert (found.state, why in found.said) == (state, True), found
+
+
+def test_a_gateway_behind_tls_is_asked_by_the_name_that_clients_use(tmp_path: Path) -> None:
+    made, named = certificate(tmp_path), list[str]()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(made, tmp_path / "outside.key")
+    context.sni_callback = lambda _, name, __: named.append(name)
+    tls = "tls: {cert: c.pem, key: k.pem}"
+    text = f"mesh: m\ntrust_domain: m.local\nservices: {{web: {{protocol: http, port: 80, expose: {{port: 1, {tls}, "
+
+    async def take(request: Request) -> Response:
+        named.append(request.headers["host"])
+        return Response(status_code=204)
+
+    async def main() -> None:
+        port, nobody = free_port(), ControlClient(tmp_path / "none.sock")
+        mesh = load(text + 'hosts: ["*.shop.example"]}}}\n', "m").mesh
+        known = [instance(service=names.GATEWAY, outbound_ports={"web": port})]
+        async with running([bind_tcp(f"127.0.0.1:{port}")], [Route("/", take)], tls=context):
+            found = await through_the_gateway(mesh, known, nobody, "a" * 32, None, 1)
+        assert "telemetry" in found.said
+        assert named == ["legation-doctor.shop.example", f"legation-doctor.shop.example:{port}"]
+
+    asyncio.run(main())
 
 
 def test_an_envoy_that_hangs_is_named(tmp_path: Path) -> None:
