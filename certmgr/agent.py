@@ -7,22 +7,20 @@ newer one that was verified and is safely on disk.
 import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 from cryptography import x509
 
-from certmgr.core.bucket import Bucket
 from certmgr.core.bundle import Bundle, Damaged
 from certmgr.core.crl import Crl
 from certmgr.core.plan import IdentitySpec
 from certmgr.core.schedule import Schedule, jitter
 from certmgr.core.trust import Trust
 from certmgr.held import Held, error_of, taken, waits
+from certmgr.issuance import Book, Issuance, Issuing
 from certmgr.issue.issuer import IssueError, NotEnrolled
 from certmgr.issue.login import LoginRefused
 from certmgr.issue.vault import Denied, Missing, VaultError
@@ -34,7 +32,7 @@ from legation.mesh import names
 from legation.runtime.clock import Clock
 from legation.runtime.control.messages import Identity, ProxyReport
 from legation.runtime.identity import Identity as Presented
-from legation.runtime.tasks import Moves, backoff, pause, spawn
+from legation.runtime.tasks import Moves, backoff, spawn
 from xds_server import serve
 
 log = structlog.get_logger(__name__)
@@ -42,36 +40,7 @@ log = structlog.get_logger(__name__)
 _LONGEST_SLEEP = 5.0
 """Seconds after which the wall clock is looked at again, in case it was stepped or the host was suspended."""
 
-_AT_ONCE = 4
-"""Certificates that are asked for at the same time."""
-
 _SDS_GRACE = 0.5
-
-
-class Issuing(Protocol):
-    """Where certificates come from. Blocks."""
-
-    def issue(self, spec: IdentitySpec) -> Bundle:
-        """Return a new, verified identity; IssueError or VaultError when there is none."""
-        ...
-
-    def forget(self, name: str) -> None:
-        """Drop what is cached for an identity."""
-        ...
-
-
-class Book(Protocol):
-    """Where it is written what was issued and revoked."""
-
-    @property
-    def lines(self) -> int:
-        """How many lines are written."""
-
-    def settle(self, lines: int) -> None:
-        """Return when so many lines are on the disk. Blocks."""
-
-    def is_revoked(self, serial: str) -> bool:
-        """Say whether a certificate was revoked here."""
 
 
 class Agent:
@@ -91,14 +60,12 @@ class Agent:
         rate: float = 50.0,
     ) -> None:
         """Prepare. `not_enrolled(name, refused)` is called when Vault does not know, or refuses, an identity."""
-        self._issuer, self._store, self._book, self._clock, self._metrics = issuer, store, book, clock, metrics
+        self._store, self._book, self._clock, self._metrics = store, book, clock, metrics
+        self._issuance = Issuance(issuer, store, book, clock, metrics, self._may_use, rate)
         self._socket, self._not_enrolled = socket, not_enrolled
         self._schedule = Schedule(retry_limit)
-        self._bucket = Bucket(rate, rate, clock.now())
         self._held: dict[str, Held] = {}
         self._kicked = asyncio.Event()
-        self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._disk = ThreadPoolExecutor(1, "disk")  # one: who waits for it waits for whoever is before him too
         self._group: asyncio.TaskGroup | None = None
         self.moves = Moves()  # of proxies that take something, and of certificates
         self.wire_problems: Callable[[], Mapping[str, str]] = dict  # who looks at what proxies show puts it here
@@ -113,7 +80,7 @@ class Agent:
     async def run(self) -> None:
         """Issue what is due, for ever, and serve every identity on its socket."""
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-            stack.callback(self._disk.shutdown, wait=False)
+            stack.callback(self._issuance.close)
             self._group = group
             for held in self._held.values():
                 self._serve(held)
@@ -173,8 +140,7 @@ class Agent:
         """Stop to hold an identity, and forget its key."""
         self._schedule.forget(name)
         self._held.pop(name).gone.set()
-        self._issuer.forget(name)
-        self._store.discard_bundle(name)
+        self._issuance.forget(name)
         self._metrics.forget(name)
         log.info("identity left the mesh", identity=name)
 
@@ -202,12 +168,7 @@ class Agent:
         """Try once to issue an identity; whatever comes of it, the schedule knows."""
         name, number = held.spec.name, held.started
         try:
-            await pause(self._bucket.take(self._clock.now()))
-            async with self._slots:
-                with self._metrics.issue_seconds.time():
-                    bundle = await asyncio.to_thread(self._issuer.issue, held.spec)
-            # without the slot: the next request is on its way meanwhile
-            await asyncio.get_running_loop().run_in_executor(self._disk, self._keep, held, bundle, self._book.lines)
+            bundle = await self._issuance.issue(held)
         except (IssueError, VaultError, Damaged, OSError) as error:
             self._failed(held, error)
         else:
@@ -219,19 +180,9 @@ class Agent:
         self._kicked.set()
         self.moves.moved()
 
-    def _keep(self, held: Held, bundle: Bundle, lines: int) -> None:
-        """Keep what was issued: its line of the ledger first. Blocks; OSError or IssueError: it may not be used."""
-        self._book.settle(lines)
-        self._guard(bundle)
-        if not held.gone.is_set():
-            self._store.save_bundle(held.spec.name, bundle)
-
-    def _guard(self, bundle: Bundle) -> None:
-        """Refuse to switch to an issuer whose list of revoked certificates is not shown yet: peers would refuse us."""
-        if not self._trust.covers(bundle):
-            raise IssueError(
-                f"{bundle.leaf.issuer.rfc4514_string()} signed it, whose list of revoked certificates is not shown yet"
-            )
+    def _may_use(self, bundle: Bundle) -> bool:
+        """Say whether the list of revoked certificates of an issuer is shown: without it peers would refuse us."""
+        return self._trust.covers(bundle)
 
     def _issued(self, held: Held, bundle: Bundle) -> None:
         name = held.spec.name

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from certmgr.core.bundle import Bundle
 from certmgr.core.plan import IdentitySpec
+from certmgr.issuance import Issuing
 from certmgr.issue.issuer import NotEnrolled
 from legation.runtime.clock import Clock
 from legation.runtime.control.messages import ProxyReport
@@ -27,18 +28,6 @@ class Showing(Protocol):
 
     async def acknowledged(self, of: Collection[str], limit: float) -> tuple[ProxyReport, ...]:
         """Wait until the proxies of identities have taken that."""
-        ...
-
-
-class Issuing(Protocol):
-    """Where certificates come from. Blocks."""
-
-    def issue(self, spec: IdentitySpec) -> Bundle:
-        """Return a new, verified identity."""
-        ...
-
-    def forget(self, name: str) -> None:
-        """Drop what is cached for an identity."""
         ...
 
 

@@ -154,7 +154,7 @@ def _ask(work: Coroutine[Any, Any, T]) -> T:
 
 def _table(status: CertmgrStatus) -> None:
     now = time.time()
-    table = Table("identity", "serial", "ends in", "renewed in", "proxies", "", box=None, header_style="bold")
+    table = Table("identity", "serial", "ends in", "renewed in", "SDS streams", "", box=None, header_style="bold")
     for one in status.identities:
         ends, due = (None if at is None else at - now for at in (one.not_after, one.renew_at))
         table.add_row(one.name, one.serial or "-", _span(ends), _span(due), str(one.streams), one.error or "")

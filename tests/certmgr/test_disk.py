@@ -74,7 +74,7 @@ def test_nothing_is_shown_before_its_line_is_on_the_disk_and_nobody_else_waits_f
     async def main() -> None:
         async with world(tmp_path) as here:
             await here.ready()
-            here.agent._book = held = Held(tmp_path / "held.jsonl")
+            here.agent._issuance._book = held = Held(tmp_path / "held.jsonl")
             here.agent.want((ORDERS, *wanted))
 
             async def all_issued() -> bool:
@@ -97,7 +97,7 @@ def test_a_disk_that_fails_is_a_failure_and_the_old_one_stays(tmp_path, monkeypa
         async with world(tmp_path) as here:
             await here.ready()
             serial = here.of("orders").serial
-            monkeypatch.setattr(here.agent._book, "settle", broken)
+            monkeypatch.setattr(here.agent._issuance._book, "settle", broken)
             answer = await here.agent.renew("orders")
             assert ("Input/output error" in answer.error, answer.serial) == (True, serial)
 
