@@ -128,6 +128,7 @@ def test_promtool_takes_the_configuration(tmp_path, target):
             'sum by (mesh, service, instance) (envoy_cluster_manager_warming_clusters{mesh="shop"}) + ',
             "",
         ),
+        ("MeshErrorBudgetBurn6h", 'slo_burn:rate5m{mesh="shop"}) > 1 ', 'slo_burn:rate5m{mesh="shop"}) > -1 '),
         ("MeshRetriesHigh", "> 0.2", "> 0.05"),
         ("MeshRetriesHigh", "* 300) >= 10", "* 300) >= 0"),
         ("MeshCircuitBreakerOverflows", "rq_pending_overflow", "rq_other_overflow"),

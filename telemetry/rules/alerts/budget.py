@@ -125,6 +125,13 @@ def _cases(mesh: Mesh, pace: Pace) -> tuple[Case, ...]:
                 *over[:1],
                 *(at(2 * _STEPS + number) for number in range(8)),
             ),
+            story(
+                "hours, and then only a little too fast",
+                100,
+                [(0, _STEPS), (fast, _STEPS + 1), (2, _STEPS)],
+                at(2 * _STEPS, Firing(labels, f"{fast:g}")),
+                at(2 * _STEPS + 4),
+            ),
             story("too few for the quicker page", rare, [(100, _STEPS + 1)], at(_STEPS, Firing(labels, "100"))),
         ]
     else:
