@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from legation.compose import mesh_services as ours
 from legation.compose import observability
 from legation.compose.mesh_services import Definition
-from legation.compose.project import ComposeService, Project, Published
+from legation.compose.project import STARTED, ComposeService, Project, Published
 from legation.compose.tags import Override, Reset
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
@@ -158,6 +158,7 @@ class _Rendering:
             changed["ports"] = Reset([])
         if one.compose.links:
             changed["links"] = Reset([])
+            changed["depends_on"] |= {name: {"condition": STARTED} for name in one.compose.linked}
             self._say_links(one)
         return changed
 
@@ -203,7 +204,7 @@ class _Rendering:
 
     def _outside_of(self, one: Adopted) -> Mapping[str, tuple[str, ...]]:
         """Return the networks where the sidecar meets services without one: callers, and what it is to call there."""
-        reached = {self._mesh.external[name].host for name in self._names(one) if name in self._mesh.external}
+        reached = self._relayed(one)
         permissive = self._mesh.is_permissive(one.service)
         found = {}
         for network, aliases in one.compose.joined.items():
@@ -212,20 +213,25 @@ class _Rendering:
                 found[network] = aliases
         return found
 
+    def _relayed(self, one: Adopted) -> set[str]:
+        """Return the hosts that a service calls as `external`, by its sidecar."""
+        return {self._mesh.external[name].host for name in self._names(one) if name in self._mesh.external}
+
     def _unmeshed(self) -> list[ComposeService]:
         adopted = {one.compose.name for one in self._adopted}
         return [s for s in self._project.services.values() if s.name not in adopted and not s.network_mode]
 
     def _keep_dependencies(self, one: Adopted) -> None:
         """Have those without a sidecar that a service depends on come to it, so that it finds them as before."""
-        relayed = {self._mesh.external[n].host for n in self._names(one) if n in self._mesh.external}
+        relayed = self._relayed(one)
         unmeshed = {s.name: s for s in self._unmeshed()}
-        for name in one.compose.depends_on:
+        for name in self._project.needs(one.compose):
             if name not in unmeshed or name in relayed:
                 continue
             networks = self._services.setdefault(name, {}).setdefault("networks", {})
             networks |= {network: {} for network in unmeshed[name].joined if not unmeshed[name].networks}
-            networks[one.private] = {}
+            aliases = [alias for target, alias in one.compose.renamed if target == name]
+            networks[one.private] = {"aliases": aliases} if aliases else {}
             self._notes.open.append(
                 f"{name} has no sidecar and joins {one.private}, as {one.compose.name} depends on it: they talk in "
                 f"plain text, past the mesh. Add {name} to mesh.yaml, under services or external"
@@ -263,10 +269,11 @@ class _Rendering:
 
     def _say_callers(self, one: Adopted, outside: Mapping[str, tuple[str, ...]]) -> None:
         """Say who could call a service before and cannot any more, and who still can in plain text."""
-        near = [s.name for s in self._unmeshed() if set(s.joined) & set(one.compose.joined)]
-        near = [name for name in near if name not in one.compose.depends_on]
+        known = {*self._project.needs(one.compose), *self._project.jobs(one.compose)}
+        near = [s.name for s in self._unmeshed() if set(s.joined) & set(one.compose.joined) and s.name not in known]
         if not near:
             return
+        self._say_lost(one, near)
         if self._mesh.is_permissive(one.service) and outside:
             self._notes.open.append(
                 f"{', '.join(near)} may call {one.compose.name} in plain text through its sidecar, as it is permissive"
@@ -277,10 +284,20 @@ class _Rendering:
                 f"or say mtls: permissive under services.{one.service} until they are"
             )
 
+    def _say_lost(self, one: Adopted, near: Iterable[str]) -> None:
+        """Say whom a service could call before, and may have: not those that wait for it."""
+        name, services, relayed = one.compose.name, self._project.services, self._relayed(one)
+        lost = [other for other in near if other not in relayed and name not in services[other].waits_for]
+        if lost:
+            self._notes.open.append(
+                f"{name} no longer finds {', '.join(lost)} (no sidecar): one that it calls must be in its depends_on "
+                "or in mesh.yaml"
+            )
+
     def _say_links(self, one: Adopted) -> None:
-        for link in one.compose.links:
-            target, _, alias = link.partition(":")
-            if alias and alias != target:
+        unmeshed = {service.name for service in self._unmeshed()}
+        for target, alias in one.compose.renamed:
+            if target not in unmeshed:
                 self._notes.could_not.append(
                     f"{one.compose.name} no longer finds {target} as {alias} (links): a sidecar knows services by "
                     f"their own names: have it call {target}"

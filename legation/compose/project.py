@@ -13,6 +13,8 @@ from legation.compose.tags import Override, Replacing
 T = TypeVar("T")
 
 DEFAULT_NETWORK = "default"
+STARTED, COMPLETED = "service_started", "service_completed_successfully"
+"""Until when one service waits for another."""
 
 _VARIABLE = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<name>[A-Za-z_]\w*)(?:(?P<how>:?[-?+])(?P<other>[^{}]*))?\})"
@@ -54,7 +56,7 @@ class ComposeService:
     odd_ports: tuple[str, ...] = ()
     network_mode: str = ""
     links: tuple[str, ...] = ()
-    depends_on: tuple[str, ...] = ()
+    depends_on: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     profiles: tuple[str, ...] = ()
     replaces: frozenset[str] = frozenset()
@@ -64,12 +66,45 @@ class ComposeService:
         """Its networks; the project's own where it names none."""
         return self.networks or {DEFAULT_NETWORK: ()}
 
+    @property
+    def linked(self) -> tuple[str, ...]:
+        """Whom it waits for by a link alone (compose-spec: 05-services.md, links)."""
+        targets = dict.fromkeys(link.partition(":")[0] for link in self.links)
+        return tuple(name for name in targets if name not in self.depends_on)
+
+    @property
+    def renamed(self) -> tuple[tuple[str, str], ...]:
+        """Whom it links to by another name, and that name."""
+        links = (link.partition(":") for link in self.links)
+        return tuple((target, alias) for target, _, alias in links if alias not in ("", target))
+
+    @property
+    def waits_for(self) -> Mapping[str, str]:
+        """Whom it waits for, and until when."""
+        return {**self.depends_on, **dict.fromkeys(self.linked, STARTED)}
+
 
 @dataclass(frozen=True, slots=True)
 class Project:
     """The services of some compose files."""
 
     services: Mapping[str, ComposeService]
+
+    def needs(self, service: ComposeService) -> tuple[str, ...]:
+        """Return whom a service waits for and goes on with: for a job that ends before it, whom that waits for."""
+        jobs = self.jobs(service)
+        waited = (name for each in (service, *(self.services[job] for job in jobs)) for name in each.waits_for)
+        return tuple(dict.fromkeys(name for name in waited if name not in jobs))
+
+    def jobs(self, service: ComposeService) -> tuple[str, ...]:
+        """Return what must have ended well before a service starts."""
+        found = dict[str, None]()
+        for each in (waiting := [service]):  # which grows
+            for name, until in each.waits_for.items():
+                if until == COMPLETED and name in self.services and name not in found:
+                    found[name] = None
+                    waiting.append(self.services[name])
+        return tuple(found)
 
 
 def project(files: Iterable[tuple[str, Any]], environment: Mapping[str, str]) -> Project:
@@ -98,7 +133,7 @@ def _over(first: ComposeService, second: ComposeService) -> ComposeService:
         odd_ports=_joined(before("ports").odd_ports, second.odd_ports),
         network_mode=second.network_mode or first.network_mode,
         links=_joined(before("links").links, second.links),
-        depends_on=_joined(before("depends_on").depends_on, second.depends_on),
+        depends_on={**before("depends_on").depends_on, **second.depends_on},
         labels={**before("labels").labels, **second.labels},
         profiles=_joined(before("profiles").profiles, second.profiles),
     )
@@ -117,7 +152,7 @@ def _service(file: str, name: str, given: Mapping[str, Any], environment: Mappin
         odd_ports=tuple(str(raw) for port, raw in ports if port is None),
         network_mode=str(given.get("network_mode") or ""),
         links=tuple(str(link) for link in _list(file, name, "links", given)),
-        depends_on=tuple(_named(given.get("depends_on"))),
+        depends_on=_dependencies(given.get("depends_on")),
         labels={k: str(v) for k, v in _labels(given.get("labels")).items()},
         profiles=tuple(str(profile) for profile in _list(file, name, "profiles", given)),
         replaces=frozenset(key for key, value in given.items() if isinstance(value, Override | Replacing)),
@@ -136,6 +171,11 @@ def _named(given: Any) -> Mapping[str, Any]:
     if isinstance(given, Mapping):
         return {str(name): value for name, value in given.items()}
     return {str(name): None for name in given or ()}
+
+
+def _dependencies(given: Any) -> Mapping[str, str]:
+    said = {name: value if isinstance(value, Mapping) else {} for name, value in _named(given).items()}
+    return {name: str(value.get("condition") or STARTED) for name, value in said.items()}
 
 
 def _aliases(given: Any) -> tuple[str, ...]:

@@ -8,18 +8,26 @@ from pathlib import Path
 import pytest
 
 from legation.compose.override import render
-from legation.compose.project import BadCompose, Published, filled, project
+from legation.compose.project import STARTED, BadCompose, Published, filled, project
 from legation.compose.text import read
 from legation.mesh.load import load
 from tests.support.command import legation
 
 ROOT = Path(__file__).parents[2]
 ADOPT = Path(__file__).parent / "adopt"
+PUBLISHED = ["docker-compose.yml", "docker-compose.prod.yml"]
 CASES = {
     "stack-1-permissive": ("stack", ["docker-compose.yml"], "mesh-1-permissive.yaml"),
     "stack-2-more": ("stack", ["docker-compose.yml"], "mesh-2-more.yaml"),
     "stack-3-strict": ("stack", ["docker-compose.yml"], "mesh-3-strict.yaml"),
-    "migration": ("migration", ["compose.yaml"], "mesh.yaml"),
+    "migration-1-permissive": ("migration", ["compose.yaml"], "mesh-1-permissive.yaml"),
+    "migration-2-more": ("migration", ["compose.yaml"], "mesh-2-more.yaml"),
+    "migration-3-strict": ("migration", ["compose.yaml"], "mesh-3-strict.yaml"),
+    "published-1-permissive": (
+        "published",
+        ["docker-compose.yml", "docker-compose.prod.yml"],
+        "mesh-1-permissive.yaml",
+    ),
     "published": ("published", ["docker-compose.yml", "docker-compose.prod.yml"], "mesh.yaml"),
 }
 
@@ -154,17 +162,46 @@ def test_what_a_later_file_puts_in_the_place_of_the_first_ones_is_alone() -> Non
     )
     found = project([("1", read(first, "1")), ("2", read(second, "2"))], {}).services["a"]
     assert (found.ports, found.links, list(found.networks), found.labels) == ((Published("2", 2),), (), ["m"], {})
-    assert found.depends_on == ("b",)
+    assert list(found.depends_on) == ["b"]
 
 
 def test_a_second_file_goes_over_the_first() -> None:
     first = {"services": {"a": {"depends_on": ["b"], "labels": ["x=1"], "network_mode": "host"}, "b": None}}
     second = {"services": {"a": {"depends_on": {"c": {}}, "labels": {"x": 2}, "networks": {"n": {"aliases": ["z"]}}}}}
     found = project([("1", first), ("2", second)], {}).services
-    assert (found["a"].depends_on, found["a"].labels, found["a"].joined) == (("b", "c"), {"x": "2"}, {"n": ("z",)})
+    assert (found["a"].depends_on, found["a"].labels, found["a"].joined) == (
+        {"b": STARTED, "c": STARTED},
+        {"x": "2"},
+        {"n": ("z",)},
+    )
     assert list(found["b"].joined) == ["default"]
     with pytest.raises(BadCompose, match="2: services is a mapping"):
         project([("1", first), ("2", None)], {})
+
+
+def test_what_a_job_needs_that_runs_before_a_service_that_service_is_taken_to_need() -> None:
+    text = """
+services:
+  app: {depends_on: {setup: {condition: service_completed_successfully}, cache: {condition: service_started}}}
+  setup: {depends_on: {load: {condition: service_completed_successfully}, cache: {}}}
+  load: {depends_on: {db: {condition: service_healthy}, setup: {condition: service_completed_successfully}}}
+  db: {depends_on: [disk]}
+"""
+    found = project([("f", read(text, "f"))], {})
+    app = found.services["app"]
+    assert (found.jobs(app), found.needs(app)) == (("setup", "load"), ("cache", "db"))
+
+
+def test_what_is_called_as_external_stays_where_it_is_and_the_sidecar_comes_to_it() -> None:
+    text = "mesh: m\ntrust_domain: m.local\nservices: {a: {protocol: http, port: 80, calls: [d]}}\n"
+    mesh = load(f"{text}external: {{d: {{host: db, port: 5432, protocol: tcp, tls: false}}}}", "mesh.yaml").mesh
+    files = project(
+        [("f", {"services": {"a": {"depends_on": ["db"], "networks": ["n"]}, "db": {"networks": ["n"]}}})], {}
+    )
+    made = render(files, mesh, "./mesh.yaml")
+    assert "db" not in made.override["services"]
+    assert "n" in made.override["services"]["a-sidecar"]["networks"]
+    assert made.notes.open == []
 
 
 def test_a_name_that_is_taken_is_said() -> None:
