@@ -93,6 +93,36 @@ def second(service: str, *words: str) -> Step:
     return lambda project: project.docker(*words, f"{project.first(service).name[:-1]}2")
 
 
+SECOND = [word for name in ("", ".override", ".second-gateway") for word in ("-f", f"docker-compose{name}.yaml")]
+"""The files that have a second gateway, at the port SHOP_SECOND_PORT."""
+
+
+@contextmanager
+def handed_over(project: Project, to: str) -> Iterator[None]:
+    """Have this host lead new connections to the gateway's port to another one, while the block runs."""
+    # of this host's own addresses: on a bridge the rules may meet what goes from container to container too
+    rule = ("-p", "tcp", "--dport", str(project.port), "-m", "addrtype", "--dst-type", "LOCAL")
+
+    def rules(do: str) -> None:
+        for chain in ("PREROUTING", "OUTPUT"):  # from other hosts, and from this one
+            project.run("iptables", "-t", "nat", do, chain, *rule, "-j", "REDIRECT", "--to-ports", to)
+
+    rules("-I")
+    try:
+        yield
+    finally:
+        rules("-D")
+
+
+def replace_gateway(project: Project) -> None:
+    """Make the gateway anew, while a second one has its port."""
+    second = project.environment["SHOP_SECOND_PORT"] = str(project.free_port())
+    project.compose(*SECOND, *UP, "legation-gateway-2")
+    with handed_over(project, second):
+        project.compose(*SECOND, *UP, "--force-recreate", "legation-gateway")
+    project.compose(*SECOND, "rm", "-fs", "legation-gateway-2")
+
+
 CHANGES: Mapping[str, tuple[Step, ...]] = {
     "scale-app-to-5-and-back": (scale("orders", 5), answers("orders", 5), scale("orders", 1), answers("orders", 1)),
     "restart-only-app": (compose("restart", "orders"), answers("orders", 1)),
@@ -112,6 +142,7 @@ CHANGES: Mapping[str, tuple[Step, ...]] = {
         scale("catalog-sidecar", 1),
     ),
     "upgrade-only-sidecar": (upgrade("LEGATION_SIDECAR_IMAGE", "legation-sidecar", "catalog-sidecar"),),
+    "replace-gateway": (replace_gateway,),
     "restart-xds-server": (compose("restart", "legation-xds-server"),),
     "replace-xds-server": (compose(*UP, "--force-recreate", "legation-xds-server"),),
     "restart-certmgr": (compose("restart", "legation-certmgr"),),
