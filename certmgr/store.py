@@ -16,6 +16,7 @@ embedded                 which embedded OpenBaos `legation up` is to run (certmg
 vaults/                  other Vaults than that of the settings (certmgr/vaults.py)
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -251,17 +252,28 @@ def write(path: Path, content: bytes, *, durable: bool = True) -> None:
 
     `durable`: when this returns, the machine may die too.
     """
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
+    temporary = f"{path.parent}/.{path.name}.new"
+    descriptor = _made(temporary)
+    try:
+        if os.write(descriptor, content) != len(content):  # it took a part: another write would say so
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         if durable:
             os.fsync(descriptor)
-    temporary.replace(path)
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)  # noqa: PTH105 - each issue comes by here
     if durable:
         sync_folder(path.parent)
+
+
+def _made(path: str) -> int:
+    """Return the descriptor of a new file; one that a killed process left in its place is removed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, 0o600)
+    except FileExistsError:
+        os.unlink(path)  # noqa: PTH108
+        return os.open(path, flags, 0o600)
 
 
 def sync_folder(path: Path) -> None:

@@ -21,7 +21,7 @@ STEPS = {
     "its line is written": "certmgr.ledger:Ledger.append",
     "its line is on the disk": "certmgr.ledger:Ledger.settle",
     "its bundle is written": "certmgr.store.write",
-    "its bundle has its name": "pathlib:Path.replace",
+    "its bundle has its name": "os.replace",
     "it is shown": "certmgr.sds:Secrets.show",
 }
 

@@ -10,7 +10,7 @@ import pytest
 from certmgr.core.bundle import Damaged, parse, render
 from certmgr.core.plan import IdentitySpec
 from certmgr.issue.vault import AppRole
-from certmgr.store import Locked, Store, app_role
+from certmgr.store import Locked, Store, app_role, write
 from tests.certmgr.authority import Authority
 
 CA = Authority(1_800_000_000.0)
@@ -124,24 +124,32 @@ def test_second_holder_is_told_and_a_dead_one_lets_go(tmp_path):
         pass
 
 
+def test_attack_28_disk_that_takes_a_part_of_a_file_leaves_the_old_one(tmp_path, monkeypatch):
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, content: real(descriptor, content[:2]))
+    with pytest.raises(OSError, match="No space left"):
+        write(target, b"newer")
+    assert target.read_bytes() == b"old"
+
+
 def test_attack_30_killed_at_any_step_a_file_is_old_or_new(tmp_path):
     """Each system call of a write is the last one, once: strace is not needed, the calls are few and named."""
     target = tmp_path / "file"
-    for call in ("open", "fdopen", "fsync", "replace"):
+    for call in ("open", "write", "fsync", "close", "replace"):
         target.write_bytes(b"old")
         target.chmod(0o600)
         script = (
             "import os, sys; from pathlib import Path; from certmgr import store\n"
             "def die(*a, **k): os.kill(os.getpid(), 9)\n"
             f"name = {call!r}\n"
-            "setattr(Path if name == 'replace' else os, name, die)\n"
+            "setattr(os, name, die)\n"
             "store.write(Path(sys.argv[1]), b'new')\n"
         )
         done = subprocess.run([sys.executable, "-c", script, str(target)], check=False, env=dict(os.environ))
         assert done.returncode == -signal.SIGKILL
         assert target.read_bytes() == b"old"
-        from certmgr.store import write
-
         write(target, b"newer")
         assert target.read_bytes() == b"newer"
         assert target.stat().st_mode & 0o777 == 0o600
