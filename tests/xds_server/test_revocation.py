@@ -8,6 +8,7 @@ import pytest
 from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.messages import Revoked
 from legation.runtime.tasks import until
+from tests.support.programs import eventually
 from tests.xds_server.plane import World, addresses
 from xds_server import control_plane
 from xds_server.compile.bootstrap import metadata
@@ -162,11 +163,9 @@ def test_a_stream_that_is_admitted_while_its_certificate_is_revoked_ends(tmp_pat
         world, _ = await started(tmp_path)
         async with world.plane._persister._saving:
             joining = asyncio.ensure_future(connect(world, "orders", "0b"))
-            while not world.plane.publisher.fleet.streams:
-                await asyncio.wait([joining], timeout=0.01)
+            await eventually("it has a stream", lambda: world.plane.publisher.fleet.streams or joining.done())
             revoking = asyncio.ensure_future(world.plane.revoke(revoked("0b", gently=True)))
-            while not world.plane.publisher.revoked.serials:
-                await asyncio.wait([revoking], timeout=0.01)
+            await eventually("it is revoked", lambda: world.plane.publisher.revoked.serials or revoking.done())
         with pytest.raises(Rejected, match="is revoked"):
             await joining
         await revoking
