@@ -1,6 +1,7 @@
 """Holds what the quick tests run of each package against its floor: `[tool.legation.cover]` in pyproject.toml."""
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -11,16 +12,21 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 COVERAGE = (sys.executable, "-m", "coverage")
 REPORT = ROOT / "build" / "coverage.json"
+PYTEST = (sys.executable, "-m", "pytest", "-p", "measure", "-n", "3")
+"""Three workers, as quick tests wait for half of their time."""
 
 
 def main() -> int:
     """Run the tests, say what each package reaches, and return 1 when that is below a floor."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["legation"]["cover"]
     REPORT.parent.mkdir(exist_ok=True)
-    REPORT.unlink(missing_ok=True)  # beside the data, which coverage takes for more of them
+    for earlier in REPORT.parent.glob("coverage*"):  # coverage takes all that begin so for its data
+        earlier.unlink()
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     tests = [*settings["tests"], *settings["options"]]
-    if code := subprocess.run([*COVERAGE, "run", "-m", "pytest", *tests], cwd=ROOT, check=False).returncode:
+    if code := subprocess.run([*PYTEST, *tests], cwd=ROOT, env=here, check=False).returncode:
         return code
+    subprocess.run([*COVERAGE, "combine", "-q"], cwd=ROOT, check=True)
     subprocess.run([*COVERAGE, "json", "-q", "-o", str(REPORT)], cwd=ROOT, check=True)
     files = json.loads(REPORT.read_text())["files"]
     short = [package for package, floor in settings["floors"].items() if not _holds(package, floor, files)]
