@@ -105,7 +105,7 @@ def test_failure_keeps_the_old_certificate_and_counts_down(tmp_path):
             async def failed():
                 return here.of("orders").error is not None
 
-            assert await until(failed, 5)
+            assert await until(failed, 20)
             assert here.of("orders").error == "vault does not answer"
             assert here.of("orders").serial == serial
             assert here.agent.seconds_to_outage() == pytest.approx(0.3 * 3600)
@@ -259,7 +259,7 @@ def test_open_stream_sees_the_rotation_and_is_counted(tmp_path):
             async def closed():
                 return here.of("orders").streams == 0
 
-            assert await until(closed, 5)
+            assert await until(closed, 20)
 
     asyncio.run(main())
 
@@ -278,7 +278,7 @@ def test_client_waits_until_there_is_an_identity(tmp_path):
             async def bound():
                 return (tmp_path / "orders.sock").exists()
 
-            assert await until(bound, 5)
+            assert await until(bound, 20)
             issuer.broken = None
             clock.time += 10
             here.wake()

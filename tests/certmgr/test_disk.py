@@ -80,7 +80,7 @@ def test_nothing_is_shown_before_its_line_is_on_the_disk_and_nobody_else_waits_f
             async def all_issued() -> bool:
                 return len(here.issuer.issued) == 13
 
-            assert await until(all_issued, 5), here.issuer.issued
+            assert await until(all_issued, 20), here.issuer.issued
             assert [one.serial for one in here.agent.identities() if one.name != "orders"] == [None] * 12
             assert [path.stem for path in (tmp_path / "identities").iterdir()] == ["orders"]
             held.may.set()

@@ -78,7 +78,7 @@ async def call(folder, port, client: Bundle) -> str | None:
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
         writer.write(b"hello")
-        echoed = await asyncio.wait_for(reader.read(5), 2)
+        echoed = await asyncio.wait_for(reader.read(5), 10)
     except OSError:
         return None
     serial = writer.get_extra_info("peercert")["serialNumber"].lower()
@@ -99,12 +99,12 @@ def test_envoy_serves_what_certmgr_holds(tmp_path):
             assert await until(serves_current, 20), (tmp_path / "envoy.log").read_text()[-2000:]
             before = here.of("orders").serial
             assert (await here.agent.renew("orders")).serial != before
-            assert await until(serves_current, 10)
+            assert await until(serves_current, 20)
 
             async def both_streams():
                 return here.of("orders").streams == 2
 
-            assert await until(both_streams, 5), "one for the certificate, one for the CA"
+            assert await until(both_streams, 20), "one for the certificate, one for the CA"
             foreign = here.issuer.ca.issue(IdentitySpec("web", "spiffe://other.local/web", 3600))
             assert await call(tmp_path, port, foreign) is None, "the name constraint of the intermediate forbids it"
             assert await call(tmp_path, port, web) == here.of("orders").serial

@@ -71,7 +71,7 @@ class World:
         async def is_ready():
             return self.agent.ready()
 
-        assert await until(is_ready, 5), self.agent.identities()
+        assert await until(is_ready, 20), self.agent.identities()
 
     def wake(self):
         """The clock was moved: look at it now."""

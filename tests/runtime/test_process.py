@@ -36,7 +36,7 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         parent.kill()
-    wait_for("the child's end", lambda: not runs(child) or None, 5)
+    wait_for("the child's end", lambda: not runs(child) or None, 20)
 
 
 def runs(pid: int) -> bool:
@@ -82,7 +82,7 @@ def test_what_a_program_has_started_ends_with_it(tmp_path: Path, how: str) -> No
         return pid
 
     pid = asyncio.run(run())
-    wait_for("what was left has ended", lambda: not runs(pid) or None, 5)
+    wait_for("what was left has ended", lambda: not runs(pid) or None, 20)
 
 
 def test_a_log_is_cut_while_its_writer_goes_on(tmp_path: Path) -> None:

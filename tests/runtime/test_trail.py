@@ -143,9 +143,9 @@ def test_nothing_is_loaded_before_somebody_traces_and_the_change_that_says_so_is
             traces.emit(Step("before", 1.0))
             traces.want("shop", Tracing(otlp=Otlp(host="127.0.0.1")))
             traces.emit(Step("change mesh", 2.0))
-            assert await until(lambda: _said("change mesh" in made), 5)
+            assert await until(lambda: _said("change mesh" in made), 20)
             traces.want("shop", None)
-            assert await until(lambda: _said("closed" in made), 5)
+            assert await until(lambda: _said("closed" in made), 20)
             traces.emit(Step("after", 3.0))
             running.cancel()
         assert made == ["change mesh", "closed"]

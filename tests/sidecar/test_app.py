@@ -58,7 +58,7 @@ def test_an_app_that_opens_itself_to_all_later_on_is_stopped(tmp_path: Path, add
         life = Life(tmp_path, address)
         kept = await life.begin()
         with pytest.raises(Exposed, match="orders: the app listens on"):
-            await asyncio.wait_for(kept, 5)
+            await asyncio.wait_for(kept, 20)
         assert life.app.pid is None
 
     asyncio.run(run())

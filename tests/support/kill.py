@@ -12,14 +12,14 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
     """Send a signal; after SIGKILL return when the process is gone."""
     os.kill(pid, number)
     if number == signal.SIGKILL:
-        wait_for(f"the end of {pid}", lambda: gone(pid) or None, 5)
+        wait_for(f"the end of {pid}", lambda: gone(pid) or None, 20)
 
 
 def kill_one(victim: InstanceStatus, kind: str) -> None:
     """Kill a process of an instance; return when all that dies with it is gone: until then it may take requests."""
     kill(getattr(victim.pids, kind))
     others = [pid for pid in (victim.pids.envoy, victim.pids.app) if pid] if kind == "run" else []
-    wait_for(f"the end of {others}", lambda: all(map(gone, others)) or None, 5)
+    wait_for(f"the end of {others}", lambda: all(map(gone, others)) or None, 20)
 
 
 def gone(pid: int) -> bool:

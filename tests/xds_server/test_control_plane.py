@@ -165,7 +165,7 @@ def test_health_reaches_callers_once_it_changes(tmp_path: Path) -> None:
         stream = await world.admission.admit_health(info)
         before = web.snapshots.value
         world.admission.health(stream, healthy=False)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             async for snapshot in web.snapshots.watch():
                 if snapshot is not before:
                     break

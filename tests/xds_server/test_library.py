@@ -164,11 +164,11 @@ def test_a_client_of_separate_services_has_followed_once_it_has_asked_for_what_i
         other = Call(channel, then)
         await other.send("web-1", resource_names_subscribe=["web"])
         await answer(other)
-        await server.converged(5)
+        await server.converged(20)
         clusters = [Cluster(name="web"), Cluster(name="b")]
         cache.set("web-1", Snapshot.of(clusters=clusters, listeners=[listener("b")], **rest))
         await answer(call, error_detail={"message": "no"})
-        async with asyncio.timeout(5):  # what it has refused it will not ask anything for
+        async with asyncio.timeout(20):  # what it has refused it will not ask anything for
             with pytest.raises(NotConverged, match="NACKs"):
                 await server.converged(60)
 

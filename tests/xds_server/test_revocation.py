@@ -150,7 +150,7 @@ def test_a_revoked_certificate_opens_no_stream_and_who_has_no_other_is_withdrawn
         async def withdrawn() -> bool:
             return addresses(web) == 0
 
-        assert await until(withdrawn, 5)
+        assert await until(withdrawn, 20)
         info = StreamInfo("hds", "web-v1-0", metadata(world.plane.registry.entries["web-v1-0"].node), None, "0b")
         with pytest.raises(Rejected):
             await world.admission.admit_health(info)

@@ -88,7 +88,7 @@ def test_envoy_serves_and_follows_every_kind_of_change(with_envoy):
 
             whole[1] = endpoints("a", two)
             assert await publish(consumer, *whole) == [("ClusterLoadAssignment", ("a",))]
-            assert await answers(url, 200, "two", limit=2)
+            assert await answers(url, 200, "two")
 
             # 36: a changed cluster is live at once, not after the 15 s of a warming without endpoints
             whole[0] = cluster("a", timeout="2s")
@@ -105,15 +105,15 @@ def test_envoy_serves_and_follows_every_kind_of_change(with_envoy):
                 await get(url)
                 return await envoy.stat("http.again.downstream_rq_2xx") > 0
 
-            assert await until(moved, 5)
+            assert await until(moved, 20)
 
             # 39: no endpoint is an explicit empty assignment
             whole[1] = endpoints("a")
             await publish(consumer, *whole)
-            assert await answers(url, 503, "no healthy upstream", limit=2)
+            assert await answers(url, 503, "no healthy upstream")
 
             assert [names for _, names in await publish(consumer)] == [("in",), ("r",), ("a",), ("a",)]
-            assert await answers(url, 0, "", limit=2)
+            assert await answers(url, 0, "")
 
     with_envoy(script)
 

@@ -245,7 +245,7 @@ def test_52_a_stop_ends_streams_as_unavailable(tmp_path):
             for call in calls:
                 await call.send("n", type_url=CLUSTER)
                 await call.read()
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(20):
                 await server.__aexit__(None, None, None)
             ends = [await call.end() for call in calls]
         assert ends == [(grpc.StatusCode.UNAVAILABLE, "the server is stopping")] * 5
