@@ -1,6 +1,10 @@
 ;; Watches the lines of HTTP/1 requests before Envoy's codec, which takes bare CR, bare LF and folded lines in silence.
 ;; The first such byte becomes NUL, which the codec answers with 400 (RFC 9112 §2.2, §5.2).
 ;;
+;; Answers are not looked at, as each look costs (docs/bench.md). That an upgrade was granted is told by what the client
+;; sends then: a frame of a WebSocket has a first byte that no method begins with, or, as clients mask theirs, a second
+;; one of 128 or more (RFC 6455 §5.2). Where none was granted, the codec takes no such method and ends the connection.
+;;
 ;; A proxy-wasm network filter (ABI 0.2.1). One record of 16 bytes a connection, by its context id:
 ;;   0 u32 context id, 0: free    4 u8 state    5 u8 flags    6 u8 candidate header    7 u8 bytes of it seen
 ;;   8 i64 length: of a body, of a chunk
@@ -14,7 +18,6 @@
   (data (i32.const 96) "transfer-encoding:")
   (data (i32.const 128) "upgrade:")
   (data (i32.const 160) "PRI * HTTP/2")
-  (data (i32.const 192) "HTTP/1.1 101")
   (global $records i32 (i32.const 65536))
   (global $bytes i32 (i32.const 1114112))
 
@@ -39,6 +42,7 @@
   (global $CHUNKED i32 (i32.const 1))
   (global $TRAILERS i32 (i32.const 2))
   (global $UPGRADE i32 (i32.const 4))      ;; asked for at some time on this connection
+  (global $SECOND i32 (i32.const 8))       ;; the next byte is the second of a request, or of what was upgraded to
 
   (func (export "proxy_abi_version_0_2_1"))
   (func (export "proxy_on_context_create") (param i32 i32))
@@ -175,9 +179,20 @@
       (return (i32.const 0)))
       ;; NEW, START
       (if (i32.eq (local.get $byte) (i32.const 13)) (then (call $goto (local.get $r) (global.get $START_CR)) (return (i32.const 0))))
+      (if (call $has (local.get $r) (global.get $UPGRADE))
+        (then
+          (if (i32.or (i32.ge_u (local.get $byte) (i32.const 127))
+                (i32.and (i32.lt_u (local.get $byte) (i32.const 33)) (i32.ne (local.get $byte) (i32.const 10))))
+            (then (call $goto (local.get $r) (global.get $OPAQUE)) (return (i32.const 0))))
+          (call $flag (local.get $r) (global.get $SECOND))))
       (call $goto (local.get $r) (global.get $FIRST))
       (return (i32.eq (local.get $byte) (i32.const 10))))
       ;; FIRST
+      (if (call $has (local.get $r) (global.get $SECOND))
+        (then
+          (i32.store8 offset=5 (local.get $r) (i32.xor (i32.load8_u offset=5 (local.get $r)) (global.get $SECOND)))
+          (if (i32.ge_u (local.get $byte) (i32.const 128))
+            (then (call $goto (local.get $r) (global.get $OPAQUE)) (return (i32.const 0))))))
       (if (i32.eq (local.get $byte) (i32.const 13)) (then (call $goto (local.get $r) (global.get $LINE_CR))))
       (return (i32.eq (local.get $byte) (i32.const 10))))
       ;; LINE
@@ -240,7 +255,8 @@
   (func $dull (param $r i32) (result i32)
     (local $state i32)
     (local.set $state (i32.load8_u offset=4 (local.get $r)))
-    (i32.or (i32.eq (local.get $state) (global.get $FIRST))
+    (i32.or
+      (i32.and (i32.eq (local.get $state) (global.get $FIRST)) (i32.eqz (call $has (local.get $r) (global.get $SECOND))))
       (i32.and (i32.eq (local.get $state) (global.get $HEADER)) (i32.eqz (i32.load8_u offset=6 (local.get $r))))))
 
   ;; Skip what is left of a body or a chunk; return how many of `size` bytes that takes.
@@ -260,9 +276,9 @@
       (else (call $goto (local.get $r) (global.get $CHUNK_END))))
     (i32.wrap_i64 (local.get $left)))
 
-  ;; Fetch bytes of a buffer (2: from the client, 3: to it) to `$bytes`; return how many came.
-  (func $fetch (param $buffer i32) (param $start i32) (param $size i32) (result i32)
-    (if (call $get (local.get $buffer) (local.get $start) (local.get $size) (i32.const 0) (i32.const 4))
+  ;; Fetch `size` bytes from the client to `$bytes`; return how many came.
+  (func $fetch (param $size i32) (result i32)
+    (if (call $get (i32.const 2) (i32.const 0) (local.get $size) (i32.const 0) (i32.const 4))
       (then (return (i32.const 0))))
     (i32.load (i32.const 4)))
 
@@ -271,7 +287,7 @@
     (local.set $r (call $record (local.get $context) (local.get $context)))
     (local.set $at (call $skip (local.get $r) (local.get $size)))
     (if (i32.ge_u (local.get $at) (local.get $size)) (then (return (i32.const 0))))
-    (local.set $got (call $fetch (i32.const 2) (i32.const 0) (local.get $size)))
+    (local.set $got (call $fetch (local.get $size)))
     (if (i32.and (i32.eqz (i32.load8_u offset=4 (local.get $r))) (i32.ge_u (local.get $got) (i32.const 12)))
       (then
         (if (call $equal (global.get $bytes) (i32.const 160) (i32.const 12))
@@ -294,14 +310,4 @@
           (return (i32.const 0))))
       (local.set $at (i32.add (local.get $at) (i32.const 1)))
       (br $next))
-    unreachable)
-
-  (func (export "proxy_on_upstream_data") (param $context i32) (param $size i32) (param $end i32) (result i32)
-    (local $r i32)
-    (local.set $r (call $record (local.get $context) (local.get $context)))
-    (if (i32.eqz (call $has (local.get $r) (global.get $UPGRADE))) (then (return (i32.const 0))))
-    (if (i32.eq (i32.load8_u offset=4 (local.get $r)) (global.get $OPAQUE)) (then (return (i32.const 0))))
-    (if (i32.lt_u (call $fetch (i32.const 3) (i32.const 0) (i32.const 12)) (i32.const 12)) (then (return (i32.const 0))))
-    (if (call $equal (global.get $bytes) (i32.const 192) (i32.const 12))
-      (then (call $goto (local.get $r) (global.get $OPAQUE))))
-    (i32.const 0)))
+    unreachable))

@@ -34,10 +34,6 @@ class Machine:
         self.call("proxy_on_downstream_data", context, len(data), 0)
         return self.buffer
 
-    def answered(self, context: int, data: bytes) -> None:
-        self.buffer = data
-        self.call("proxy_on_upstream_data", context, len(data), 0)
-
     def _get(self, _: int, start: int, most: int, where: int, size: int) -> int:
         data = self.buffer[start : start + most]
         at = self.call("proxy_on_memory_allocate", len(data))
@@ -124,21 +120,27 @@ def test_the_first_wrong_byte_becomes_nul(machine, name, places):
     assert through(machine, before + after, places) == before + b"\0" + after[1:]
 
 
-def test_what_follows_an_upgrade_is_another_protocol(machine):
-    machine.call("proxy_on_new_connection", 7)
-    asked = HEAD + b"Upgrade: websocket\r\n\r\n"
-    assert machine.passed(7, asked) == asked
-    machine.answered(7, b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
-    assert machine.passed(7, b"\x81\n\n\r\r") == b"\x81\n\n\r\r"
-    machine.call("proxy_on_delete", 7)
+UPGRADE = HEAD + b"Upgrade: websocket\r\n\r\n"
+FRAMES = [b"\x81", b"\x82", b"\x01", b"\x89", b"\xc1", b"\x41\x8a", b"\x42\xfe"]
+"""How a client's first frame begins: whole, fragmented, compressed and both, the length with the bit of a mask."""
 
 
-def test_an_upgrade_that_was_refused_changes_nothing(machine):
-    machine.call("proxy_on_new_connection", 7)
-    machine.passed(7, HEAD + b"Upgrade: websocket\r\n\r\n")
-    machine.answered(7, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-    assert machine.passed(7, b"GET / HTTP/1.1\n") == b"GET / HTTP/1.1\0"
-    machine.call("proxy_on_delete", 7)
+@pytest.mark.parametrize("frame", FRAMES)
+@given(places=PLACES)
+def test_what_follows_an_upgrade_is_another_protocol(machine, frame, places):
+    data = HEAD + b"\r\n" + UPGRADE + frame + b"\n\n\r\r\n A\n"
+    assert through(machine, data, places) == data
+
+
+@given(places=PLACES)
+def test_an_upgrade_that_was_refused_changes_nothing(machine, places):
+    data = UPGRADE + HEAD + b"\r\n" + b"\r\nGET / HTTP/1.1"
+    assert through(machine, data + b"\n", places) == data + b"\0"
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_nothing_looks_like_another_protocol_where_no_upgrade_was_asked_for(machine, frame):
+    assert through(machine, HEAD + b"\r\n" + frame + b"\n", []) == HEAD + b"\r\n" + frame + b"\0"
 
 
 def test_connections_do_not_meet(machine):
