@@ -37,6 +37,7 @@ from xds_server.compile.shadow import shadow
 from xds_server.compile.tracing import hop, operation, trace
 from xds_server.compile.websocket import accept_websockets, socket_paths
 
+_DROP = HttpProtocolOptions.HeadersWithUnderscoresAction.DROP_HEADER
 _MOST_HEADERS, _MOST_HEADERS_KB = 150, 80
 """More than the 100 and 60 kB that Envoy takes of a client: proxies add their own, and the first one says 431."""
 
@@ -75,6 +76,9 @@ def _manager(
         accept_websockets(manager)
     trace(manager, mesh.tracing, name, operation(service.protocol, name))
     manager.MergeFrom(_peer_options(life, service.protocol))
+    if service.ext_authz is not None:
+        # what that server adds, under whatever names, no other spelling may stand beside: an app may know both as one
+        manager.common_http_protocol_options.headers_with_underscores_action = _DROP
     manager.stream_idle_timeout.CopyFrom(duration(timedelta(0)))
     if restricts_paths(deciding):
         # An app may read %2F as a slash after we have matched the path without doing so.
