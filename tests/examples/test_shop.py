@@ -218,6 +218,18 @@ def test_sigterm_lets_the_request_in_flight_finish(service):
         assert slow.result().headers["connection"] == "close"
 
 
+def test_after_sigterm_it_serves_on_for_as_long_as_it_is_told():
+    """On a connection that was idle by then too; the answer says that it is the last one there."""
+    app = start("catalog", SHUTDOWN_DELAY_MS="1000")
+    with httpx.Client(base_url=app.url, trust_env=False, timeout=10, verify=PLAIN) as client:
+        assert client.get("/items").headers["connection"] == "keep-alive"
+        app.process.send_signal(signal.SIGTERM)
+        while (answer := client.get("/items")).headers["connection"] == "keep-alive":
+            assert answer.status_code == 200
+        assert answer.status_code == 200
+    assert app.process.wait(timeout=10) == 0
+
+
 def test_sigterm_ends_payments():
     assert start("payments").end() == 0
 

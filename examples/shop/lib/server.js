@@ -1,5 +1,6 @@
 // What the HTTP services share: a server on HOST:PORT, JSON answers, a health check and a graceful end.
 import http from 'node:http';
+import net from 'node:net';
 import { hostname } from 'node:os';
 import { answer } from './answer.js';
 import { UpstreamError } from './client.js';
@@ -18,13 +19,15 @@ export function serve(service, defaultPort, routes) {
   const me = identity(service);
   const rows = [['GET', /^\/healthz$/, (_req, res) => answer(res, 200, { ok: true })], ...faults, ...routes];
   const inFlight = new Set();
+  let ending = false; // connections close after their next answer, which says so
+  let ended = false; // and so do those that are idle
   const server = http.createServer((req, res) => {
     inFlight.add(res);
     res.once('close', () => {
       inFlight.delete(res);
-      if (!server.listening) setImmediate(() => server.closeIdleConnections());
+      if (ended) setImmediate(() => server.closeIdleConnections());
     });
-    if (!server.listening) res.setHeader('connection', 'close');
+    if (ending) res.setHeader('connection', 'close');
     return withContext(req.headers, () => handle(rows, me, req, res));
   });
   // A server behind a proxy keeps idle connections for longer than the proxy does.
@@ -33,8 +36,15 @@ export function serve(service, defaultPort, routes) {
   const port = Number(process.env.PORT ?? defaultPort);
   server.listen(port, host, () => console.log(`${service} ${me.version} (${me.instance}) listens on ${host}:${port}`));
   endGracefully((done) => {
-    server.close(done); // closes idle connections; those in use close after the answer, which says so
+    ending = true;
     for (const res of inFlight) if (!res.headersSent) res.setHeader('connection', 'close');
+    // Once who waits to be let in is, with a request maybe; http's own close would close idle connections too.
+    setImmediate(() => net.Server.prototype.close.call(server, done));
+    // Those stay for a while: a proxy that nobody tells of this end may just be sending a request on one.
+    setTimeout(() => {
+      ended = true;
+      server.closeIdleConnections();
+    }, Number(process.env.SHUTDOWN_DELAY_MS ?? 0));
   });
 }
 

@@ -35,7 +35,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 def connects(target):
     try:
-        socket.create_connection(target, 1.5).close()
+        socket.create_connection(target, 2).close()
     except OSError:
         return False
     return True
@@ -58,12 +58,12 @@ request.on('error', (e) => console.log('error', e.code ?? e.message));
 
 @dataclass(frozen=True)
 class Container:
-    """A container; `addresses` are by network, without the project's name."""
+    """A container; `addresses` are by network, without the project's name; `published` are ports of this host."""
 
     name: str
     service: str
     running: bool
-    published: bool
+    published: tuple[int, ...]
     addresses: Mapping[str, str]
     volumes: tuple[str, ...]
     environment: tuple[str, ...]
@@ -79,7 +79,9 @@ class Container:
             name=said["Name"].removeprefix("/"),
             service=said["Config"]["Labels"]["com.docker.compose.service"],
             running=said["State"]["Running"],
-            published=bool(said["HostConfig"]["PortBindings"]),
+            published=tuple(
+                int(one["HostPort"]) for bound in (said["HostConfig"]["PortBindings"] or {}).values() for one in bound
+            ),
             addresses={n.removeprefix(f"{NAME}_"): v["IPAddress"] for n, v in networks},
             volumes=tuple(mount.get("Name", mount["Source"]) for mount in said["Mounts"]),
             environment=tuple(said["Config"]["Env"] or ()),
@@ -173,7 +175,7 @@ class Project:
         there = [c for c in running if c.service in ports]
         targets = {(c.addresses[f"{c.service}-private"], ports[c.service]): c.service for c in there}
         assert set(targets.values()) == set(ports)
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(len(running)) as pool:  # nearly all of it is waiting for what does not answer
             found = list(pool.map(lambda c: self.reaches(c, targets), running))
         for container, addresses in zip(running, found, strict=True):
             yield container.service.removesuffix("-sidecar"), {targets[address] for address in addresses}
