@@ -16,7 +16,7 @@ def legation(*words: str, home: Path) -> "subprocess.CompletedProcess[str]":
     """Run the command as somebody with an empty home."""
     argv = [sys.executable, "-m", "legation.cli.main", *words]
     env = {"HOME": str(home), "PATH": "/usr/bin:/bin", "COLUMNS": "100"}
-    return subprocess.run(argv, capture_output=True, text=True, cwd=home, env=env, check=False, timeout=60)
+    return subprocess.run(argv, capture_output=True, text=True, cwd=home, env=env, check=False, timeout=110)
 
 
 def test_a_good_file_is_said_to_be_good(tmp_path: Path) -> None:
@@ -51,7 +51,9 @@ def test_all_faults_are_said_at_once_and_end_with_3(tmp_path: Path) -> None:
     ],
 )
 def test_exit_codes(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
-    done = legation(*words, home=tmp_path)
+    done = command.legation(
+        *words, folder=tmp_path, env={"HOME": str(tmp_path), "XDG_STATE_HOME": "", "COLUMNS": "100"}
+    )
     assert done.returncode == code, done.stderr
     assert said in done.stderr
 
@@ -80,7 +82,7 @@ def test_no_place_to_write_to_and_no_end_to_read_is_a_traceback(
     line = f"{sys.executable} -m legation.cli.main {words}"
     env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(
-        line, shell=True, capture_output=True, text=True, cwd=tmp_path, env=env, check=False, timeout=60
+        line, shell=True, capture_output=True, text=True, cwd=tmp_path, env=env, check=False, timeout=110
     )
     assert "Traceback" not in done.stderr
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
@@ -90,7 +92,7 @@ def test_a_mesh_file_is_utf_8_whatever_the_locale_says(tmp_path: Path) -> None:
     (tmp_path / "mesh.yaml").write_text(f"# für alle\n{GOOD}", encoding="utf-8")
     argv = [sys.executable, "-m", "legation.cli.main", "validate"]
     env = {"HOME": str(tmp_path), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, env=env, check=False, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, env=env, check=False, timeout=110)
     assert done.returncode == 0, done.stderr
 
 
