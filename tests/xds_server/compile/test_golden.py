@@ -151,7 +151,7 @@ def validate(file: Path, text: str) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         env={**os.environ, "OTEL_RESOURCE_ATTRIBUTES": "service.version=v1"},  # as a sidecar's has
     )
     # it would fetch the keys of tokens, which it can only when it runs
