@@ -141,6 +141,7 @@ class Agent:
         self._schedule.forget(name)
         self._held.pop(name).gone.set()
         self._issuance.forget(name)
+        self._store.discard_bundle(name)
         self._metrics.forget(name)
         log.info("identity left the mesh", identity=name)
 
@@ -219,6 +220,17 @@ class Agent:
     def show_roots(self, roots: tuple[x509.Certificate, ...]) -> None:
         """Show with every identity by which roots its peers are checked."""
         self._show_trust(replace(self._trust, roots=roots))
+
+    def turn_to(self, roots: tuple[x509.Certificate, ...]) -> None:
+        """Trust roots that somebody has put in the place of others; renew at once who is of none of them."""
+        if not roots or roots == self._trust.roots:
+            return
+        self.show_roots(roots)
+        for held in self._serving():
+            if held.bundle is not None and held.bundle.root not in roots:
+                self._issuance.forget(held.spec.name)
+                self._schedule.trigger(held.spec.name, self._clock.now())
+        self._kicked.set()
 
     def _show_trust(self, trust: Trust) -> None:
         self._trust = trust

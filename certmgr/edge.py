@@ -11,6 +11,7 @@ from cryptography import x509
 from certmgr.core.bundle import Bundle, Damaged, serial_text
 from certmgr.core.edge import EdgeSpec
 from certmgr.core.schedule import Schedule
+from certmgr.core.trust import anchor
 from certmgr.issue.issuer import IssueError, NotEnrolled
 from certmgr.issue.login import LoginRefused
 from certmgr.issue.vault import Denied, Missing, VaultError
@@ -148,6 +149,13 @@ class IssuedSites:
     def recovered(self) -> None:
         """Try again soon what has failed."""
         self._schedule.recovered(self._clock.now(), random.random)
+
+    def turn_to(self, roots: tuple[x509.Certificate, ...]) -> None:
+        """Renew at once who is of none of the roots that are trusted now."""
+        for name, issued in self._issued.items():
+            chain = () if issued.pair is None else x509.load_pem_x509_certificates(issued.pair.chain)
+            if roots and chain and anchor(chain[-1], roots) is None:
+                self._schedule.trigger(name, self._clock.now())
 
     def pairs(self) -> Mapping[str, KeyPair]:
         """Return what there is to show, by service."""

@@ -86,9 +86,8 @@ class Issuance:
             self._store.save_bundle(held.spec.name, bundle)
 
     def forget(self, name: str) -> None:
-        """Drop what is cached for an identity, and its key."""
+        """Drop what is cached for an identity: its next issue logs in anew."""
         self._issuer.forget(name)
-        self._store.discard_bundle(name)
 
     def close(self) -> None:
         """Take no more work for the disk."""

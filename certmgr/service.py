@@ -32,6 +32,7 @@ from certmgr.settings import Settings
 from certmgr.sites import Sites
 from certmgr.source import follow, remembered
 from certmgr.store import Store
+from certmgr.stored import pinned
 from certmgr.vaults import Turned, Vaults
 from certmgr.wire import Wire, loaded_by
 from legation.mesh import names
@@ -214,10 +215,15 @@ class _Service:
                 if state == "ok":
                     self.enrolment.trigger()
                     self.recovered()
+            if state == "ok" and not pinned(self._store):  # somebody has removed it, for another one to be trusted
+                self.enrolment.ask()
             await pause(_LOOK_AGAIN[state] * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
     def recovered(self) -> None:
-        """Try again soon what has failed: Vault is back, or now knows us."""
+        """Try again soon what has failed: Vault is back, or now knows us. It may have another root."""
+        roots = pinned(self._store)
+        self.agent.turn_to(roots)
+        self.issued.turn_to(roots)
         self.agent.recovered()
         self.issued.recovered()
 

@@ -21,6 +21,7 @@ from legation.mesh import names
 from legation.runtime.clock import Clock
 
 _SET_UP = "legation certs init with this mesh.yaml sets it up"
+_RIGHT = "and what this host logs in with needs mesh-enrol-edge"
 
 
 class EdgeIssuer:
@@ -107,7 +108,11 @@ class EdgeEnroller:
             if not hosts:  # the right to remove it was taken away with the rest
                 self._store.forget(names.EDGE)
                 return []
-            fix = "its state folder is of an earlier version: begin with a new one" if self._free else _SET_UP
+            fix = (
+                "its state folder is of an earlier version: begin with a new one"
+                if self._free
+                else f"{_SET_UP}, {_RIGHT}"
+            )
             raise CannotSetUp(f"no certificates for {', '.join(hosts)} at the gateway: {error}; {fix}") from None
 
     def _name(self, token: Token, hosts: tuple[str, ...]) -> list[str]:

@@ -197,7 +197,9 @@ def _write_host(there: Target, file: Path, wrap: timedelta) -> None:
     seconds = int(wrap.total_seconds())
     role_id, wrapped = there.setup.host_credentials(seconds)
     write_secret(file.absolute(), json.dumps({"role_id": role_id, "wrapped_secret_id": wrapped}).encode())
-    chatter(f"{file}: one host's credential, good for one use within {wrap}: certmgr --vault-credentials {file}")
+    chatter(
+        f"{file}: one host's credential, good for one use within {wrap}: python -m certmgr --vault-credentials {file}"
+    )
 
 
 def _show_plan(there: Target, steps: Sequence[Step], form: Format) -> None:

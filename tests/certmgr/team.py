@@ -49,9 +49,9 @@ PRODUCT, COMMAND = ("Vault 1.", "vault") if IS_VAULT else ("OpenBao 2.", "bao")
 
 
 @contextmanager
-def team(folder: Path, address: str = "") -> Iterator[Team]:
+def team(folder: Path, address: str = "", port: int = 0) -> Iterator[Team]:
     """Their server, from nothing; its state is in memory. At an address where other hosts reach it, or on loopback."""
-    port = free_port()
+    port = port or free_port()
     argv = [_server(), "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={ROOT.value}"]
     argv += [f"-dev-listen-address=127.0.0.1:{port}", "-dev-tls", f"-dev-tls-cert-dir={folder}"]
     if address:

@@ -288,12 +288,12 @@ def test_certificate(there, tmp_path):
         log_in()
 
 
-def host_on(there: Team, root, *words) -> Certmgr:
+def host_on(there: Team, root, *words, text="") -> Certmgr:
     """A certmgr on a new host that knows its mesh and is told where Vault is."""
     folder = StateFolder(root)
     folder.make()
     with Store(folder.certmgr).lock():
-        Store(folder.certmgr).save_mesh(mesh(dev="false"))
+        Store(folder.certmgr).save_mesh(text or mesh(dev="false"))
     certmgr = Certmgr(folder)
     certmgr.start("--vault-address", there.url, "--vault-ca", str(there.ca), *words)
     return certmgr
