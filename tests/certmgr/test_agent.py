@@ -120,8 +120,33 @@ def test_failure_keeps_the_old_certificate_and_counts_down(tmp_path):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("hours", [2, 10, -2], ids=["a clock that is put on", "a suspend", "a clock that is put back"])
+def test_attack_24_wall_clock_that_jumps_is_seen_at_the_next_look_and_no_loop_begins(tmp_path, hours):
+    """Forward, all has ended and is issued anew, once; back, what there is stays, as it is the newest."""
+
+    async def main():
+        async with world(tmp_path, ORDERS, WEB) as here:
+            await here.ready()
+            first = {i.name: i.serial for i in here.agent.identities()}
+            here.clock.time += hours * 3600
+            here.wake()
+            if hours > 0:
+                await here.ready()
+            for _ in range(2):  # and it is looked at again
+                here.wake()
+                await pause(0.02)
+            now = {i.name: i.serial for i in here.agent.identities()}
+            assert (now == first) == (hours < 0)
+            assert len(here.issuer.issued) == (2 if hours < 0 else 4)
+            assert here.agent.ready() == (hours > 0), "back, they are not valid yet, and that is said"
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(("away", "serves"), [(0.9, True), (1.05, False)])
-def test_vault_away_until_or_past_the_end_fails_when_it_was_foretold_and_heals_without_a_herd(tmp_path, away, serves):
+def test_attack_16_vault_away_until_or_past_the_end_fails_when_it_was_foretold_and_heals_without_a_herd(
+    tmp_path, away, serves
+):
     """Sixty identities: all stay on show, the count goes down truly, and all are new within a minute of its return."""
     many = tuple(IdentitySpec(f"s{n}", f"spiffe://shop.local/s{n}", 3600) for n in range(60))
 

@@ -86,7 +86,7 @@ async def call(folder, port, client: Bundle) -> str | None:
     return serial if echoed == b"hello" else None
 
 
-def test_envoy_serves_what_certmgr_holds(tmp_path):
+def test_attack_22_envoy_serves_what_certmgr_holds_and_refuses_a_name_of_another_trust_domain(tmp_path):
     async def main():
         port, clock = free_port(), Clock(time.time())
         async with world(tmp_path, clock=clock) as here, envoy(tmp_path, port):

@@ -26,7 +26,7 @@ def secrets(mesh: Mesh) -> dict[str, str]:
     return found
 
 
-def test_no_secret_is_in_a_log_an_argument_or_a_metric(shop: Mesh) -> None:
+def test_attack_36_no_secret_of_a_mesh_is_in_a_log_an_argument_an_environment_or_a_metric(shop: Mesh) -> None:
     shop.get("/")
     hidden = secrets(shop)
     assert len(hidden) >= 14
