@@ -188,7 +188,7 @@ def test_attack_04_request_to_be_a_ca_gets_a_leaf(ca):
 def test_attack_24_leaf_is_dated_back_a_minute_for_peers_whose_clock_is_behind(ca):
     leaf = sign(ca, ca.vault.login(ca.given["orders"]), "service", ORDERS.spiffe_id)
     begins = x509.load_pem_x509_certificate(leaf.encode()).not_valid_before_utc.timestamp()
-    assert 58 <= time.time() - begins <= 70
+    assert 58 <= time.time() - begins <= 120
 
 
 def test_attack_05_weak_or_other_keys_are_refused(ca):
