@@ -74,7 +74,7 @@ def _manager(
     manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters, mutations)
     if socket_paths(mesh, name):
         accept_websockets(manager)
-    trace(manager, mesh.tracing, name, operation(service.protocol, name))
+    trace(manager, mesh.tracing, name, operation(service.protocol, name), inbound=True)
     manager.MergeFrom(_peer_options(life, service.protocol))
     if service.ext_authz is not None:
         # what that server adds, under whatever names, no other spelling may stand beside: an app may know both as one

@@ -54,31 +54,36 @@ _TIMEOUT = timedelta(seconds=1)
 """Of one batch of spans; what the receiver does not take in time is dropped."""
 
 _SAMPLERS = "envoy.tracers.opentelemetry.samplers"
-_TAGS = {
-    "legation.route": "%ROUTE_NAME%",
-    "legation.peer": "%DOWNSTREAM_PEER_URI_SAN%",
-    "legation.attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-}
+_TAGS = {"legation.route": "%ROUTE_NAME%", "legation.attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"}
+_TAGS_INBOUND = {"legation.peer": "%DOWNSTREAM_PEER_URI_SAN%"}
+"""Of each span what only its proxy knows: Envoy makes the tags of spans that are not sampled, too."""
 
 
 def trace(
-    manager: HttpConnectionManager, tracing: Tracing | None, service: str, operation: str, *, edge: bool = False
+    manager: HttpConnectionManager,
+    tracing: Tracing | None,
+    service: str,
+    operation: str,
+    *,
+    edge: bool = False,
+    inbound: bool = False,
 ) -> None:
     """Have a manager make spans of `service`, called `operation` (Envoy's command operators are filled in).
 
-    `edge`: it is where requests enter the mesh. Elsewhere the manager needs `hop` among its mutations.
+    `edge`: it is where requests enter the mesh. Elsewhere the manager needs `hop` among its mutations. `inbound`: it
+    is in front of the app.
     """
     if tracing is None:
         return
     begins = edge and tracing.from_outside == "ignore"
-    tracer = _tracer(service)
+    tracer, tags = _tracer(service), _TAGS_INBOUND if inbound else _TAGS
     if not begins:
         tracer.sampler.CopyFrom(_like_parent(tracing.sampling))
     manager.tracing.CopyFrom(
         HttpConnectionManager.Tracing(
             client_sampling=Percent(value=0),
             random_sampling=Percent(value=tracing.sampling if begins else 100),
-            custom_tags=[CustomTag(tag=tag, value=value) for tag, value in _TAGS.items()],
+            custom_tags=[CustomTag(tag=tag, value=value) for tag, value in tags.items()],
             provider=Tracers.Http(name="envoy.tracers.opentelemetry", typed_config=pack(tracer)),
             spawn_upstream_span=BoolValue(value=False),
             operation=operation,
