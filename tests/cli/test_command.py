@@ -14,9 +14,8 @@ from tests.support import command
 
 def legation(*words: str, home: Path) -> "subprocess.CompletedProcess[str]":
     """Run the command as somebody with an empty home."""
-    argv = [sys.executable, "-m", "legation.cli.main", *words]
-    env = {"HOME": str(home), "PATH": "/usr/bin:/bin", "COLUMNS": "100"}
-    return subprocess.run(argv, capture_output=True, text=True, cwd=home, env=env, check=False, timeout=110)
+    env = {"HOME": str(home), "XDG_STATE_HOME": "", "COLUMNS": "100"}
+    return command.legation(*words, folder=home, env=env)
 
 
 def test_a_good_file_is_said_to_be_good(tmp_path: Path) -> None:
@@ -51,9 +50,7 @@ def test_all_faults_are_said_at_once_and_end_with_3(tmp_path: Path) -> None:
     ],
 )
 def test_exit_codes(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
-    done = command.legation(
-        *words, folder=tmp_path, env={"HOME": str(tmp_path), "XDG_STATE_HOME": "", "COLUMNS": "100"}
-    )
+    done = legation(*words, home=tmp_path)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
 
