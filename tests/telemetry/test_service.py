@@ -25,7 +25,7 @@ from tests.support.mesh import PLAIN
 from tests.telemetry.registry import MESH, Registry, instance
 from xds_server.compile.partial import telemetry_alone
 
-LIMIT = 10.0
+LIMIT = 20.0
 
 
 class FixedClock:
