@@ -25,9 +25,10 @@ OPTIONS = (
     # with their defaults, some of thousands of streams that open together are cancelled
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 200_000),
-    # a dead host sends no FIN
+    # a dead host sends no FIN, and a hung client answers nothing: each ping has its own limit too, 60 s by default
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

@@ -70,7 +70,8 @@ def bootstrap(folder: Path, *, hds: bool = False, api_type: str = "DELTA_GRPC", 
 class Envoy:
     """One running Envoy."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pid: int = 0) -> None:
+        self.pid = pid
         self._http = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(folder / "admin.sock")))
 
     async def admin(self, path: str) -> str:
@@ -112,7 +113,7 @@ async def running(
     with (folder / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
     try:
-        yield Envoy(folder)
+        yield Envoy(folder, process.pid)
     finally:
         process.kill()
         await process.wait()

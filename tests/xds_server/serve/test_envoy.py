@@ -1,6 +1,8 @@
 """A stock Envoy on our server: numbers are those of the conformance cases."""
 
 import asyncio
+import os
+import signal
 import time
 from functools import partial
 
@@ -24,6 +26,7 @@ from tests.xds_server.serve.envoy import (
 )
 from tests.xds_server.serve.world import Consumer, seen
 from xds_server.protocol.types import Acknowledged, Nacked, Send, Stale, Subscribed
+from xds_server.serve import server
 from xds_server.serve.server import serve
 from xds_server.snapshot import CLUSTER, ENDPOINT, LISTENER, Snapshot
 
@@ -197,6 +200,24 @@ def test_35_a_reconnect_after_a_restart_sends_nothing_again(tmp_path):
                 start = time.monotonic()
                 await synced(consumer)
                 assert time.monotonic() - start < 5
+
+    asyncio.run(main())
+
+
+def test_a_hung_envoy_is_noticed(tmp_path, monkeypatch):
+    """Stopped, it answers no ping; all limits of pings are a tenth of what they are."""
+    pings = {name for name, _ in server.OPTIONS if "ping" in name or "keepalive" in name}
+    quick = [(name, value // 10 if name in pings and value > 1000 else value) for name, value in server.OPTIONS]
+    monkeypatch.setattr(server, "OPTIONS", quick)
+
+    async def main():
+        consumer = Consumer(Latest(Snapshot.of([cluster("a")])))
+        async with serve(consumer, address=tmp_path / "xds.sock", grace=0.2), running(tmp_path) as envoy:
+            await synced(consumer)
+            os.kill(envoy.pid, signal.SIGSTOP)
+            await seen(lambda: not consumer.open)
+            os.kill(envoy.pid, signal.SIGCONT)
+            await seen(lambda: bool(consumer.open))
 
     asyncio.run(main())
 
