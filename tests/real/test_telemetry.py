@@ -21,7 +21,7 @@ from legation.runtime.state import StateFolder
 from telemetry.autoscale.kubernetes import render_kubernetes
 from telemetry.autoscale.queries import policy_queries
 from tests.support.mesh import PLAIN, ROOT, Mesh, legation, wait_for
-from tests.support.promql import all_answered, manifest_queries
+from tests.support.promql import all_answered, empty_queries, manifest_queries
 from tests.xds_server.serve.envoy import free_port
 
 TRACE, REQUEST = "0af7651916cd43dd8448eb211c80319c", "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
@@ -106,8 +106,13 @@ def test_every_query_returns_data_from_the_running_shop(shop: Mesh, prometheus: 
 
 def due(prometheus: str) -> set[str]:
     """The alerts that fire, or would if nothing changed."""
+    return {name for name, _ in about(prometheus)}
+
+
+def about(prometheus: str) -> set[tuple[str, str]]:
+    """The same, each with its instance."""
     found = httpx.get(f"{prometheus}/api/v1/alerts", trust_env=False, verify=PLAIN).json()["data"]["alerts"]
-    return {alert["labels"]["alertname"] for alert in found}
+    return {(alert["labels"]["alertname"], alert["labels"].get("instance", "")) for alert in found}
 
 
 def blocks(language: str) -> list[str]:
@@ -159,6 +164,23 @@ def test_a_hung_xds_server_is_told_of(shop: Mesh) -> None:
     finally:
         os.kill(pid, signal.SIGCONT)
     wait_for("both are back", lambda: watches() == {"1.0"}, 30)
+    shop.settle()
+
+
+def test_a_hung_envoy_is_told_of(shop: Mesh, prometheus: str) -> None:
+    """Its sockets take connections, and nothing answers: the first to notice is who scrapes it.
+
+    xds_server does some 10 s later, and withdraws it; so it is asked whether there was an alert.
+    """
+    was = [("ALERTS", 'max_over_time(ALERTS{alertname="MeshTargetDown", instance="orders-v1-1"}[2m])')]
+    pid = shop.instance("orders-v1-1").pids.envoy
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_for("it is told of", lambda: not empty_queries(prometheus, was), 40)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_for("no more", lambda: ("MeshTargetDown", "orders-v1-1") not in about(prometheus), 40)
     shop.settle()
 
 
