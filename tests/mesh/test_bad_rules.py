@@ -177,6 +177,23 @@ BAD = {
             "mesh.yaml:7:35: services.web.calls[0].allow[0].claims: b looks at no token: give it jwt, or leave claims out"
         ],
     ),
+    "headers that are dropped where a server of authorization is asked": (
+        web(
+            "calls: [a, b]\next_authz: {service: a}\njwt: {issuer: i, jwks_uri: 'https://i.test/k', from_header: x_jwt}\n"
+            "rate_limit: {global: {service: a, limits: [{requests_per_unit: 1, unit: day, by_header: x_id}]}}"
+        )
+        + "  a: {protocol: grpc, port: 1}\n"
+        + "  b: {protocol: http, port: 1, calls: [{service: web, allow: [{headers: {x_team: a, x-a: b}}]}]}\n",
+        [
+            f"mesh.yaml:{at}: services.{path}: web has ext_authz, so its proxies drop headers with underscores: "
+            "name one without"
+            for at, path in [
+                ("9:65", "web.jwt.from_header"),
+                ("10:93", "web.rate_limit.global.limits[0].by_header"),
+                ("12:74", "b.calls[0].allow[0].headers.x_team"),
+            ]
+        ],
+    ),
     "a server outside with a service's name, and rules that it cannot keep": (
         web("calls: [{service: mail, allow: [{methods: [GET]}]}]")
         + "external:\n  mail: {host: mail.example.com, port: 25}\n  web: {host: web.example.com, port: 443}\n",
