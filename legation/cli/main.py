@@ -41,7 +41,7 @@ def up(
             "--wait",
             parser=seconds,
             metavar="SECONDS",
-            help="with -d: how long to wait until a request has passed through every service",
+            help="with -d: how long to wait until every instance is in order and the gateway answers",
         ),
     ] = None,
     gateway_port: Annotated[

@@ -72,7 +72,7 @@ def already_up(status: HostStatus, state: StateFolder, mesh: str, file: Path) ->
 
 
 def behind(source: SourcedMesh, file: Path, state: StateFolder, gateway_port: int | None, limit: float | None) -> Exit:
-    """Start a mesh that outlives this command; with a limit, wait until a request has passed through every service."""
+    """Start a mesh that outlives this command; with a limit, wait until requests have answers."""
     _make(state)
     if (status := _running(state)) is not None:
         said = already_up(status, state, source.mesh.mesh, file)

@@ -41,10 +41,6 @@ class Admin:
         """Close the inbound listeners' sockets at once; what is connected goes on."""
         await self._ask("POST", "/drain_listeners?inboundonly")
 
-    async def stat(self, name: str) -> int:
-        """Return a counter or gauge; 0 when Envoy does not have it (yet)."""
-        return (await self.stats(name)).get(name, 0)
-
     async def stats(self, *names: str) -> dict[str, int]:
         """Return those counters and gauges that Envoy has, by name; a name may hold `[^.]*`."""
         pattern = "|".join(names).replace(".", r"\.")

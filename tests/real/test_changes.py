@@ -209,10 +209,10 @@ mesh: shop
 trust_domain: shop.local
 certificates: {dev: true}
 services:
-  web: {protocol: http, port: 8080, calls: [catalog], expose: {port: 8080}}
+  web: {protocol: http, port: 8080, expose: {port: 8080}}
   catalog: {protocol: http, port: 8080}
 workloads:
-  - {service: web, command: [node, web/server.js]}
+  - {service: web, command: [node, catalog/server.js]}
   - {service: catalog, command: [node, catalog/server.js]}
 """
 
@@ -220,7 +220,7 @@ workloads:
 def test_two_meshes_live_side_by_side(shop: Mesh, tmp_path: Path) -> None:
     """Neither sees, trusts or ends the other, though their names are the same."""
     with running(tmp_path, change=lambda _: OF_ONE_NAME) as other:
-        assert (shop.get("/").status_code, other.get("/proxy/catalog/items").status_code) == (200, 200)
+        assert (shop.get("/").status_code, other.get("/items").status_code) == (200, 200)
         address, there = (m.instance("catalog-v1-0").inbound for m in (shop, other))
         assert address.split(".")[1] != there.split(".")[1], "another loopback block"
         ours = peer_of(shop, "web", tmp_path)

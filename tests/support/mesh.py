@@ -205,8 +205,8 @@ def running(root: Path, *, change: Callable[[str], str] = lambda text: text) -> 
     (folder / "node_modules").symlink_to(SHOP / "node_modules")
     (folder / "mesh.yaml").write_text(change((folder / "mesh.yaml").read_text()))
     words = ("-f", str(folder / "mesh.yaml"), "--state", str(state))
-    legation("up", "-d", "--wait", "120", "--gateway-port", "0", *words)
     try:
+        legation("up", "-d", "--wait", "120", "--gateway-port", "0", *words)
         yield Mesh(folder, state)
     finally:
         legation("down", "--state", str(state), check=False)
