@@ -74,6 +74,7 @@ class Broken(VaultError):
 
 
 _BY_STATUS: Mapping[int, type[VaultError]] = {
+    307: Sealed,  # a standby, which knows who the leader is and does not ask it for us
     400: Rejected,
     401: Denied,
     403: Denied,

@@ -100,7 +100,7 @@ def test_nobody_there_is_unreachable(tmp_path):
 def test_attack_17_redirect_is_not_followed_with_the_token():
     with server((200, {"data": {}})) as (other, robbed):
         there = {"location": f"{other.address.url}/v1/x"}
-        with server((307, ""), headers=there) as (vault, _), pytest.raises(Broken, match="answered 307"):
+        with server((307, ""), headers=there) as (vault, _), pytest.raises(Sealed, match="answered 307"):
             vault.call(CANARY, "get", "x")
         assert robbed == []
 
