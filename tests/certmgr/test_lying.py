@@ -132,7 +132,7 @@ def test_attack_18_certificate_that_was_not_asked_for_is_refused_and_the_next_tr
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        ((307, {"location": "https://elsewhere.example/v1/x"}, b""), Broken),
+        ((307, {"location": "https://elsewhere.example/v1/x"}, b""), Sealed),
         ((429, {}, b'{"errors": ["quota"]}'), Throttled),
         ((503, {}, b'{"errors": ["Vault is sealed"]}'), Sealed),
         ((500, {}, b'{"errors": ["1 error occurred: refused by policy"]}'), Broken),
