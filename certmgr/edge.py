@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 from cryptography import x509
 
-from certmgr.core.bundle import Bundle, Damaged, serial_text
+from certmgr.core.bundle import Bundle, Damaged
 from certmgr.core.edge import EdgeSpec
 from certmgr.core.schedule import Schedule
 from certmgr.core.trust import anchor
@@ -19,6 +19,7 @@ from certmgr.metrics import Metrics
 from certmgr.store import Store
 from legation.mesh import names
 from legation.mesh.edge_files import KeyPair
+from legation.mesh.names import serial_text
 from legation.runtime.clock import Clock
 from legation.runtime.tasks import pause
 

@@ -259,11 +259,6 @@ def _whole(content: bytes, served: tuple[x509.Certificate, ...], now: float) -> 
     return found
 
 
-def _is_missing(serial: str, issuer: x509.Name, crls: Sequence[Crl]) -> bool:
-    """Say whether a serial should be on one of these lists; one of a CA that is trusted no more is on none."""
-    return any(crl.issuer == issuer and serial not in crl.serials for crl in crls)
-
-
 def _issuer_of(record: Record) -> x509.Name:
     return x509.load_pem_x509_certificate(record.certificate.encode()).issuer
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import structlog
 
-from certmgr.core.bundle import serial_text
 from certmgr.metrics import Metrics
 from legation.mesh import names
+from legation.mesh.names import serial_text
 from legation.runtime import http
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.messages import Instance, InstanceList

@@ -19,7 +19,7 @@ from legation.mesh import names
 from legation.runtime import http
 from legation.runtime.control.contexts import Untrusted, own_id, to_component
 from legation.runtime.control.server import bind_tcp
-from legation.runtime.identity import Identity, serial_text
+from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest
 
 LIMIT = 8.0
@@ -94,7 +94,7 @@ def _serials(lists: bytes) -> frozenset[str]:
     from cryptography import x509  # noqa: PLC0415 - as above
 
     blocks = (block + _END for block in lists.split(_END)[:-1])
-    return frozenset(serial_text(one.serial_number) for block in blocks for one in x509.load_pem_x509_crl(block))
+    return frozenset(names.serial_text(one.serial_number) for block in blocks for one in x509.load_pem_x509_crl(block))
 
 
 def metrics_of(where: Where) -> Handler:

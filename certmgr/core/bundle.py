@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from legation.mesh.names import serial_text
+
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
@@ -49,12 +51,6 @@ class Bundle:
     def root_pem(self) -> bytes:
         """Return the anchor."""
         return self.root.public_bytes(Encoding.PEM)
-
-
-def serial_text(number: int) -> str:
-    """Return a serial number as Envoy prints it: lower-case hex, whole bytes, no colons."""
-    digits = f"{number:x}"
-    return digits.zfill(len(digits) + len(digits) % 2)
 
 
 def render(bundle: Bundle) -> bytes:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certmgr.core.bundle import Bundle, serial_text
+from certmgr.core.bundle import Bundle
+from legation.mesh.names import serial_text
 
 SPARE = 60.0
 """Seconds before its end in which a list is shown no more: clocks differ, and a push takes its time."""

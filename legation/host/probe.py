@@ -30,7 +30,7 @@ def _missing(status: HostStatus) -> Iterator[str]:
 
 
 async def unreached(status: HostStatus) -> tuple[str, ...]:
-    """Send one request to the gateway; return why it has no answer, or one that the fault is on our side (5xx).
+    """Send one request to the gateway; return what is wrong: no answer, or a 5xx.
 
     What is there at `/`, if anything, is the team's own business. Nobody is asked where the gateway takes TLS,
     or a host's name that may lead elsewhere from here.

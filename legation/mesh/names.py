@@ -182,3 +182,9 @@ def standalone_instance(service: str, version: str, address: str) -> str:
 def env_prefix(service: str) -> str:
     """Return how the environment variables for a called service begin: `ORDERS` in `ORDERS_URL`."""
     return service.upper().replace("-", "_")
+
+
+def serial_text(number: int) -> str:
+    """Return a certificate's serial number as Envoy prints it: lower-case hex, whole bytes, no colons."""
+    digits = f"{number:x}"
+    return digits.zfill(len(digits) + len(digits) % 2)

@@ -54,13 +54,7 @@ class Identity:
 
 def serial_of(certificate: "x509.Certificate") -> str:
     """Return a serial number as lower-case hex of whole bytes, without colons: as Envoy writes it."""
-    return serial_text(certificate.serial_number)
-
-
-def serial_text(number: int) -> str:
-    """Return a serial number in that spelling."""
-    digits = f"{number:x}"
-    return digits.zfill(len(digits) + len(digits) % 2)
+    return names.serial_text(certificate.serial_number)
 
 
 Make = Callable[[bytes, bytes, bytes], Identity]

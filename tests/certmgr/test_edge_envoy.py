@@ -5,9 +5,9 @@ import json
 import ssl
 from contextlib import closing
 
-from certmgr.core.bundle import serial_text
 from certmgr.ledger import verify
 from legation.mesh import names
+from legation.mesh.names import serial_text
 from legation.runtime.control.messages import RevokeReport, RevokeRequest
 from legation.runtime.tasks import until
 from tests.certmgr.bao import free_port

@@ -8,7 +8,6 @@ import pytest
 from cryptography import x509
 from prometheus_client import CollectorRegistry
 
-from certmgr.core.bundle import serial_text
 from certmgr.edge import IssuedSites
 from certmgr.issue.issuer import NotEnrolled
 from certmgr.issue.vault import Denied
@@ -16,6 +15,7 @@ from certmgr.metrics import Metrics
 from certmgr.sites import Sites
 from certmgr.store import Store
 from legation.mesh.load import load
+from legation.mesh.names import serial_text
 from legation.runtime.tasks import until
 from tests.certmgr.authority import Authority, signed
 from tests.certmgr.world import Clock

@@ -66,7 +66,7 @@ def bind_unix(path: Path) -> socket.socket:
 
 
 def bind_tcp(address: str) -> socket.socket:
-    """Return a listening socket for `host:port`, for what Prometheus reads; port 0 takes a free one."""
+    """Return a listening socket for `host:port`; port 0 takes a free one."""
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host.strip("[]"), int(port)), family=family)
