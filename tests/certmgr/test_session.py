@@ -65,17 +65,19 @@ def asked(connection: socket.socket) -> bytes:
     return content
 
 
+def twice(_: int, connection: socket.socket) -> None:
+    """Answer two requests on a connection."""
+    for _ in range(2):
+        asked(connection)
+        connection.sendall(OK)
+
+
 def ended(ours: Session) -> None:
     """Return once the server has closed the connection that is kept."""
     assert ours._open.sock.recv(1, socket.MSG_PEEK) == b""
 
 
 def test_one_connection_serves_until_the_server_closes_it():
-    def twice(_: int, connection: socket.socket) -> None:
-        for _ in range(2):
-            asked(connection)
-            connection.sendall(OK)
-
     with server(twice) as (url, opened):
         ours = Session(url)
         for _ in range(2):
@@ -145,11 +147,6 @@ def more_descriptors(most: int) -> Iterator[None]:
 
 def test_connection_with_a_high_descriptor_is_looked_at_too():
     """select(2) knows none above 1023, and a host of a thousand identities has more."""
-
-    def twice(_: int, connection: socket.socket) -> None:
-        for _ in range(2):
-            asked(connection)
-            connection.sendall(OK)
 
     with server(twice) as (url, opened):
         ours = Session(url)

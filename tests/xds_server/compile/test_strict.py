@@ -1,36 +1,15 @@
 """What a proxy must not pass on: sent raw to the gateway, to an app's own sidecar and to the sidecar of another app."""
 
 import socket
-import ssl
 import struct
-from collections.abc import Callable
 from contextlib import closing, suppress
-from functools import partial
 
 import pytest
 
 from legation.mesh import names
-from tests.xds_server.compile.fleet import App, Fleet, address, wait_for
+from tests.xds_server.compile.fleet import App, Fleet, wait_for
+from tests.xds_server.compile.strict import CHUNKED, GET, MESH, POST, World, everything, some
 
-GATEWAY_SLOT = 100
-MESH = f"""
-mesh: strict
-trust_domain: strict.local
-services:
-  web:
-    protocol: http
-    port: 8080
-    calls: [{{service: orders, allow: [{{paths: [/entries/*, /health]}}]}}]
-    expose: {{port: 18080, address: {address(GATEWAY_SLOT)}}}
-  desk: {{protocol: http, port: 8080, calls: [orders]}}
-  orders: {{protocol: http, port: 8080}}
-"""
-GET = b"GET /entries/1 HTTP/1.1\r\nHost: a\r\n"
-POST = b"POST /entries/1 HTTP/1.1\r\nHost: a\r\n"
-CHUNKED = POST + b"Transfer-Encoding: chunked\r\n"
-ANSWER = b"HTTP/1.1 "
-QUIET, LIMIT = 0.05, 10.0
-"""Seconds."""
 REFUSED = {
     "two hosts": (GET + b"Host: b\r\nConnection: close\r\n\r\n", 400),
     "the same host twice": (GET + b"Host: a\r\nConnection: close\r\n\r\n", 400),
@@ -75,75 +54,6 @@ REFUSED = {
     "a bare LF in an extension": (CHUNKED + b"\r\n1;a\nb\r\na\r\n0\r\n\r\n", 400),
     "the second request alone": (GET + b"\r\n" + GET + b"X-A: a\nX-B: b\r\n\r\n", 400),
 }
-
-
-class World:
-    """Three ways in, and the apps behind them."""
-
-    def __init__(self, fleet: Fleet, apps: dict[str, App]) -> None:
-        self.fleet, self.apps = fleet, apps
-        self.ways: dict[str, Callable[[], socket.socket]] = {
-            "gateway": lambda: _connect(address(GATEWAY_SLOT), 18080),
-            "outbound": lambda: _connect(*fleet.outbound("web-v1", "orders").split(":")),
-            "inbound": self._inbound,
-            "peer": partial(self._inbound, "h2"),
-        }
-
-    def _inbound(self, protocol: str = "http/1.1") -> socket.socket:
-        node = self.fleet.nodes["orders-v1"]
-        folder = self.fleet.authority.issue("spiffe://strict.local/web", self.fleet.folder / "client")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-        context.set_alpn_protocols([protocol])
-        return context.wrap_socket(_connect(node.address, node.port))
-
-    def statuses(self, way: str, data: bytes, due: int = 1) -> list[int]:
-        """Send bytes; return the status of each answer until the proxy closes, or says no more once `due` are there."""
-        with closing(self.ways[way]()) as connection:
-            connection.sendall(data)
-            got = b""
-            while got.count(ANSWER) < due and (part := _some(connection)):
-                got += part
-            got += _rest(connection)
-        return [int(part[:3]) for part in got.split(ANSWER)[1:]]
-
-    def get(self, way: str, path: str) -> int:
-        """Return the status of a GET of exactly this path."""
-        request = f"GET {path} HTTP/1.1\r\nHost: orders:8080\r\nConnection: close\r\n\r\n"
-        return self.statuses(way, request.encode())[0]
-
-
-def _connect(host: str, port: int | str) -> socket.socket:
-    return socket.create_connection((host, int(port)), timeout=LIMIT)
-
-
-def _some(connection: socket.socket) -> bytes:
-    """Return what comes next; nothing once the proxy has closed."""
-    try:
-        return connection.recv(65536)
-    except (ConnectionError, ssl.SSLEOFError):
-        return b""
-
-
-def _all(connection: socket.socket) -> bytes:
-    return b"".join(iter(lambda: _some(connection), b""))
-
-
-def _rest(connection: socket.socket) -> bytes:
-    """Return what comes until it is quiet for a while, and then until the proxy closes, which it does once we did.
-
-    Before that Envoy would wait for a second (`delayed_close_timeout`).
-    """
-    got = b""
-    connection.settimeout(QUIET)
-    with suppress(TimeoutError):
-        while part := _some(connection):
-            got += part
-    connection.settimeout(LIMIT)
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_WR)
-    return got + _all(connection)
 
 
 @pytest.fixture(scope="module")
@@ -358,7 +268,7 @@ def ask_in_http2(connection: socket.socket, headers: bytes) -> None:
     request, ping = frame(HEADERS, headers, END_STREAM | END_HEADERS, 1), b"looked? "
     connection.sendall(PREFACE + frame(SETTINGS, b"") + request + frame(PING, ping))
     got = b""
-    while frame(PING, ping, ACK) not in got and (part := _some(connection)):
+    while frame(PING, ping, ACK) not in got and (part := some(connection)):
         got += part
 
 
@@ -397,10 +307,10 @@ def test_what_is_odd_takes_no_other_request_with_it(world):
         connection.sendall(PREFACE + frame(SETTINGS, b"") + frame(HEADERS, http2(), both, 1))
         wait_for(lambda: orders.seen)
         connection.sendall(b"".join(frame(HEADERS, block, both, stream) for stream, block in odd.items()))
-        while not all(reset in got for reset in taken_back) and (part := _some(connection)):
+        while not all(reset in got for reset in taken_back) and (part := some(connection)):
             got += part
         orders.gate.set()
-        while b"orders-v1" not in got and (part := _some(connection)):
+        while b"orders-v1" not in got and (part := some(connection)):
             got += part
     assert b"orders-v1" in got
 
@@ -421,5 +331,5 @@ def test_a_flood_of_http2_frames_ends_its_connection(world, way, flood):
     with closing(world.ways[way]()) as connection:
         with suppress(ConnectionError):
             connection.sendall(PREFACE + frame(SETTINGS, b"") + FLOODS[flood])
-        _all(connection)
+        everything(connection)
     assert world.get("inbound" if way == "peer" else way, "/entries/1") == 200
