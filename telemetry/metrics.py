@@ -1,11 +1,13 @@
 """Every metric that telemetry exports: its own, and the inventory of the mesh."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import get_args
 
 from prometheus_client import Counter, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from legation.runtime.control.messages import RestartReason
 from legation.runtime.registry import metrics_registry
 from telemetry.autoscale.scaler import Outcome, Scaler
 from telemetry.changes import Change
@@ -19,6 +21,7 @@ from telemetry.rules.conventions import (
     CHANGES,
     CPU_SECONDS,
     DESIRED,
+    ENVOY_RESTARTS,
     INSTANCE_HEALTHY,
     INSTANCE_REJECTS,
     INSTANCE_SYNCED,
@@ -90,14 +93,22 @@ def _instances(inventory: Inventory) -> Iterator[Metric]:
         INSTANCE_SYNCED, "1 when the proxy has ACKed all that it was sent", labels=INSTANCE_LABELS
     )
     rejects = GaugeMetricFamily(INSTANCE_REJECTS, "Types of resources that the proxy NACKs now", labels=INSTANCE_LABELS)
+    restarts = CounterMetricFamily(
+        ENVOY_RESTARTS.removesuffix("_total"),
+        "How often `legation run` has started the proxy again",
+        labels=(*INSTANCE_LABELS, "reason"),
+    )
     healthy = GaugeMetricFamily(INSTANCE_HEALTHY, "1 when the instance takes requests", labels=INSTANCE_LABELS)
     for instance in inventory.instances or ():
         labels = (instance.spec.service, instance.spec.version, instance.id)
         synced.add_metric(labels, instance.synced)
         rejects.add_metric(labels, len(instance.nacks))
         healthy.add_metric(labels, instance.serves)
+        for reason in () if instance.spec.standalone else get_args(RestartReason):
+            restarts.add_metric((*labels, reason), instance.envoy_restarts.get(reason, 0))
     yield synced
     yield rejects
+    yield restarts
     yield healthy
 
 

@@ -145,7 +145,9 @@ class Control:
         if (known := self._plane.registry.entries.get(request.path_params["id"])) is not None:
             self._check_own(request, known.spiffe_id)
         try:
-            unsynced = await self._plane.transition(request.path_params["id"], said.boot, _STATES[verb], said.wait)
+            unsynced = await self._plane.transition(
+                request.path_params["id"], said.boot, _STATES[verb], said.wait, said.envoy_restarts
+            )
         except UnknownInstance as error:
             raise HTTPException(404, f"no instance {error} of that boot is registered") from error
         return reply(TransitionResult(unsynced=unsynced))

@@ -1,7 +1,7 @@
 """xds_server's heart: the mesh, the registry and the streams, and what follows from a change of one of them."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import structlog
 
@@ -14,6 +14,7 @@ from legation.runtime.control.messages import (
     InstanceList,
     InstanceState,
     MeshDocument,
+    RestartReason,
     Revoked,
     RevokedResult,
 )
@@ -268,10 +269,18 @@ class ControlPlane:
         for instance in instances:
             self.publisher.specifiers.pop(instance, None)
 
-    async def transition(self, instance: str, boot: str, state: InstanceState, wait: float) -> tuple[str, ...]:
+    async def transition(
+        self,
+        instance: str,
+        boot: str,
+        state: InstanceState,
+        wait: float,
+        envoy_restarts: Mapping[RestartReason, int] | None = None,
+    ) -> tuple[str, ...]:
         """Record an instance's reported state; return whose proxies have not ACKed it within `wait` seconds."""
         entry = self.registry.entries.get(instance)
-        services = self.registry.transition(instance, boot, state)
+        services = self.registry.transition(instance, boot, state, envoy_restarts)
+        self.stale.set()
         if entry is not None and entry.state != state:
             log.info("instance changed", instance=instance, state=state)
             # a change of state may be one of an outage where it is none of endpoints
@@ -323,4 +332,5 @@ class ControlPlane:
             synced=bool(streams) and all(s.synced for s in streams),
             spiffe_id=entry.spiffe_id,
             nacks=tuple(line for s in streams for line in s.rejections),
+            envoy_restarts=dict(entry.envoy_restarts),
         )

@@ -77,12 +77,18 @@ def _row(service: str, instance: InstanceStatus, now: datetime) -> tuple[str | T
     return (
         service,
         instance.id.removeprefix("legation-"),
-        Text(instance.condition, _STYLES[instance.healthy]),
+        _state(instance),
         Text("synced" if instance.synced else "-", _STYLES[instance.synced]),
         _certificate(instance, now),
         _requests(instance),
         instance.inbound,
     )
+
+
+def _state(instance: InstanceStatus) -> Text:
+    """Return how an instance is, and how often its Envoy was started again."""
+    style, again = _STYLES[instance.healthy], sum(instance.envoy_restarts.values())
+    return Text.assemble((instance.condition, style), (f" (Envoy restarted {again}x)" if again else "", style))
 
 
 def _requests(instance: InstanceStatus) -> Text:

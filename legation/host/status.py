@@ -147,6 +147,7 @@ async def _instance(host: Host, known: _Known) -> InstanceStatus:
         failures=counts.get("rq_5xx"),
         pids=pids,
         restarts=known.slot.supervisor.restarts if known.slot is not None else 0,
+        envoy_restarts=current.envoy_restarts if current is not None else {},
         problem=known.problem or (current.nacks[0] if current and current.nacks else None),
     )
 

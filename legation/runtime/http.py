@@ -48,6 +48,10 @@ class HttpError(Exception):
     """A server that does not answer, not in time, or not in HTTP; the text is the reason."""
 
 
+class NotThere(HttpError):
+    """Nobody listens: whoever did has ended, or has not begun yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A whole response."""
@@ -168,9 +172,14 @@ def _errors(address: Address) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise HttpError(f"{_name(address)} does not answer (timeout)") from error
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise NotThere(f"{_name(address)} does not answer ({_reason(address, error)})") from error
     except (OSError, h11.RemoteProtocolError, StopAsyncIteration) as error:
-        why = str(error) if isinstance(address, Secure) and str(error) else type(error).__name__
-        raise HttpError(f"{_name(address)} does not answer ({why})") from error
+        raise HttpError(f"{_name(address)} does not answer ({_reason(address, error)})") from error
+
+
+def _reason(address: Address, error: Exception) -> str:
+    return str(error) if isinstance(address, Secure) and str(error) else type(error).__name__
 
 
 def _name(address: Address) -> str:

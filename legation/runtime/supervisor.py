@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from legation.runtime import process
-from legation.runtime.control.messages import ProcessState
+from legation.runtime.control.messages import ProcessState, RestartReason
 from legation.runtime.tasks import jittered
 
 log = structlog.get_logger()
@@ -42,7 +43,8 @@ class Supervisor:
     def __init__(self, program: Program, changed: Callable[[], None] = lambda: None) -> None:
         """Prepare; `changed` is called after each start and each end."""
         self.program, self._changed = program, changed
-        self.restarts = 0
+        self.restarts_by: Counter[RestartReason] = Counter()
+        self._why: RestartReason = "ended"
         self.state: ProcessState = "starting"
         self.exit_code: int | None = None
         self.process: asyncio.subprocess.Process | None = None
@@ -54,6 +56,11 @@ class Supervisor:
         """The process id, while it runs."""
         return self.process.pid if self.process and self.process.returncode is None else None
 
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+        return self.restarts_by.total()
+
     async def keep(self) -> None:
         """Keep the program running until `stop`, or a final exit code."""
         crashes, loop = 0, asyncio.get_running_loop()
@@ -62,12 +69,19 @@ class Supervisor:
             await self._once()
             if self.stopping.is_set() or self.exit_code in self.program.final:
                 break
-            log.warning("ended, starting it again", program=self.program.name, code=self.exit_code)
-            self.restarts += 1
+            why, self._why = self._why, "ended"
+            log.warning("ended, starting it again", program=self.program.name, code=self.exit_code, reason=why)
+            self.restarts_by[why] += 1
             steady = self.exit_code == 0 or loop.time() - started > _STEADY
             crashes = 0 if steady else crashes + 1
             await self._wait(_delay(crashes))
         self._become("stopped")
+
+    def replace(self, why: RestartReason) -> None:
+        """Kill what runs, for `keep` to start it again: it has not ended and is of no use any more."""
+        if self.pid is not None:
+            self._why = why
+            process.signal_group(self.pid, signal.SIGKILL)
 
     async def stop(self, limit: float) -> None:
         """End the program for good: SIGTERM, after `limit` seconds SIGKILL."""

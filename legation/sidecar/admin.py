@@ -33,6 +33,10 @@ class Admin:
             return False
         return any(status["name"].startswith(listener) for status in statuses)
 
+    async def answers(self) -> None:
+        """Return once Envoy has answered anything at all."""
+        await self._ask("GET", "/ready")
+
     async def drain_listeners(self) -> None:
         """Ask peers to leave (GOAWAY, Connection: close) while everything is still served."""
         await self._ask("POST", "/drain_listeners?graceful&skip_exit&inboundonly")

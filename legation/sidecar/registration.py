@@ -3,12 +3,20 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
 from legation.mesh.instance import InstanceSpec
 from legation.runtime.control.client import ControlClient, ControlError
-from legation.runtime.control.messages import InstanceState, SidecarPlan, SidecarRequest, Transition, TransitionResult
+from legation.runtime.control.messages import (
+    InstanceState,
+    RestartReason,
+    SidecarPlan,
+    SidecarRequest,
+    Transition,
+    TransitionResult,
+)
 from legation.runtime.tasks import backoff
 
 log = structlog.get_logger()
@@ -19,6 +27,14 @@ _REPEAT = 15.0
 _VERBS: dict[InstanceState, str] = {"ready": "ready", "restarting": "restarting", "draining": "withdraw"}
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an instance says of itself."""
+
+    state: InstanceState
+    envoy_restarts: dict[RestartReason, int]
+
+
 class Registration:
     """Reports one instance's state to the registry."""
 
@@ -26,11 +42,11 @@ class Registration:
         self,
         client: ControlClient,
         spec: InstanceSpec,
-        state: Callable[[], InstanceState],
+        said: Callable[[], Said],
         told: Callable[[InstanceState], None] = lambda _: None,
     ) -> None:
-        """Prepare to say what `state()` returns; `told` hears what the registry has taken."""
-        self._client, self._spec, self._state, self._told = client, spec, state, told
+        """Prepare to say what `said()` returns; `told` hears which state the registry has taken."""
+        self._client, self._spec, self._said, self._told = client, spec, said, told
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
@@ -41,15 +57,15 @@ class Registration:
         """Say the state whenever it changes, and every few seconds, for ever."""
         while True:
             self._changed.clear()
-            said = await self._say(self._state())
+            taken = await self._say(self._said().state)
             # not wait_for: before Python 3.12 it loses a cancellation that comes together with the change
             with suppress(TimeoutError):
-                async with asyncio.timeout(_REPEAT if said else 0.1):
+                async with asyncio.timeout(_REPEAT if taken else 0.1):
                     await self._changed.wait()
 
     async def withdraw(self, limit: float) -> tuple[str, ...]:
         """Have the instance withdrawn; return the proxies that have not ACKed that within `limit` seconds."""
-        body = Transition(boot=self._spec.boot, wait=limit)
+        body = self._transition(limit)
         try:
             answer = await self._client.send(
                 "POST", f"/instances/{self._spec.id}/withdraw", body, TransitionResult, limit + 2
@@ -62,14 +78,17 @@ class Registration:
     async def _say(self, state: InstanceState) -> bool:
         if state not in _VERBS:
             return False
-        body = Transition(boot=self._spec.boot)
+        target = f"/instances/{self._spec.id}/{_VERBS[state]}"
         try:
-            await self._client.send("POST", f"/instances/{self._spec.id}/{_VERBS[state]}", body, TransitionResult)
+            await self._client.send("POST", target, self._transition(), TransitionResult)
         except ControlError as error:
             log.debug("registry does not take our state yet", state=state, error=str(error))
             return False
         self._told(state)
         return True
+
+    def _transition(self, wait: float = 0) -> Transition:
+        return Transition(boot=self._spec.boot, wait=wait, envoy_restarts=self._said().envoy_restarts)
 
 
 async def plan(client: ControlClient, request: SidecarRequest) -> SidecarPlan:

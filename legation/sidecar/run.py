@@ -23,7 +23,7 @@ from legation.sidecar.environment import app_environment
 from legation.sidecar.envoy import EnvoyProcess
 from legation.sidecar.phase import Phase
 from legation.sidecar.place import completed
-from legation.sidecar.registration import Registration, plan
+from legation.sidecar.registration import Registration, Said, plan
 from legation.sidecar.settings import RunSettings
 
 log = structlog.get_logger()
@@ -49,8 +49,8 @@ class Sidecar:
         self._is_gateway = given.spec.service == names.GATEWAY
         self._listener = names.GATEWAY_LISTENERS if self._is_gateway else names.INBOUND
         self._phase = Phase(has_app=bool(settings.command or settings.app), apart=bool(settings.app))
-        self._registration = Registration(client, given.spec, lambda: self._phase.state, self._mark)
         self._envoy = EnvoyProcess(self._settings, self._listener, self._envoy_changed)
+        self._registration = Registration(client, given.spec, self._said, self._mark)
         self._envoy_ready = asyncio.Event()
         self._app = self._make_app(inherited) if settings.command else None
 
@@ -93,6 +93,9 @@ class Sidecar:
                 if found != self._phase.app_ready:
                     self._app_changed(found)
             await pause(_APPS_EVERY)
+
+    def _said(self) -> Said:
+        return Said(self._phase.state, self._envoy.restarts)
 
     def _envoy_changed(self, ready: bool) -> None:
         if ready:
@@ -152,7 +155,7 @@ class Sidecar:
     def _report(self, problem: str | None = None) -> None:
         app = self._app
         pids = Pids(run=os.getpid(), envoy=self._envoy.pid, app=app.pid if app else None)
-        said = problem or (app.problem if app else None)
+        said = problem or self._envoy.problem or (app.problem if app else None)
         content = report.Report(spec=self._settings.spec, spiffe_id=self._plan.spiffe_id, pids=pids, problem=said)
         report.write(self._settings.files, content)
 

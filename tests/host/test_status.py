@@ -228,6 +228,7 @@ def test_the_picture_says_all_states_of_an_instance() -> None:
     assert "● OpenBao   ○ xds_server starting" in drawn(replace(STATUS, xds_server=replace(UP, state="starting")))
     assert "SERVICE" not in drawn(replace(STATUS, services=())), "no table before there is an instance"
     assert "restarting" in drawn(with_web(healthy=False, state="restarting"))
+    assert "healthy (Envoy restarted 3x)" in drawn(with_web(envoy_restarts={"ended": 1, "hung": 2}))
     assert "! no luck" in drawn(replace(STATUS, problems=("no luck",)))
     bare = drawn(with_web(certificate_expires=None, requests=None, synced=False))
     assert [word for word in bare.splitlines()[-1].split() if word == "-"] == ["-", "-", "-"]

@@ -167,19 +167,22 @@ def test_a_hung_xds_server_is_told_of(shop: Mesh) -> None:
     shop.settle()
 
 
-def test_a_hung_envoy_is_told_of(shop: Mesh, prometheus: str) -> None:
+def test_a_hung_envoy_is_told_of_and_replaced(shop: Mesh, prometheus: str) -> None:
     """Its sockets take connections, and nothing answers: the first to notice is who scrapes it.
 
-    xds_server does some 10 s later, and withdraws it; so it is asked whether there was an alert.
+    xds_server does some 10 s later, and withdraws it; so it is asked whether there was an alert. Nobody wakes it.
     """
     was = [("ALERTS", 'max_over_time(ALERTS{alertname="MeshTargetDown", instance="orders-v1-1"}[2m])')]
-    pid = shop.instance("orders-v1-1").pids.envoy
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        wait_for("it is told of", lambda: not empty_queries(prometheus, was), 40)
-    finally:
-        os.kill(pid, signal.SIGCONT)
+    before = shop.instance("orders-v1-1")
+    os.kill(before.pids.envoy or 0, signal.SIGSTOP)
+    wait_for("status says so", lambda: any("has not answered" in p for p in shop.status().problems), 40)
+    wait_for("it is told of", lambda: not empty_queries(prometheus, was), 40)
+    wait_for("another serves", lambda: shop.instance("orders-v1-1").envoy_restarts == {"hung": 1}, 60)
+    after = shop.instance("orders-v1-1")
+    assert after.pids.envoy != before.pids.envoy
+    assert (after.pids.run, after.pids.app) == (before.pids.run, before.pids.app)
+    restarts = 'mesh_instance_envoy_restarts_total{instance_id="orders-v1-1", reason="hung"} == 1'
+    wait_for("it is counted", lambda: not empty_queries(prometheus, [("restarts", restarts)]), 40)
     wait_for("no more", lambda: ("MeshTargetDown", "orders-v1-1") not in about(prometheus), 40)
     shop.settle()
 

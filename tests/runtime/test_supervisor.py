@@ -1,6 +1,8 @@
 """One child process that is kept running."""
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -59,6 +61,27 @@ def test_a_stop_during_the_back_off_ends_it_at_once(tmp_path: Path) -> None:
     asyncio.run(run())
     assert supervisor.state == "stopped"
     assert supervisor.last_words().endswith("no luck")
+
+
+def test_what_hangs_is_replaced_and_counted_apart(tmp_path: Path) -> None:
+    supervisor = Supervisor(Program("sleep", lambda: ["/bin/sleep", "60"], tmp_path / "log"))
+
+    async def run() -> None:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            keep = spawn(group, "keep", supervisor.keep())
+            await eventually("it runs", lambda: supervisor.pid)
+            first = supervisor.pid
+            assert first is not None
+            os.kill(first, signal.SIGSTOP)
+            supervisor.replace("hung")
+            await eventually("another runs", lambda: supervisor.pid not in (None, first))
+            os.kill(supervisor.pid or 0, signal.SIGKILL)
+            await eventually("it has ended too", lambda: supervisor.restarts == 2)
+            await supervisor.stop(1)
+            await keep
+
+    asyncio.run(run())
+    assert supervisor.restarts_by == {"hung": 1, "ended": 1}
 
 
 @pytest.mark.parametrize(("code", "final"), [(78, True), (1, False)])

@@ -93,6 +93,30 @@ def test_an_envoy_that_dies_is_started_again(world: SidecarWorld, play: Play) ->
             await eventually("another", lambda: world.report(settings).pids.envoy not in (None, before.envoy))
             await eventually("it is ready again", lambda: world.xds.said(settings.spec.id).count("ready") > 1)
             assert world.report(settings).pids.app == before.app
+            await eventually("the registry knows", lambda: world.xds.envoy_restarts == {"ended": 1})
+            world.ask_to_end()
+
+    play(scene)
+
+
+def test_an_envoy_that_hangs_is_told_of_and_replaced(
+    world: SidecarWorld, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("legation.sidecar.envoy.LIMIT", 0.3)
+    settings = world.settings()
+
+    async def scene() -> None:
+        async with world.living(settings):
+            await world.ready(settings)
+            before = world.report(settings).pids
+            assert before.envoy is not None
+            os.kill(before.envoy, signal.SIGSTOP)
+            await eventually("a problem", lambda: world.report(settings).problem)
+            assert (world.report(settings).problem or "").startswith("its Envoy has not answered for ")
+            await eventually("another", lambda: world.report(settings).pids.envoy not in (None, before.envoy))
+            await eventually("it is no problem any more", lambda: world.report(settings).problem is None)
+            assert world.report(settings).pids.app == before.app
+            await eventually("the registry knows", lambda: world.xds.envoy_restarts == {"hung": 1})
             world.ask_to_end()
 
     play(scene)

@@ -21,8 +21,10 @@ from legation.runtime.control.messages import (
     InstanceList,
     InstanceState,
     MeshDocument,
+    RestartReason,
     SidecarPlan,
     SidecarRequest,
+    Transition,
     TransitionResult,
     ViolationMessage,
 )
@@ -40,6 +42,7 @@ class FakeXds:
         self.bootstrap = bootstrap
         self.calls: list[tuple[str, str]] = []
         self.registry = Latest(InstanceList(instances=()))
+        self.envoy_restarts: dict[RestartReason, int] = {}
         self.unsynced: tuple[str, ...] = ()
         self.broken = False
         self.specs: dict[str, InstanceSpec] = {}
@@ -94,6 +97,7 @@ class FakeXds:
         self._up()
         name, verb = request.path_params["id"], request.path_params["verb"]
         self.calls.append((name, verb))
+        self.envoy_restarts = msgspec.json.decode(await request.body(), type=Transition).envoy_restarts
         others = tuple(i for i in self.registry.value.instances if i.id != name)
         self.set(*others, *([self.instance(name, STATES[verb])] if verb != "withdraw" else []))
         return reply(TransitionResult(unsynced=self.unsynced))

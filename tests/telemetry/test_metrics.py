@@ -82,6 +82,11 @@ def test_an_instance_shows_how_many_types_it_rejects():
     assert exported(inventory)["mesh_instance_rejects"] == {("web-v1-1", "web", "v1"): 2, ("web-v1-2", "web", "v1"): 0}
 
 
+def test_restarts_of_proxies_are_counted_by_what_was_wrong_from_0_on():
+    found = exported(Inventory(SHOP, (instance(envoy_restarts={"hung": 2}),)))["mesh_instance_envoy_restarts"]
+    assert found == {("web-v1-1", "hung", "web", "v1"): 2, ("web-v1-1", "ended", "web", "v1"): 0}
+
+
 def test_our_own_counters_begin_at_0():
     """A series that begins at 1 has not increased, to Prometheus."""
     registry = CollectorRegistry()

@@ -76,6 +76,21 @@ def test_a_ready_instance_reaches_its_callers_and_outlives_us(tmp_path: Path) ->
     asyncio.run(run())
 
 
+def test_how_often_an_envoy_was_started_again_is_known_to_all_who_watch(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        await world.apply()
+        await world.connect("orders-v1-0", "orders")
+        await world.plane.transition("orders-v1-0", "1", "ready", 0)
+        world.plane.publish_instances()
+        await world.plane.transition("orders-v1-0", "1", "ready", 0, {"hung": 1})
+        assert world.plane.stale.is_set()
+        (known,) = world.plane.instance_list().instances
+        assert known.envoy_restarts == {"hung": 1}
+
+    asyncio.run(run())
+
+
 def test_a_withdrawal_waits_for_the_callers_and_names_those_that_have_not_answered(tmp_path: Path) -> None:
     async def run() -> None:
         world = World(tmp_path)

@@ -1,9 +1,10 @@
 """One instance of the registry: a value."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from legation.mesh.instance import InstanceSpec
-from legation.runtime.control.messages import InstanceState
+from legation.runtime.control.messages import InstanceState, RestartReason
 from xds_server.endpoint import Endpoint
 
 _NOBODY = "127.0.0.1", 1
@@ -27,6 +28,7 @@ class Entry:
     lost_at: float | None = None
     grace: float = 0.0
     overdue: bool = False
+    envoy_restarts: Mapping[RestartReason, int] = field(default_factory=dict)
     endpoint: Endpoint = field(init=False, repr=False, compare=False)
     """The instance as its callers see it."""
 

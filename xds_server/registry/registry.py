@@ -12,7 +12,7 @@ from dataclasses import replace
 from operator import attrgetter
 
 from legation.mesh.instance import InstanceSpec
-from legation.runtime.control.messages import InstanceState
+from legation.runtime.control.messages import InstanceState, RestartReason
 from xds_server.endpoint import Endpoint
 from xds_server.registry.entry import Entry
 
@@ -106,12 +106,14 @@ class Registry:
         """Forget instances at once, with no grace: nobody may call them. Those that may come back are new ones."""
         return self._update({instance: None for instance in instances if instance in self._entries})
 
-    def transition(self, instance: str, boot: str, state: InstanceState) -> frozenset[str]:
+    def transition(
+        self, instance: str, boot: str, state: InstanceState, envoy_restarts: Mapping[RestartReason, int] | None = None
+    ) -> frozenset[str]:
         """Take what an instance's own runner says of it; UnknownInstance for another life of it."""
         entry = self._entries.get(instance)
         if entry is None or entry.node.boot != boot:
             raise UnknownInstance(instance)
-        return self._put([replace(entry, state=state)])
+        return self._put([replace(entry, state=state, envoy_restarts=envoy_restarts or {})])
 
     def health(self, instance: str, healthy: bool | None) -> frozenset[str]:
         """Take the result of an instance's own health checks."""

@@ -96,6 +96,7 @@ class Replacement(Message, frozen=True, kw_only=True):
 
 
 InstanceState = Literal["starting", "ready", "restarting", "draining"]
+RestartReason = Literal["ended", "hung"]
 
 
 class Instance(Message, frozen=True, kw_only=True):
@@ -108,6 +109,7 @@ class Instance(Message, frozen=True, kw_only=True):
     synced: Annotated[bool, Meta(description="it has ACKed all that was sent")]
     spiffe_id: str
     nacks: Annotated[tuple[str, ...], Meta(description="what it NACKs now, one line a resource type")] = ()
+    envoy_restarts: Annotated[dict[RestartReason, int], Meta(description="how often its Envoy was started again")] = {}
 
     @property
     def id(self) -> str:
@@ -132,6 +134,7 @@ class Transition(Message, frozen=True, kw_only=True):
 
     boot: str
     wait: Annotated[float, Meta(ge=0, le=30, description="withdraw: seconds to wait for the fleet's ACKs")] = 0
+    envoy_restarts: Annotated[dict[RestartReason, int], Meta(description="of this boot, so far")] = {}
 
 
 class TransitionResult(Message, frozen=True, kw_only=True):
@@ -334,6 +337,7 @@ class InstanceStatus(Message, frozen=True, kw_only=True):
     failures: Annotated[int | None, Meta(description="of those, how many with 5xx")] = None
     pids: Pids = Pids()
     restarts: int = 0
+    envoy_restarts: Annotated[dict[RestartReason, int], Meta(description="of its Envoy alone, by what was wrong")] = {}
     problem: Annotated[str | None, Meta(description="what is wrong and how to mend it")] = None
 
     @property

@@ -248,8 +248,9 @@ def proxy_restarts(mesh: Mesh) -> Alert:
         severity="ticket",
         summary="the Envoy of {{ $labels.instance }} has restarted {{ $value }} times in 15 minutes",
         description="The proxy of {{ $labels.instance }} ends again and again, and loses what it had in flight.",
-        runbook="Its log is in the state folder under `instances/`. Out of memory, or a crash: keep the log, and "
-        "try the Envoy version before.",
+        runbook="Its log is in the state folder under `instances/`. `mesh_instance_envoy_restarts_total` says whether "
+        "it `ended` or `hung`, and was killed for it. Out of memory, or a crash: keep the log, and try the Envoy "
+        "version before. One that hangs: look for a machine without processor time to spare.",
         dashboard="proxy",
         cases=(
             Case(
