@@ -16,7 +16,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from legation.mesh import names
-from legation.mesh.model.tracing import Tracing
+from legation.mesh.model.mesh import Mesh
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain
 from xds_server.compile.tracing import hop, operation, trace
@@ -36,13 +36,13 @@ def no_route(status: int, text: str) -> ResponseMapper:
     )
 
 
-def blocked_chain(service: str, tracing: Tracing | None = None) -> Chain:
+def blocked_chain(mesh: Mesh, service: str) -> Chain:
     """Return what a service's listeners share that stand where `passthrough` has its proxy: it leads nowhere."""
     prefix = names.BLOCKED_STAT_PREFIX
-    manager = connection_manager("outbound", prefix, names.PASSTHROUGH, service, (), hop(tracing))
+    manager = connection_manager(mesh, "outbound", prefix, names.PASSTHROUGH, service, (), hop(mesh.tracing))
     manager.route_config.CopyFrom(RouteConfiguration(name=names.PASSTHROUGH))
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True))
     manager.upgrade_configs.append(HttpConnectionManager.UpgradeConfig(upgrade_type="CONNECT"))
     manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=[no_route(403, _WAY_OUT)]))
-    trace(manager, tracing, service, operation("http", "outside"))
+    trace(manager, mesh.tracing, service, operation("http", "outside"))
     return chain(manager, "OUTBOUND")

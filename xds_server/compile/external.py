@@ -11,8 +11,8 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 from legation.mesh import names
 from legation.mesh.model.connections import Connections
 from legation.mesh.model.external import External
+from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.retry import RetryPolicy
-from legation.mesh.model.tracing import Tracing
 from xds_server.compile.cluster import HTTP_OPTIONS, http2
 from xds_server.compile.listener import Chain
 from xds_server.compile.outbound import outbound_chain
@@ -49,11 +49,12 @@ def external_routes(name: str, asked: External) -> RouteConfiguration:
     return RouteConfiguration(name=name, virtual_hosts=hosts, request_headers_to_remove=TO_REMOVE)
 
 
-def external_chain(name: str, asked: External, service: str, tracing: Tracing | None = None) -> Chain:
+def external_chain(mesh: Mesh, name: str, service: str) -> Chain:
     """Return what a service's listeners for it share."""
+    asked = mesh.external[name]
     if asked.protocol == "tcp":
         return tcp_chain(names.outbound_stat_prefix(name), name, service, Connections())
-    return outbound_chain(name, service, tracing=tracing)
+    return outbound_chain(mesh, name, service)
 
 
 def _options(asked: External) -> HttpProtocolOptions:

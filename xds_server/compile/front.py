@@ -18,7 +18,6 @@ from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.expose import Expose
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Service
-from legation.mesh.model.tracing import Tracing
 from xds_server.compile import tls
 from xds_server.compile.access_log import writer
 from xds_server.compile.apart import count_apart, counted_as, with_zero
@@ -91,7 +90,7 @@ def fronts(mesh: Mesh) -> tuple[Front, ...]:
 
 
 def front_listener(
-    front: Front, port: int, node: InstanceSpec, drained: Mapping[str, str], tracing: Tracing | None = None
+    mesh: Mesh, front: Front, port: int, node: InstanceSpec, drained: Mapping[str, str]
 ) -> tuple[bytes, bytes]:
     """Return the serialised listener of a port. `port` is where the gateway listens in place of the front's.
 
@@ -100,9 +99,7 @@ def front_listener(
     Several gateways share it, so that a dead one's clients are served by the others at once.
     """
     chains = (
-        [_shared_chain(front, tracing)]
-        if front.shares_routes
-        else [_chain(site, drained, tracing) for site in front.sites]
+        [_shared_chain(mesh, front)] if front.shares_routes else [_chain(mesh, site, drained) for site in front.sites]
     )
     prefix = _stat_prefix(front)
     made = shared(chains, prefix, "INBOUND", reuse_port=True, inspect=HELLO_LIMIT if front.is_tls else None)
@@ -125,7 +122,7 @@ def _stat_prefix(front: Front) -> str:
     return names.gateway_stat_prefix(front.sites[0].name) if alone else names.shared_stat_prefix(front.port)
 
 
-def _chain(site: Site, drained: Mapping[str, str], tracing: Tracing | None) -> FilterChain:
+def _chain(mesh: Mesh, site: Site, drained: Mapping[str, str]) -> FilterChain:
     """Return what one service has of a port."""
     match = FilterChainMatch(server_names=site.expose.hosts) if site.expose.hosts and site.expose.tls else None
     is_tcp = site.service.protocol == "tcp"
@@ -136,14 +133,14 @@ def _chain(site: Site, drained: Mapping[str, str], tracing: Tracing | None) -> F
         mark = drained.get(names.outbound_listener(site.name), "")
         return FilterChain(name=mark, filters=[proxy], transport_socket=socket, filter_chain_match=match)
     prefix = names.gateway_stat_prefix(site.name)
-    manager = edge_manager(prefix, site.routes, site.name, caller_filters(site.service), tracing)
+    manager = edge_manager(mesh, prefix, site.routes, site.name, caller_filters(site.service))
     return http_chain(manager, socket, match)
 
 
-def _shared_chain(front: Front, tracing: Tracing | None) -> FilterChain:
+def _shared_chain(mesh: Mesh, front: Front) -> FilterChain:
     filters = _all_filters(front.sites)
     about = front.sites[0].name if len(front.sites) == 1 else "the service"
-    manager = edge_manager(_stat_prefix(front), front.name, about, filters, tracing)
+    manager = edge_manager(mesh, _stat_prefix(front), front.name, about, filters)
     if len(front.sites) > 1:
         manager.access_log.extend(count_apart(names.gateway_stat_prefix("")))
     return http_chain(manager)

@@ -17,7 +17,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from legation.mesh import names
-from legation.mesh.model.tracing import Tracing
+from legation.mesh.model.mesh import Mesh
 from xds_server.compile.http import connection_manager
 from xds_server.compile.pack import duration
 from xds_server.compile.tracing import FROM_OUTSIDE, operation, trace
@@ -29,12 +29,13 @@ _CONNECTION_WINDOW = 1024 * 1024
 
 
 def edge_manager(
-    stat_prefix: str, routes: str, about: str, filters: Iterable[HttpFilter] = (), tracing: Tracing | None = None
+    mesh: Mesh, stat_prefix: str, routes: str, about: str, filters: Iterable[HttpFilter] = ()
 ) -> HttpConnectionManager:
     """Return what takes requests from outside; its own answers speak of `about`."""
+    tracing = mesh.tracing
     begun = FROM_OUTSIDE if tracing and tracing.from_outside == "ignore" else ()
     mutations = [HeaderMutation(remove=header) for header in begun]
-    manager = connection_manager("gateway", stat_prefix, routes, names.GATEWAY, filters, mutations)
+    manager = connection_manager(mesh, "gateway", stat_prefix, routes, names.GATEWAY, filters, mutations)
     trace(manager, tracing, names.GATEWAY, operation("http", about), edge=True)
     manager.MergeFrom(_edge_options(about))
     # What an app is built with is nobody's business out there.

@@ -18,6 +18,7 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutat
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
+from legation.mesh.model.mesh import Mesh
 from xds_server.compile.access_log import Direction, access_logs
 from xds_server.compile.cluster import ads
 from xds_server.compile.pack import duration, pack
@@ -30,6 +31,7 @@ FORBIDDEN_PREFIXES = ("x-envoy-", "x-legation-")
 
 
 def connection_manager(
+    mesh: Mesh,
     direction: Direction,
     stat_prefix: str,
     routes: str,
@@ -45,7 +47,7 @@ def connection_manager(
         codec_type=HttpConnectionManager.CodecType.AUTO,
         stat_prefix=stat_prefix,
         rds=Rds(route_config_name=routes, config_source=ads()),
-        http_filters=[*filters, router()],
+        http_filters=[*filters, router(counts_all=mesh.metrics.is_full)],
         access_log=access_logs(direction, service),
         early_header_mutation_extensions=[_early(mutations)],
         normalize_path=BoolValue(value=True),
@@ -60,9 +62,14 @@ def network_filter(manager: HttpConnectionManager) -> Filter:
     return Filter(name=CONNECTION_MANAGER, typed_config=pack(manager))
 
 
-def router() -> HttpFilter:
-    """Return the last filter. It adds no x-envoy headers of its own, and takes no timeouts from a request's."""
-    return HttpFilter(name="envoy.filters.http.router", typed_config=pack(Router(suppress_envoy_headers=True)))
+def router(*, counts_all: bool = False) -> HttpFilter:
+    """Return the last filter. It adds no x-envoy headers of its own, and takes no timeouts from a request's.
+
+    It counts answers by their code and time only where all is counted: the connection manager does so, too, and
+    making up the names of those statistics was a twentieth of what a request cost (docs/bench.md).
+    """
+    config = Router(suppress_envoy_headers=True, dynamic_stats=BoolValue(value=counts_all))
+    return HttpFilter(name="envoy.filters.http.router", typed_config=pack(config))
 
 
 def _early(more: Iterable[HeaderMutation]) -> TypedExtensionConfig:

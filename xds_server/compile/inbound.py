@@ -71,7 +71,7 @@ def _manager(
     limits = [*rate_limits(service.rate_limit), *global_limits(name, mesh.mesh, service.rate_limit)]
     filters = [*decided, *asking_filters(service), *limits]
     mutations = [peer_serial(), *forget_forged(service, deciding.values()), *hop(mesh.tracing)]
-    manager = connection_manager("inbound", names.INBOUND, names.INBOUND, name, filters, mutations)
+    manager = connection_manager(mesh, "inbound", names.INBOUND, names.INBOUND, name, filters, mutations)
     if socket_paths(mesh, name):
         accept_websockets(manager)
     trace(manager, mesh.tracing, name, operation(service.protocol, name), inbound=True)

@@ -10,8 +10,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
+from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Protocol
-from legation.mesh.model.tracing import Tracing
 from xds_server.compile.access_log import writer
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain, listener
@@ -20,18 +20,19 @@ from xds_server.compile.unavailable import unavailable
 
 
 def outbound_chain(
+    mesh: Mesh,
     callee: str,
     service: str,
     filters: Iterable[HttpFilter] = (),
     protocol: Protocol = "http",
-    tracing: Tracing | None = None,
 ) -> Chain:
     """Return what a service's listeners for one called service share; `filters` are those of the called one."""
-    manager = connection_manager("outbound", names.outbound_stat_prefix(callee), callee, service, filters, hop(tracing))
+    prefix = names.outbound_stat_prefix(callee)
+    manager = connection_manager(mesh, "outbound", prefix, callee, service, filters, hop(mesh.tracing))
     # nginx and ab still speak HTTP/1.0 to what is behind them.
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10=callee))
     manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=unavailable()))
-    trace(manager, tracing, service, operation(protocol, callee))
+    trace(manager, mesh.tracing, service, operation(protocol, callee))
     return chain(manager, "OUTBOUND")
 
 

@@ -232,26 +232,24 @@ class Own:
 
     def _chain(self, service: str, callee: str) -> Chain:
         if (service, callee) not in self._outbound and callee in self._mesh.external:
-            self._outbound[service, callee] = external_chain(
-                callee, self._mesh.external[callee], service, self._mesh.tracing
-            )
+            self._outbound[service, callee] = external_chain(self._mesh, callee, service)
         if (service, callee) not in self._outbound and callee == names.PASSTHROUGH:
             passes = callee in self._mesh.reached(service)
             make = passthrough_chain if passes else blocked_chain
-            self._outbound[service, callee] = make(service, self._mesh.tracing)
+            self._outbound[service, callee] = make(self._mesh, service)
         if (service, callee) not in self._outbound:
             called = self._mesh.services[callee]
             self._outbound[service, callee] = (
                 outbound_tcp_chain(callee, called, service, self._drained.get(names.outbound_listener(callee), ""))
                 if called.protocol == "tcp"
-                else outbound_chain(callee, service, caller_filters(called), called.protocol, self._mesh.tracing)
+                else outbound_chain(self._mesh, callee, service, caller_filters(called), called.protocol)
             )
         return self._outbound[service, callee]
 
     def _gateway(self, front: Front, node: InstanceSpec) -> Resource:
         first = (*front.sites, *front.redirects)[0]
         port = node.outbound_ports.get(first.name, front.port) if front.sites else front.port
-        body = front_listener(front, port, node, self._drained, self._mesh.tracing)
+        body = front_listener(self._mesh, front, port, node, self._drained)
         position = self._source.position("services", first.name, "expose")
         return Resource.of(kinds.LISTENER, names.gateway_listener(front.address, port), body, position)
 

@@ -28,7 +28,7 @@ from envoy.type.v3.range_pb2 import Int64Range
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from legation.mesh import names
-from legation.mesh.model.tracing import Tracing
+from legation.mesh.model.mesh import Mesh
 from xds_server.compile.circuit_breaker import thresholds
 from xds_server.compile.cluster import CONNECT_TIMEOUT
 from xds_server.compile.http import connection_manager, network_filter
@@ -86,14 +86,14 @@ def passthrough_routes() -> RouteConfiguration:
     return RouteConfiguration(name=names.PASSTHROUGH, virtual_hosts=[host], request_headers_to_remove=TO_REMOVE)
 
 
-def passthrough_chain(service: str, tracing: Tracing | None = None) -> Chain:
+def passthrough_chain(mesh: Mesh, service: str) -> Chain:
     """Return what a service's listeners for it share."""
     prefix = names.outbound_stat_prefix(names.PASSTHROUGH)
     filters = [_resolve(), _not_inside()]
-    manager = connection_manager("outbound", prefix, names.PASSTHROUGH, service, filters, hop(tracing))
+    manager = connection_manager(mesh, "outbound", prefix, names.PASSTHROUGH, service, filters, hop(mesh.tracing))
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True))
     manager.upgrade_configs.append(HttpConnectionManager.UpgradeConfig(upgrade_type=_CONNECT))
-    trace(manager, tracing, service, operation("http", "outside"))
+    trace(manager, mesh.tracing, service, operation("http", "outside"))
     # without the filter for the lines of HTTP/1: what a tunnel carries is no HTTP to it
     return shared([FilterChain(filters=[network_filter(manager)])], prefix, "OUTBOUND")
 
