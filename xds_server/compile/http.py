@@ -26,6 +26,13 @@ from xds_server.compile.pack import duration, pack
 SERVER_NAME = "legation"
 CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
 
+IDLE_TIMEOUT = timedelta(minutes=5)
+"""Of a request in which nothing moves, as in Envoy. Clients at a gateway are held to it by its manager.
+
+An app's own calls end by their timeout, and only routes that last longer have this one, too: a manager starts that
+timer anew at each step of each request.
+"""
+
 FORBIDDEN_PREFIXES = ("x-envoy-", "x-legation-")
 """Headers by which a client could change retries and timeouts, or speak for a proxy: removed before anything else."""
 
@@ -53,7 +60,7 @@ def connection_manager(
         normalize_path=BoolValue(value=True),
         server_name=SERVER_NAME,
         server_header_transformation=HttpConnectionManager.ServerHeaderTransformation.PASS_THROUGH,
-        stream_idle_timeout=duration(timedelta(minutes=5)),
+        stream_idle_timeout=duration(IDLE_TIMEOUT if direction == "gateway" else timedelta(0)),
     )
 
 

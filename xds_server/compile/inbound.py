@@ -79,7 +79,6 @@ def _manager(
     if service.ext_authz is not None:
         # what that server adds, under whatever names, no other spelling may stand beside: an app may know both as one
         manager.common_http_protocol_options.headers_with_underscores_action = _DROP
-    manager.stream_idle_timeout.CopyFrom(duration(timedelta(0)))
     if restricts_paths(deciding):
         # An app may read %2F as a slash after we have matched the path without doing so.
         manager.path_with_escaped_slashes_action = HttpConnectionManager.PathWithEscapedSlashesAction.REJECT_REQUEST

@@ -31,7 +31,7 @@ from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from xds_server.compile.circuit_breaker import thresholds
 from xds_server.compile.cluster import CONNECT_TIMEOUT
-from xds_server.compile.http import connection_manager, network_filter
+from xds_server.compile.http import IDLE_TIMEOUT, connection_manager, network_filter
 from xds_server.compile.listener import Chain, shared
 from xds_server.compile.pack import duration, pack
 from xds_server.compile.strict import refusals
@@ -77,7 +77,10 @@ def passthrough_routes() -> RouteConfiguration:
             name=f"{names.PASSTHROUGH}.{index}",
             match=match,
             route=components.RouteAction(
-                cluster=names.PASSTHROUGH, timeout=duration(_FOR_EVER), upgrade_configs=upgrades
+                cluster=names.PASSTHROUGH,
+                timeout=duration(_FOR_EVER),
+                idle_timeout=duration(IDLE_TIMEOUT),
+                upgrade_configs=upgrades,
             ),
         )
         for index, (match, upgrades) in enumerate(matches)

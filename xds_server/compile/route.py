@@ -17,6 +17,7 @@ from legation.mesh.model.service import Service
 from xds_server.compile.fault import FILTER as FAULT
 from xds_server.compile.fault import fault
 from xds_server.compile.forged import OF_PROXIES
+from xds_server.compile.http import IDLE_TIMEOUT
 from xds_server.compile.load_balancing import hash_policies
 from xds_server.compile.match import route_match
 from xds_server.compile.pack import duration, pack
@@ -150,8 +151,7 @@ def _holds(rule: RetryRule, method: str) -> bool:
 
 def _action(name: str, service: Service, route: Route, rule: RetryRule) -> components.RouteAction:
     action = components.RouteAction(timeout=duration(route.timeout), retry_policy=rule.policy)
-    idle = route.idle_timeout if route.timeout or route.idle_timeout is not None else timedelta(0)
-    if idle is not None:
+    if (idle := _idle(route)) is not None:
         action.idle_timeout.CopyFrom(duration(idle))
     if rule.hedges:
         action.hedge_policy.hedge_on_per_try_timeout = True
@@ -168,6 +168,14 @@ def _action(name: str, service: Service, route: Route, rule: RetryRule) -> compo
     else:
         action.cluster = next(iter(weights), names.cluster(name))
     return action
+
+
+def _idle(route: Route) -> timedelta | None:
+    """Return how long a request may be silent; None where its timeout ends it before."""
+    if route.idle_timeout is not None or not route.timeout:
+        return route.idle_timeout or timedelta(0)
+    # no timeout ends a WebSocket
+    return IDLE_TIMEOUT if route.websocket or route.timeout > IDLE_TIMEOUT else None
 
 
 def _mirror(name: str, asked: Mirror) -> components.RouteAction.RequestMirrorPolicy:

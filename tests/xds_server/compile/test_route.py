@@ -152,3 +152,23 @@ def test_websockets_are_told_by_the_path_that_the_app_sees():
     assert socket_paths(mesh, "talk") == tuple(talk)
     assert socket_paths(mesh, "spare") == (*talk, RouteMatch())
     assert socket_paths(mesh, "other") == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "seconds"),
+    [
+        ({}, None),
+        ({"timeout": "5m"}, None),
+        ({"timeout": "301s"}, 300),
+        ({"timeout": "0s"}, 0),
+        ({"timeout": "0s", "idle_timeout": "7s"}, 7),
+        ({"idle_timeout": "0s"}, 0),
+        ({"idle_timeout": "7s"}, 7),
+        ({"websocket": True}, 300),
+        ({"websocket": True, "idle_timeout": "1h"}, 3600),
+    ],
+)
+def test_a_silent_request_has_a_limit_where_no_timeout_ends_it_before(row, seconds):
+    (found,) = {r.route.idle_timeout.ToSeconds() if r.route.HasField("idle_timeout") else None
+                for r in routes(service(row))}  # fmt: skip
+    assert found == seconds
