@@ -250,7 +250,7 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="go on with what comes, until Ctrl-C")] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show what the mesh logs: each request at both ends of a hop, and what the apps write."""
+    """Show what the mesh logs: each request, from both ends where it failed, and what the apps write."""
     from legation.cli import logs as work  # noqa: PLC0415
 
     now = datetime.now(UTC)

@@ -86,8 +86,8 @@ async def _others(
         links.prometheus(sent, there, words.wait),
         links.rules(sent, there, words.wait),
         links.traces(sent, otlp, words.jaeger, words.wait, spans_lost),
-        links.logs(sent, telemetry, words.wait, logs_lost, mesh.logging.sampling),
-        links.receiver(sent, mesh.logging.otlp, telemetry, words.wait, mesh.logging.sampling),
+        links.logs(sent, mesh.logging, telemetry, words.wait, logs_lost),
+        links.receiver(sent, mesh.logging, telemetry, words.wait),
         outside,
     )
 

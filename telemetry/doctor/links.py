@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from legation.mesh import names
-from legation.mesh.model.logging import Receiver
+from legation.mesh.model.logging import Logging
 from legation.mesh.model.tracing import Otlp
 from legation.runtime import http
 from legation.runtime.control.client import ControlClient, ControlError
@@ -218,23 +218,28 @@ def _no_trace(sent: Sent, there: str, at: str, missing: set[str]) -> dict[str, s
 
 
 async def logs(
-    sent: Sent, telemetry: ControlClient, wait: float, lost: Callable[[], Awaitable[float]], sampling: float = 100
+    sent: Sent, asked: Logging, telemetry: ControlClient, wait: float, lost: Callable[[], Awaitable[float]]
 ) -> Finding:
-    """Look whether telemetry has the records of both ends."""
+    """Look whether telemetry has the record of who served the request, and of its caller too where mesh.yaml says so.
+
+    What the caller's own proxy has answered is in its record alone.
+    """
     by, tag = sent.tag
-    if not is_kept(tag, sampling):
+    if not is_kept(tag, asked.sampling):
         return _not_kept("logs")
     words = urlencode({by: tag, "kind": "access", "limit": "10"})
-    found, ends = set[str](), {sent.hop.source, sent.hop.destination}
+    found, ends = set[str](), _writers(sent.hop, asked)
 
     async def has_them() -> bool:
         page = await telemetry.get(f"/logs?{words}", LogPage)
         found.update(record.service for record in page.records)
-        return ends <= found
+        if any(r.service == sent.hop.source and "upstream_instance" not in r.fields for r in page.records):
+            ends.discard(sent.hop.destination)
+        return bool(found) and ends <= found
 
     try:
         if await until(has_them, wait, _EVERY):
-            said = f"legation logs --{by} {tag} shows both ends of the hop"
+            said = f"legation logs --{by} {tag} shows it, as {' and '.join(sorted(found))} wrote it"
             return Finding(link="logs", state="ok", said=said)
     except ControlError as error:
         said = "telemetry keeps no logs: it runs without --state" if error.status == 404 else f"telemetry: {error}"
@@ -250,6 +255,11 @@ async def logs(
     return Finding(link="logs", state="broken", said=f"there is no record of {missing}", fix=fix)
 
 
+def _writers(hop: Hop, asked: Logging) -> set[str]:
+    """Return the services whose proxies write down what went well."""
+    return {hop.destination} if asked.mode == "server" else {hop.source, hop.destination}
+
+
 def _not_kept(link: str) -> Finding:
     """Name the setting by which a request that went well is in no log."""
     return Finding(
@@ -260,18 +270,17 @@ def _not_kept(link: str) -> Finding:
     )
 
 
-async def receiver(
-    sent: Sent, asked: Receiver | None, telemetry: ControlClient, wait: float, sampling: float = 100
-) -> Finding:
-    """Look whether the team's own receiver has them: in Loki's own words where it is one."""
+async def receiver(sent: Sent, logging: Logging, telemetry: ControlClient, wait: float) -> Finding:
+    """Look whether the team's own receiver has it: in Loki's own words where it is one."""
+    asked = logging.otlp
     if asked is None:
         return Finding(link="log receiver", state="off", said="mesh.yaml has no logging.otlp")
     by, tag = sent.tag
-    if not is_kept(tag, sampling):
+    if not is_kept(tag, logging.sampling):
         return _not_kept("log receiver")
     base, is_loki = asked.url.removesuffix("/otlp/v1/logs"), asked.url.endswith("/otlp/v1/logs")
     headers = {"x-scope-orgid": asked.tenant} if asked.tenant else {}
-    query = f'{{service_name="{sent.hop.source}"}} | {by}_id="{tag}"'
+    query = f'{{service_name=~"{sent.hop.source}|{sent.hop.destination}"}} | {by}_id="{tag}"'
 
     async def has_it() -> bool:
         answer = await get(f"{base}/loki/api/v1/query_range", {"query": query, "limit": "1"}, headers)

@@ -82,6 +82,10 @@ BAD = {
             "mesh.yaml:4:19: services.web.protocol: 'htp' is unknown, did you mean http? known here: http, http2, grpc, tcp"
         ],
     ),
+    "an end of a hop that is none": (
+        WEB + "logging: {mode: client}\n",
+        ["mesh.yaml:5:17: logging.mode: 'client' is unknown, known here: server, client_and_server"],
+    ),
     "a port out of range": (
         HEAD + "  web: {protocol: http, port: 80800}\n",
         ["mesh.yaml:4:31: services.web.port: 80800 is above the maximum 65535"],

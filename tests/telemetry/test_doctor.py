@@ -204,8 +204,8 @@ def test_a_log_that_keeps_nothing_is_named_by_its_setting(tmp_path: Path, link: 
         return 0
 
     look = {
-        "logs": logs(sent, nobody, 1, nothing_lost, mesh.logging.sampling),
-        "log receiver": receiver(sent, mesh.logging.otlp, nobody, 1, mesh.logging.sampling),
+        "logs": logs(sent, mesh.logging, nobody, 1, nothing_lost),
+        "log receiver": receiver(sent, mesh.logging, nobody, 1),
     }
     found = asyncio.run(look.pop(link))
     look.popitem()[1].close()

@@ -1,10 +1,13 @@
-"""The access log: one record a request, the same fields at both ends of a hop.
+"""The access log: one record a request, by whoever serves it, and by its caller where something is odd.
+
+The fields are the same at both ends of a hop.
 
 It goes to telemetry over OTLP where the bootstrap knows its socket, else as JSON lines to stdout: two loggers, one of
 which is off by the bootstrap's runtime, as all else is shared by a service's nodes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import lru_cache
 from typing import Literal
 
@@ -12,16 +15,25 @@ from envoy.config.accesslog.v3.accesslog_pb2 import (
     AccessLog,
     AccessLogFilter,
     AndFilter,
+    ComparisonFilter,
+    DurationFilter,
+    GrpcStatusFilter,
+    HeaderFilter,
     NotHealthCheckFilter,
+    OrFilter,
+    ResponseFlagFilter,
     RuntimeFilter,
+    StatusCodeFilter,
 )
-from envoy.config.core.v3.base_pb2 import Metadata
+from envoy.config.core.v3.base_pb2 import Metadata, RuntimeUInt32
 from envoy.config.core.v3.config_source_pb2 import ApiVersion
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
 from envoy.extensions.access_loggers.grpc.v3.als_pb2 import CommonGrpcAccessLogConfig
 from envoy.extensions.access_loggers.open_telemetry.v3.logs_service_pb2 import OpenTelemetryAccessLogConfig
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.any_pb2 import Any
 from google.protobuf.struct_pb2 import Struct
@@ -30,9 +42,13 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
+from legation.mesh.model.mesh import Mesh
+from legation.mesh.model.service import Service
 from xds_server.compile.pack import pack
 
 Direction = Literal["inbound", "outbound", "gateway"]
+Logged = Literal["all", "odd", "failed"]
+"""Which requests: all, those that did not just go well, or those that failed."""
 
 _FIELDS = {
     "time": "%START_TIME%",
@@ -103,13 +119,75 @@ def tcp_access_logs(direction: Direction, service: str) -> Sequence[AccessLog]:
     return _loggers({name: _FIELDS[name] for name in _OF_CONNECTIONS}, direction, service)
 
 
-@lru_cache(maxsize=4)
-def access_logs(direction: Direction, service: str) -> Sequence[AccessLog]:
+def logged(mesh: Mesh, called: Iterable[str] = ()) -> Logged:
+    """Return what is written down of requests to services that are called, or, where none is, to a proxy's own app.
+
+    What the proxies of all that are called write down themselves need not be.
+    """
+    if not mesh.logging.sampling:
+        return "failed"
+    theirs = [name in mesh.services and not _answers_well(mesh.services[name]) for name in called]
+    return "odd" if mesh.logging.mode == "server" and theirs and all(theirs) else "all"
+
+
+def _answers_well(service: Service) -> bool:
+    """Say whether proxies of its callers answer some of its requests, as if all were well: it never hears of those."""
+    return any(route.respond is not None and route.respond.status < _NOT_WELL for route in service.routes)
+
+
+@lru_cache(maxsize=8)
+def access_logs(direction: Direction, service: str, which: Logged = "all") -> Sequence[AccessLog]:
     """Return the access logs of one proxy's listeners; `service` is the proxy's own. Health checks are left out.
 
     The same for all of a service's listeners, and a third of what compiling one takes: never change what you get.
     """
-    return _loggers(_FIELDS, direction, service, AccessLogFilter(not_health_check_filter=NotHealthCheckFilter()))
+    checks = AccessLogFilter(not_health_check_filter=NotHealthCheckFilter())
+    return _loggers(_FIELDS, direction, service, *_ONLY[which], checks)
+
+
+_NOT_WELL, _FAILED = 300, 500
+_SLOW = timedelta(seconds=1)
+"""From when on a caller writes down what its callee has as well: who waited for what is seen from both ends then."""
+
+
+def _at_least(value: int, key: str) -> ComparisonFilter:
+    """Return the comparison with a value. Envoy asks for a runtime key, too, which nobody sets."""
+    return ComparisonFilter(
+        op=ComparisonFilter.Op.GE, value=RuntimeUInt32(default_value=value, runtime_key=f"legation.access_log.{key}")
+    )
+
+
+def _status(least: int) -> AccessLogFilter:
+    return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=_at_least(least, "status")))
+
+
+def _any(*filters: AccessLogFilter) -> AccessLogFilter:
+    return AccessLogFilter(or_filter=OrFilter(filters=filters))
+
+
+_FLAGGED = AccessLogFilter(response_flag_filter=ResponseFlagFilter())
+_IS_GRPC = AccessLogFilter(
+    header_filter=HeaderFilter(
+        header=HeaderMatcher(name="content-type", string_match=StringMatcher(prefix="application/grpc"))
+    )
+)
+_NOT_OK = AccessLogFilter(grpc_status_filter=GrpcStatusFilter(statuses=[GrpcStatusFilter.Status.OK], exclude=True))
+_LONG = AccessLogFilter(
+    duration_filter=DurationFilter(comparison=_at_least(_SLOW // timedelta(milliseconds=1), "duration_ms"))
+)
+_GRPC_FAILED = AccessLogFilter(and_filter=AndFilter(filters=(_IS_GRPC, _NOT_OK)))
+"""To Envoy a request that is no call of gRPC has a status of gRPC too: UNKNOWN."""
+
+_ONLY: Mapping[Logged, Sequence[AccessLogFilter]] = {
+    "all": (),
+    "odd": (_any(_status(_NOT_WELL), _FLAGGED, _LONG, _GRPC_FAILED),),
+    "failed": (_any(_status(_FAILED), _FLAGGED, _GRPC_FAILED),),
+}
+"""What failed is what `telemetry.logs.budget.has_failed` calls so.
+
+A caller writes down each answer but 2xx: its own proxy may have given it (a redirect, a 404), and its callee never
+heard of it.
+"""
 
 
 def _loggers(

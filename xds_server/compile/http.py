@@ -19,7 +19,7 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from legation.mesh.model.mesh import Mesh
-from xds_server.compile.access_log import Direction, access_logs
+from xds_server.compile.access_log import Direction, access_logs, logged
 from xds_server.compile.cluster import ads
 from xds_server.compile.pack import duration, pack
 
@@ -45,17 +45,18 @@ def connection_manager(
     service: str,
     filters: Iterable[HttpFilter] = (),
     mutations: Iterable[HeaderMutation] = (),
+    called: Iterable[str] = (),
 ) -> HttpConnectionManager:
     """Return a manager whose routes come over ADS by the name `routes`; each direction adds to it.
 
-    `mutations` change a request's headers before anything reads them.
+    `mutations` change a request's headers before anything reads them; `called` are the services behind it, to a caller.
     """
     return HttpConnectionManager(
         codec_type=HttpConnectionManager.CodecType.AUTO,
         stat_prefix=stat_prefix,
         rds=Rds(route_config_name=routes, config_source=ads()),
         http_filters=[*filters, router(counts_all=mesh.metrics.is_full)],
-        access_log=access_logs(direction, service),
+        access_log=access_logs(direction, service, logged(mesh, called)),
         early_header_mutation_extensions=[_early(mutations)],
         normalize_path=BoolValue(value=True),
         server_name=SERVER_NAME,

@@ -51,7 +51,8 @@ OTLP_LOG = Part(
     "otlp_log",
     (1, 40),
     "envoy.access_loggers.open_telemetry",
-    "the access log goes to stdout alone, and not to `legation logs`",
+    "the access log goes to stdout alone, and not to `legation logs`: of requests that go well to its service, which "
+    "callers' proxies leave to it, those show nothing without `logging: {mode: client_and_server}`",
 )
 PARTS = (HTTP1_LINES, PLAINTEXT_COUNT, SPAN_TAGS, OTLP_LOG)
 

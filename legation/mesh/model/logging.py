@@ -1,7 +1,7 @@
 """`logging`: how much of the mesh's log is kept on a host, and who else gets it."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -33,6 +33,10 @@ class Logging(Model):
         256
     )
     max_age: Annotated[Interval, Field(description="what is older goes")] = timedelta(days=7)
+    mode: Annotated[
+        Literal["server", "client_and_server"],
+        Field(description="who writes down a request that went well: the proxy of who serves it, or the caller's too"),
+    ] = "server"
     sampling: Annotated[
         Share,
         Field(description="per cent of the requests that went well that are kept; those that failed are in any case"),

@@ -19,6 +19,7 @@ from tests.xds_server.compile.fleet import App, Fleet, wait_for
 MESH = """
 mesh: logged
 trust_domain: logged.local
+logging: {mode: client_and_server}
 services:
   web: {protocol: http, port: 8080, calls: [orders, cache]}
   orders: {protocol: http, port: 8080, routes: [{timeout: 500ms}]}

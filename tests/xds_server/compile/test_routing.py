@@ -17,6 +17,7 @@ from tests.xds_server.compile.fleet import APP_PORT, App, Fleet, wait_for
 MESH = """
 mesh: routing
 trust_domain: routing.local
+logging: {mode: client_and_server}
 services:
   web: {protocol: http, port: 8080, calls: [items, late, limited, sockets, backed]}
   items:

@@ -20,6 +20,7 @@ GATEWAY_SLOT = 100
 MESH = f"""
 mesh: traffic
 trust_domain: traffic.local
+logging: {{mode: client_and_server}}
 services:
   web:
     protocol: http
