@@ -19,7 +19,7 @@ from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain
-from xds_server.compile.tracing import hop, operation, trace
+from xds_server.compile.tracing import operation, trace
 
 _WAY_OUT = (
     "mesh.yaml names no such server: name it in external and in this service's calls, "
@@ -39,7 +39,7 @@ def no_route(status: int, text: str) -> ResponseMapper:
 def blocked_chain(mesh: Mesh, service: str) -> Chain:
     """Return what a service's listeners share that stand where `passthrough` has its proxy: it leads nowhere."""
     prefix = names.BLOCKED_STAT_PREFIX
-    manager = connection_manager(mesh, "outbound", prefix, names.PASSTHROUGH, service, (), hop(mesh.tracing))
+    manager = connection_manager(mesh, "outbound", prefix, names.PASSTHROUGH, service)
     manager.route_config.CopyFrom(RouteConfiguration(name=names.PASSTHROUGH))
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True))
     manager.upgrade_configs.append(HttpConnectionManager.UpgradeConfig(upgrade_type="CONNECT"))

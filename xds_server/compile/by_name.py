@@ -56,7 +56,7 @@ def by_host_chain(mesh: Mesh, service: str, port: int, found: Sequence[str]) -> 
     prefix = names.shared_outbound_prefix(port)
     routes = names.shared_listener(port)
     filters = _filters(mesh, found)
-    manager = connection_manager(mesh, "outbound", prefix, routes, service, filters, hop(mesh.tracing), found)
+    manager = connection_manager(mesh, "outbound", prefix, routes, service, filters, hop(mesh, found), found)
     # HTTP/1.0 has no Host that could tell them apart
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions())
     manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=[*unavailable(), no_route(404, _NOBODY)]))

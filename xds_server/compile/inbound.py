@@ -34,7 +34,7 @@ from xds_server.compile.rbac import Callers, access, restricts_paths
 from xds_server.compile.retry import APP_UNREACHABLE, RETRY_HEADER
 from xds_server.compile.revoked import peer_serial, revoked_filter
 from xds_server.compile.shadow import shadow
-from xds_server.compile.tracing import hop, operation, trace
+from xds_server.compile.tracing import operation, trace
 from xds_server.compile.websocket import accept_websockets, socket_paths
 
 _DROP = HttpProtocolOptions.HeadersWithUnderscoresAction.DROP_HEADER
@@ -70,7 +70,7 @@ def _manager(
     service = mesh.services[name]
     limits = [*rate_limits(service.rate_limit), *global_limits(name, mesh.mesh, service.rate_limit)]
     filters = [*decided, *asking_filters(service), *limits]
-    mutations = [peer_serial(), *forget_forged(service, deciding.values()), *hop(mesh.tracing)]
+    mutations = [peer_serial(), *forget_forged(service, deciding.values())]
     manager = connection_manager(mesh, "inbound", names.INBOUND, names.INBOUND, name, filters, mutations)
     if socket_paths(mesh, name):
         accept_websockets(manager)

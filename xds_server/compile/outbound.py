@@ -28,7 +28,7 @@ def outbound_chain(
 ) -> Chain:
     """Return what a service's listeners for one called service share; `filters` are those of the called one."""
     prefix = names.outbound_stat_prefix(callee)
-    manager = connection_manager(mesh, "outbound", prefix, callee, service, filters, hop(mesh.tracing), (callee,))
+    manager = connection_manager(mesh, "outbound", prefix, callee, service, filters, hop(mesh, [callee]), [callee])
     # nginx and ab still speak HTTP/1.0 to what is behind them.
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10=callee))
     manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=unavailable()))

@@ -35,7 +35,7 @@ from xds_server.compile.http import IDLE_TIMEOUT, connection_manager, network_fi
 from xds_server.compile.listener import Chain, shared
 from xds_server.compile.pack import duration, pack
 from xds_server.compile.strict import refusals
-from xds_server.compile.tracing import TO_REMOVE, hop, operation, trace
+from xds_server.compile.tracing import TO_REMOVE, operation, trace
 
 _CONNECT = "CONNECT"
 _MOST_HOSTS = 1024
@@ -93,7 +93,7 @@ def passthrough_chain(mesh: Mesh, service: str) -> Chain:
     """Return what a service's listeners for it share."""
     prefix = names.outbound_stat_prefix(names.PASSTHROUGH)
     filters = [_resolve(), _not_inside()]
-    manager = connection_manager(mesh, "outbound", prefix, names.PASSTHROUGH, service, filters, hop(mesh.tracing))
+    manager = connection_manager(mesh, "outbound", prefix, names.PASSTHROUGH, service, filters)
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True))
     manager.upgrade_configs.append(HttpConnectionManager.UpgradeConfig(upgrade_type=_CONNECT))
     trace(manager, mesh.tracing, service, operation("http", "outside"))

@@ -5,10 +5,11 @@ One span a proxy and request: SERVER where a request comes in, CLIENT where an a
 
 A span is sampled when the connection manager decides so and the tracer's sampler does too (Envoy 1.40,
 tests/xds_server/compile/test_tracing.py). Where a request enters the mesh the manager decides, by the mesh's share or
-its route's. Behind, the sampler follows the span before; the manager is told by a header to have no say,
-as routes are the same there and would decide anew.
+its route's. Behind, the sampler follows the span before. Where a called service's routes have shares of their own, its
+callers' managers are told by a header to have no say, as routes are the same there and would decide anew.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -35,6 +36,7 @@ from envoy.type.v3.percent_pb2 import FractionalPercent, Percent
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from legation.mesh import names
+from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Protocol
 from legation.mesh.model.tracing import RouteTracing, Tracing
 from xds_server.compile.circuit_breaker import BATCHES, thresholds
@@ -70,8 +72,8 @@ def trace(
 ) -> None:
     """Have a manager make spans of `service`, called `operation` (Envoy's command operators are filled in).
 
-    `edge`: it is where requests enter the mesh. Elsewhere the manager needs `hop` among its mutations. `inbound`: it
-    is in front of the app.
+    `edge`: it is where requests enter the mesh. A caller's needs `hop` among its mutations. `inbound`: it is in front
+    of the app.
     """
     if tracing is None:
         return
@@ -91,9 +93,13 @@ def trace(
     )
 
 
-def hop(tracing: Tracing | None) -> list[HeaderMutation]:
-    """Return what a manager that is no edge does to requests before it decides about their spans."""
-    return [] if tracing is None else [_HOP]
+def hop(mesh: Mesh, called: Iterable[str]) -> list[HeaderMutation]:
+    """Return what a caller's manager does to requests before it decides about their spans; `called` are behind it.
+
+    No more than is needed: what it adds is added to each request, and taken out again.
+    """
+    services = [mesh.services[name] for name in called if name in mesh.services]
+    return [_HOP] if any(route.tracing for service in services for route in service.routes) else []
 
 
 def operation(protocol: Protocol, service: str) -> str:

@@ -21,7 +21,7 @@ services:
     calls: [orders]
     expose: {port: 18080, address: GATEWAY}
     routes: [ROUTES]
-  orders: {protocol: http, port: 8080}
+  orders: {protocol: http, port: 8080ROWS}
 """
 
 
@@ -50,8 +50,9 @@ class World:
 
 def mesh(port: int, outside: str) -> str:
     routes = "{match: {prefix: /always}, tracing: {sampling: 100}}" if outside == "ignore" else ""
+    rows = ", routes: [{match: {prefix: /seldom}, tracing: {sampling: 0}}]" if outside == "ignore" else ""
     text = MESH.replace("PORT", str(port)).replace("GATEWAY", address(GATEWAY_SLOT))
-    return text.replace("OUTSIDE", outside).replace("ROUTES", routes)
+    return text.replace("OUTSIDE", outside).replace("ROUTES", routes).replace("ROWS", rows)
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +122,11 @@ def test_whoever_is_outside_cannot_have_requests_traced(world):
     assert world.receiver.trace(trace) == []
 
 
-def test_an_inner_hop_follows_the_decision_of_the_first(world):
-    """Sampled by whoever began it, though the mesh samples 0 %."""
+@pytest.mark.parametrize("path", ["/", "/seldom"])
+def test_an_inner_hop_follows_the_decision_of_the_first(world, path):
+    """Sampled by whoever began it, though the mesh samples 0 %, or the row does."""
     trace, span = secrets.token_hex(16), secrets.token_hex(8)
-    world.call_orders({"traceparent": f"00-{trace}-{span}-01"})
+    world.call_orders({"traceparent": f"00-{trace}-{span}-01"}, path)
     first, _ = sorted(world.spans(trace, 2), key=lambda s: s.kind)
     assert (first.kind, first.parent) == ("client", span)
     unsampled = secrets.token_hex(16)
