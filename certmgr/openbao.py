@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certmgr.core.policies import INIT_POLICY
-from legation.runtime import binaries
+from legation.runtime import binaries, host_port
 
 INIT = "legation-init"
 """Name of the AppRole (and its policy) of the first set-up, which removes it."""
@@ -165,7 +165,7 @@ def config(folder: Path, socket: Path, cluster_address: str) -> str:
     text = _CONFIG if used_mark(folder).exists() else _CONFIG + _INITIALIZE
     return text.format(
         cluster_address=cluster_address,
-        cluster_host=cluster_address.rpartition(":")[0],
+        cluster_host=host_port.split(cluster_address)[0],
         data=_quoted(str(folder / "data")),
         seal_key=_quoted(f"file://{folder / 'seal.key'}"),
         socket=_quoted(str(socket)),

@@ -6,6 +6,7 @@ from pathlib import Path
 from certmgr.issue.auth import Method
 from certmgr.issue.vault import Address
 from certmgr.store import Store
+from legation.runtime import host_port
 from legation.runtime.state import StateFolder
 
 UNIX = "unix:"
@@ -102,8 +103,10 @@ class Settings:
             return
         if not self.trust_domain:
             raise ValueError("--xds HOST:PORT needs --trust-domain NAME, mesh.yaml's trust_domain")
-        if not self.xds.rpartition(":")[2].isdigit():
-            raise ValueError(f"--xds {self.xds!r} is not HOST:PORT, as xds_server's --control-address")
+        try:
+            host_port.split(self.xds)
+        except ValueError as error:
+            raise ValueError(f"--xds {error} (xds_server's --control-address)") from error
         if not self.vault_address:
             raise ValueError("--xds HOST:PORT needs --vault-address URL: the hosts of a mesh share a Vault or OpenBao")
 

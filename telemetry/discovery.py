@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.telemetry_only import TelemetryOnly
+from legation.runtime import host_port
 from legation.runtime.control.messages import Instance
 from telemetry.rules.conventions import COMPONENT, INSTANCE, MESH, SERVICE, VERSION, ZONE
 
@@ -94,19 +95,15 @@ def _sidecar(mesh: str, instance: Instance, here: Here) -> TargetGroup | None:
     who = (spec.service, spec.version, instance.id)
     if is_far(spec, here):
         return _group(mesh, here.relay, who, spec.zone, relayed(instance.id))
-    return _group(mesh, join(spec.scraped_address, spec.metrics_port), who, spec.zone) if is_near(spec, here) else None
+    at = host_port.join(spec.scraped_address, spec.metrics_port)
+    return _group(mesh, at, who, spec.zone) if is_near(spec, here) else None
 
 
 def _without_stream(mesh: str, service: str, one: TelemetryOnly) -> TargetGroup:
-    return _group(mesh, join(one.address, one.port), (service, one.version, one.id(service)), one.zone or "")
+    return _group(mesh, host_port.join(one.address, one.port), (service, one.version, one.id(service)), one.zone or "")
 
 
 def _group(mesh: str, at: str, who: tuple[str, str, str], zone: str, path: str = SIDECAR_PATH) -> TargetGroup:
     service, version, instance = who
     labels = {MESH: mesh, SERVICE: service, VERSION: version, INSTANCE: instance, PATH_LABEL: path}
     return TargetGroup((at,), labels | ({ZONE: zone} if zone else {}))
-
-
-def join(host: str, port: int) -> str:
-    """Return `host:port`, an IPv6 address in brackets (RFC 3986 §3.2.2)."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

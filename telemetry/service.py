@@ -14,7 +14,7 @@ from legation.mesh.errors import InvalidMesh
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
 from legation.mesh.model.mesh import Mesh
-from legation.runtime import http
+from legation.runtime import host_port, http
 from legation.runtime.clock import Clock
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.contexts import shown, to_xds_server
@@ -32,7 +32,7 @@ from telemetry.autoscale.compose import Compose
 from telemetry.autoscale.scaler import Scaler
 from telemetry.changes import Change, of_instances, of_mesh
 from telemetry.control import control_routes, public_routes
-from telemetry.discovery import NOWHERE, SIDECAR_PATH, Here, TargetGroup, is_far, is_near, join, relayed, target_groups
+from telemetry.discovery import NOWHERE, SIDECAR_PATH, Here, TargetGroup, is_far, is_near, relayed, target_groups
 from telemetry.hosts import METRICS, listen, metrics_of, to_telemetry
 from telemetry.inventory import Inventory, Watch
 from telemetry.logs.between import LOGS, Peer, intake
@@ -53,12 +53,12 @@ async def run(settings: Settings, clock: Clock) -> None:
     settings.check()
     identity: Latest[Identity | None] = Latest(None)
     components = settings.component_addresses()
-    public = bind_tcp(f"{settings.host}:{settings.port}")
-    own = join(settings.host, public.getsockname()[1])
+    public = bind_tcp(host_port.join(settings.host, settings.port))
+    own = host_port.join(settings.host, public.getsockname()[1])
     state = _state(settings)
     record = Record(None if state is None else state.telemetry / "changes.json", clock.now)
-    address, _, port = settings.listen.rpartition(":")
-    here = Here(settings.host, address.strip("[]"), own)
+    address, port = host_port.split(settings.listen) if settings.listen else ("", 0)
+    here = Here(settings.host, address, own)
     follower = Follower(clock, {TELEMETRY: own, **components}, here, record.note)
     actuator = actuator_of(settings)
     scaler = Scaler(follower.inventory, actuator, clock, note=record.note) if actuator is not None else None
@@ -171,12 +171,12 @@ class Follower:
             return None
         return (spec.scraped_address, spec.metrics_port), SIDECAR_PATH
 
-    def elsewhere(self, port: str, identity: Latest[Identity | None], instance: str) -> tuple[http.Address, str] | None:
+    def elsewhere(self, port: int, identity: Latest[Identity | None], instance: str) -> tuple[http.Address, str] | None:
         """Return where telemetry of another host shows a sidecar's metrics: at the port that it is at here."""
         spec = self._connected(instance)
         if spec is None or not is_far(spec, self._here):
             return None
-        return to_telemetry(join(spec.address, int(port)), identity), relayed(instance)
+        return to_telemetry(host_port.join(spec.address, port), identity), relayed(instance)
 
     def _connected(self, instance: str) -> InstanceSpec | None:
         known = self._inventory.instances or ()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from legation.mesh import names
+from legation.runtime import host_port
 
 TELEMETRY = "telemetry"
 NOWHERE = Path()
@@ -61,23 +62,29 @@ class Settings:
         if bool(self.xds) == (self.xds_control != NOWHERE):
             raise ValueError("either --xds-control, of an xds_server on this host, or --xds HOST:PORT of another's")
         for word, value in (("xds", self.xds), ("listen", self.listen), ("logs-to", self.logs_to)):
-            if value and (self.sds is None or not _is_place(value)):
-                raise ValueError(f"--{word} {value!r}: HOST:PORT, and --sds SOCKET with the identity to go there with")
+            if value:
+                self._check_place(word, value)
         if self.logs_to and self.state is None:
             raise ValueError("without --state no log is kept here, to be sent")
+
+    def _check_place(self, word: str, value: str) -> None:
+        try:
+            host_port.split(value)
+        except ValueError as error:
+            raise ValueError(f"--{word} {error}") from error
+        if self.sds is None:
+            raise ValueError(f"--{word} {value} needs --sds SOCKET with the identity to go there with")
 
     def component_addresses(self) -> Mapping[str, str]:
         """Return name: host:port of `components`; ValueError when an entry has another form."""
         found = {}
         for entry in filter(None, self.components.split(",")):
             name, equals, at = entry.partition("=")
-            host, colon, port = at.rpartition(":")
-            if not (name and equals and host and colon and port.isdigit()):
+            if not (name and equals):
                 raise ValueError(f"components: {entry!r} is not of the form name=host:port")
+            try:
+                host_port.split(at)
+            except ValueError as error:
+                raise ValueError(f"components: {entry!r} is not of the form name=host:port") from error
             found[name] = at
         return found
-
-
-def _is_place(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return bool(host) and port.isdigit()

@@ -6,6 +6,7 @@ from functools import partial
 
 import structlog
 
+from legation.runtime import host_port
 from legation.runtime.clock import SteadyClock, WallClock
 from legation.runtime.control import remote
 from legation.runtime.control import server as wire
@@ -38,7 +39,7 @@ async def run(settings: Settings, clock: SteadyClock | None = None) -> None:
     traces = Traces("xds_server", metrics.registry)
     plane = ControlPlane(store, clock or WallClock(), metrics, Prover(metrics), traces.emit)
     plane.restore()
-    control = Control(plane, int(settings.listen.rpartition(":")[2]))
+    control = Control(plane, host_port.split(settings.listen, listens=True)[1])
     async with AsyncExitStack() as stack:
         stack.callback(store.close)
         await stack.enter_async_context(wire.serve([wire.bind_unix(settings.control)], control.routes()))

@@ -15,6 +15,7 @@ from legation.host.layout import HostFile
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.source import SourcedMesh
+from legation.runtime import host_port
 from legation.runtime.state import StateFolder
 from xds_server.compile import BootstrapInput, bootstrap
 from xds_server.compile.partial import certificates_alone, telemetry_alone
@@ -141,7 +142,7 @@ def _xds(words: Words, folder: StateFolder) -> tuple[str, int]:
     said = words.xds or (here.xds if here else None)
     if said is None:
         raise fail(Exit.USAGE, "no mesh runs here: say where xds_server listens for Envoys with --xds HOST:PORT")
-    host, _, port = said.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise fail(Exit.USAGE, f"--xds {said!r}: HOST:PORT is taken, such as 10.0.0.1:{names.XDS_PORT}")
-    return host.strip("[]"), int(port)
+    try:
+        return host_port.split(said)
+    except ValueError as error:
+        raise fail(Exit.USAGE, f"--xds {error}") from error

@@ -11,7 +11,7 @@ from legation.cli.leave import fail
 from legation.host.layout import HostFile
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
-from legation.runtime import binaries
+from legation.runtime import binaries, host_port
 from legation.runtime.console import Exit, chatter
 from legation.runtime.process import become
 from legation.runtime.state import StateFolder
@@ -82,9 +82,7 @@ def state_of(words: Words, state: Path | None) -> StateFolder:
         from legation.cli.find import running  # noqa: PLC0415 - it reads mesh files, which takes pydantic
 
         return running(state, None)
-    host, _, port = words.xds.rpartition(":")
-    if not host or not port.isdigit():
-        raise fail(Exit.USAGE, f"--xds {words.xds!r}: HOST:PORT, as xds_server's --control-address")
+    _check_place("--xds", words.xds)
     if not words.advertise or state is None:
         raise fail(
             Exit.USAGE,
@@ -97,9 +95,8 @@ def state_of(words: Words, state: Path | None) -> StateFolder:
 def _check_container(words: Words) -> None:
     """Leave with what would be accepted where a container's words make no sense together."""
     given = words.container
-    host, _, port = given.app.rpartition(":")
-    if given.app and not (host and port.isdigit()):
-        raise fail(Exit.USAGE, f"--app {given.app!r}: HOST:PORT, as orders:8080")
+    if given.app:
+        _check_place("--app", given.app)
     if bool(given.app) == (words.service == names.GATEWAY) and words.beside:
         raise fail(Exit.USAGE, "--private, --plain and --metrics are for containers: a sidecar's, with --app HOST:PORT")
     if words.beside and (words.command or not words.xds or (given.app and not given.private)):
@@ -108,18 +105,24 @@ def _check_container(words: Words) -> None:
         )
 
 
-def _is_place(text: str) -> bool:
-    address, _, port = text.partition(":")
+def _check_place(option: str, text: str) -> None:
     try:
-        IPv4Address(address)
+        host_port.split(text)
+    except ValueError as error:
+        raise fail(Exit.USAGE, f"{option} {error}") from error
+
+
+def _is_place(text: str) -> bool:
+    try:
+        IPv4Address(host_port.split(text, 0)[0])
     except ValueError:
         return False
-    return not port or port.isdigit()
+    return True
 
 
 def _away(words: Words, state: StateFolder) -> RunSettings:
     """Return the settings of an instance whose xds_server is on another host: on a block that `up` takes last."""
-    host, _, _ = words.xds.rpartition(":")
+    host, _ = host_port.split(words.xds)
     here = HostFile(mesh="", file="", pid=0, block=_LAST_BLOCK)
     settings = replace(_settings(words, state, here), xds_host=host, xds_port=0, control=words.xds)
     given = words.container

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from legation.mesh import names
-from legation.runtime import locks
+from legation.runtime import host_port, locks
 from legation.runtime.tasks import until
 from legation.sidecar.settings import RunSettings
 
@@ -20,7 +20,7 @@ async def completed(settings: RunSettings, held: ExitStack) -> RunSettings:
 
 async def _beside(settings: RunSettings) -> RunSettings:
     """Return the settings of a container: it has its ports to itself, and an address on each of its networks."""
-    app, _, port = settings.app.rpartition(":")
+    app, port = host_port.split(settings.app) if settings.app else ("", 0)
     spec = replace(
         settings.spec,
         boot=_boot(),
@@ -31,7 +31,7 @@ async def _beside(settings: RunSettings) -> RunSettings:
         metrics_address=await own_address(settings.metrics) if settings.metrics else "",
         metrics_port=names.METRICS_PORT,
     )
-    return replace(settings, spec=replace(spec, app_address=app, app_port=int(port)) if app else spec)
+    return replace(settings, spec=replace(spec, app_address=app, app_port=port) if app else spec)
 
 
 async def own_address(name: str, limit: float = 30.0) -> str:
@@ -80,8 +80,8 @@ def on_host(settings: RunSettings, held: ExitStack) -> RunSettings:
 
 def _advertised(wish: str, held: ExitStack) -> tuple[str, int]:
     """Return where other hosts are to reach this instance: the port that is asked for, else the first free one."""
-    host, _, asked = wish.partition(":")
-    ports = (int(asked),) if asked else (names.INBOUND_PORT, *names.SHARED_INBOUND_PORTS)
+    host, asked = host_port.split(wish, 0)
+    ports = (asked,) if asked else (names.INBOUND_PORT, *names.SHARED_INBOUND_PORTS)
     for port in ports:
         if locks.is_free(host, port) and _take(f"inbound/{host}:{port}", held):
             return host, port

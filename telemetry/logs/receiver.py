@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 
+from legation.runtime import host_port
 from legation.runtime.unix_grpc import listen_unix
 
 SERVICE = "opentelemetry.proto.collector.logs.v1.LogsService"
@@ -47,9 +48,8 @@ async def receiving_lines(address: str, take: Callable[[bytes], None]) -> AsyncI
     if not address:
         yield
         return
-    host, _, port = address.rpartition(":")
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: _Lines(take), local_addr=(host.strip("[]"), int(port))
+        lambda: _Lines(take), local_addr=host_port.split(address, listens=True)
     )
     try:
         yield

@@ -22,7 +22,7 @@ def test_a_host_that_joins_needs_to_know_whom_and_by_which_vault(tmp_path: Path)
     ("change", "said"),
     [
         ({"trust_domain": ""}, "needs --trust-domain"),
-        ({"xds": "10.0.0.1"}, "'10.0.0.1' is not HOST:PORT"),
+        ({"xds": "10.0.0.1"}, "--xds '10.0.0.1': HOST:PORT, as"),
         ({"vault_address": ""}, "needs --vault-address"),
         ({"vault_auth": "magic"}, "magic"),
     ],

@@ -32,9 +32,9 @@ def test_a_part_of_another_form_is_refused(bad):
     [
         ((), "either --xds-control"),
         (("--xds-control", "/x", "--xds", "a:1", "--sds", "/s"), "either --xds-control"),
-        (("--xds", "a:1"), "--xds 'a:1': HOST:PORT, and --sds SOCKET"),
+        (("--xds", "a:1"), "--xds a:1 needs --sds SOCKET"),
         (("--xds-control", "/x", "--listen", "a", "--sds", "/s"), "--listen 'a': HOST:PORT"),
-        (("--xds-control", "/x", "--listen", "a:1"), "--listen 'a:1': HOST:PORT, and --sds SOCKET"),
+        (("--xds-control", "/x", "--listen", "a:1"), "--listen a:1 needs --sds SOCKET"),
         (("--xds-control", "/x", "--logs-to", "a:1", "--sds", "/s"), "without --state no log is kept"),
     ],
 )

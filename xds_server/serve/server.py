@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc
 
+from legation.runtime import host_port
 from legation.runtime.identity import Identity
 from legation.runtime.tasks import Latest
 from legation.runtime.unix_grpc import listen_unix
@@ -125,10 +126,10 @@ def _age(seconds: float) -> list[tuple[str, int]]:
 
 def _listen_tcp(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
     """Listen on host:port; without credentials on loopback alone."""
-    host, _, _ = address.rpartition(":")
-    if credentials is None and not (host.startswith("127.") or host == "[::1]"):
+    host, _ = host_port.split(address, listens=True)
+    if credentials is None and not (host.startswith("127.") or host == "::1"):
         raise ValueError(f"{address} without an identity: plaintext is served on a unix socket or loopback alone")
-    return f"{host}:{_add(server, address, credentials)}"
+    return host_port.join(host, _add(server, address, credentials))
 
 
 def _add(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:

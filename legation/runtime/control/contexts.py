@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from legation.mesh import names
+from legation.runtime import host_port
 from legation.runtime.http import Secure
 from legation.runtime.identity import Identity
 
@@ -56,7 +57,7 @@ def to_xds_server(place: str, identity: Callable[[], Identity | None]) -> Secure
 
 def to_component(name: str, place: str, identity: Callable[[], Identity | None]) -> Secure:
     """Return the address of one of our services at host:port: met with our identity, and only if it is that one."""
-    host, _, port = place.rpartition(":")
+    host, port = host_port.split(place)
 
     def own() -> ssl.SSLContext:
         return context(ssl.PROTOCOL_TLS_CLIENT, _there(identity()))
@@ -67,7 +68,7 @@ def to_component(name: str, place: str, identity: Callable[[], Identity | None])
         if (found := the_one(_uris(connection.getpeercert() or {}))) != expected:
             raise Untrusted(f"{place} is {found}, and not {expected}")
 
-    return Secure(host.strip("[]"), int(port), own, check)
+    return Secure(host, port, own, check)
 
 
 def own_id(identity: Identity) -> str:

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
+from legation.runtime import host_port
 from legation.runtime.control.guard import Connection, bounded
 from legation.runtime.control.messages import Message
 from legation.runtime.tasks import Latest, until_set
@@ -66,10 +67,10 @@ def bind_unix(path: Path) -> socket.socket:
 
 
 def bind_tcp(address: str) -> socket.socket:
-    """Return a listening socket for `host:port`; port 0 takes a free one."""
-    host, _, port = address.rpartition(":")
+    """Return a listening socket for `host:port`; port 0 takes a free one. ValueError where it is none."""
+    host, port = host_port.split(address, listens=True)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host.strip("[]"), int(port)), family=family)
+    return socket.create_server((host, port), family=family)
 
 
 async def _malformed(_: Request, error: Exception) -> Response:
