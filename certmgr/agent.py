@@ -23,7 +23,7 @@ from certmgr.held import Held, error_of, taken, waits
 from certmgr.issuance import Book, Issuance, Issuing
 from certmgr.issue.issuer import IssueError, NotEnrolled
 from certmgr.issue.login import LoginRefused
-from certmgr.issue.vault import Denied, Missing, VaultError
+from certmgr.issue.vault import AWAY, Denied, Missing, VaultError
 from certmgr.metrics import Metrics
 from certmgr.sds import Secrets, Sites
 from certmgr.store import Store
@@ -197,6 +197,7 @@ class Agent:
             return
         name, now = held.spec.name, self._clock.now()
         awaited = isinstance(error, NotEnrolled) and error.problem is None
+        held.vault_away = awaited or isinstance(error, AWAY)
         self._schedule.failed(name, None if awaited else str(error), now, random.random())  # noqa: S311 - no secret
         if isinstance(error, NotEnrolled):  # a start takes its time: no failure, and no news
             self._not_enrolled(name, False)
@@ -204,7 +205,8 @@ class Agent:
         self._metrics.renewals.labels(name, "failed").inc()
         self._metrics.failures.labels(type(error).__name__).inc()
         left = None if held.bundle is None else round(held.bundle.life[1] - now)
-        log.warning("certificate not issued", identity=name, reason=str(error), seconds_left=left)
+        if held.is_news(str(error), now):
+            log.warning("certificate not issued", identity=name, reason=str(error), seconds_left=left)
         if isinstance(error, LoginRefused | Denied | Missing):
             self._not_enrolled(name, isinstance(error, LoginRefused))
 
@@ -321,6 +323,10 @@ class Agent:
                 if done >= number:
                     break
         return self._identity(held)
+
+    def is_worth_waiting(self, name: str) -> bool:
+        """Say whether the last attempt to renew an identity failed for what passes by itself."""
+        return self._held[name].vault_away
 
     def ready(self) -> bool:
         """Say whether every identity has a valid certificate."""

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
+
 from certmgr.agent import Agent
 from certmgr.core.crl import normal
 from certmgr.core.ledger import Record
@@ -14,8 +16,14 @@ from legation.runtime.clock import Clock
 from legation.runtime.control.messages import RevokeReport, RevokeRequest
 from legation.runtime.tasks import patiently
 
+log = structlog.get_logger(__name__)
+
 _PATIENCE = 2.0
 """Seconds for the proxies to take a new certificate before the old one is revoked."""
+
+
+class _VaultAway(CannotRevoke):
+    """There is no new certificate yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +39,8 @@ class Desk:
     async def revoke(self, request: RevokeRequest) -> RevokeReport:
         """Revoke certificates; what is in use is renewed before, so that its holder goes on without a failure.
 
-        While Vault is away it is tried again, for `wait` seconds a step. CannotRevoke says what would be accepted;
-        VaultError, IssueError or BadCrl what kept it.
+        While Vault is away it is tried again, for `wait` seconds a step; another refusal comes at once. CannotRevoke
+        says what would be accepted; VaultError, IssueError or BadCrl what kept it.
         """
         started = self.clock.now()
         records = self._chosen(request)
@@ -43,7 +51,8 @@ class Desk:
                 self.agent.shut_out(name)
         else:
             for name in hit:
-                await patiently(partial(self._renew, name, in_use[name]), request.wait, transient=(CannotRevoke,))
+                renew = partial(self._renew, name, in_use[name])
+                await patiently(renew, request.wait, transient=(_VaultAway,), waits=partial(_waits, name))
             await self.agent.acknowledged(hit, _PATIENCE)
         denied = await self.revocation.revoke(records, request.by, request.wait, gently=not request.shut_out)
         proxies = await self.agent.acknowledged(tuple(in_use), request.wait)
@@ -76,7 +85,12 @@ class Desk:
         """Have a new certificate before the old one is refused; CannotRevoke when there is none."""
         after = await self.agent.renew(name)
         if after.serial == serial:
-            raise CannotRevoke(
+            kind = _VaultAway if self.agent.is_worth_waiting(name) else CannotRevoke
+            raise kind(
                 f"nothing is revoked: {name} has no new certificate to go on with ({after.error}); "
                 "to revoke it all the same, shut it out"
             )
+
+
+def _waits(name: str, error: Exception) -> None:
+    log.warning("a revocation waits for Vault", identity=name, reason=str(error))

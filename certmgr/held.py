@@ -11,6 +11,9 @@ from certmgr.core.trust import fingerprint
 from certmgr.sds import Secrets
 from legation.runtime.tasks import Latest
 
+_TOLD_AGAIN = 5.0
+"""Seconds. The schedule's own tries are further apart; those of somebody who waits are not."""
+
 
 @dataclass(slots=True)
 class Held:
@@ -20,8 +23,20 @@ class Held:
     secrets: Secrets
     bundle: Bundle | None = None
     started: int = 0
+    vault_away: bool = False
+    """Whether its last attempt failed for what passes by itself."""
+    told: tuple[str, float] = ("", 0.0)
+    """The last failure that was logged, and when."""
     attempts: Latest[int] = field(default_factory=lambda: Latest(0))
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def is_news(self, reason: str, now: float) -> bool:
+        """Say whether a failure is to be logged: the next try of a row that fails for the same reason is none."""
+        before, at = self.told
+        if reason == before and 0 <= now - at < _TOLD_AGAIN:
+            return False
+        self.told = (reason, now)
+        return True
 
     def is_from(self, intermediate: str) -> bool:
         """Say whether the certificate is of an intermediate, which is named by its SHA-256."""

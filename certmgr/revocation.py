@@ -24,7 +24,7 @@ from certmgr.core.ledger import Record
 from certmgr.core.trust import anchor, pem
 from certmgr.issue.crl import certificate_of, fetch, issuers, revoke, revoked_in_vault, rotate
 from certmgr.issue.login import Login, LoginRefused
-from certmgr.issue.vault import Denied, Sealed, Throttled, Token, Unreachable, Vault, VaultError
+from certmgr.issue.vault import AWAY, Denied, Token, Vault, VaultError
 from certmgr.ledger import Ledger
 from certmgr.metrics import Metrics
 from certmgr.store import read, write
@@ -35,9 +35,6 @@ from legation.runtime.tasks import patiently, pause
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-_AWAY = (Unreachable, Sealed, Throttled)
-"""What Vault says, or does not say, that is worth another try."""
 
 
 class CannotRevoke(Exception):
@@ -150,12 +147,12 @@ class Revocation:
                 log.info("certificate revoked", identity=record.identity, serial=record.serial)
             await self._asked(self._login, partial(rotate, self._vault), wait)
             holds = {record.serial: _issuer_of(record) for record in records}
-            await patiently(partial(self.refresh, holds), wait, transient=_AWAY)
+            await patiently(partial(self.refresh, holds), wait, transient=AWAY, waits=_waits)
             return await self.deny(wait, gently=gently)
 
     async def _asked(self, login: Login, work: Callable[[Token], T], wait: float) -> T:
         """Have Vault do something that may be done twice; again for `wait` seconds while it is away."""
-        return await patiently(partial(asyncio.to_thread, login.call, work), wait, transient=_AWAY)
+        return await patiently(partial(asyncio.to_thread, login.call, work), wait, transient=AWAY, waits=_waits)
 
     def _revoke(self, record: Record, token: Token) -> str:
         return revoke(self._vault, token, record.certificate)
@@ -249,6 +246,10 @@ class Revocation:
             self.crls = ()
             self._metrics.crl_ends.set(0)
             self._show(())
+
+
+def _waits(error: Exception) -> None:
+    log.warning("a revocation waits for Vault", reason=str(error))
 
 
 def _whole(content: bytes, served: tuple[x509.Certificate, ...], now: float) -> tuple[Crl, ...]:

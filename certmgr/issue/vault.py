@@ -73,6 +73,9 @@ class Broken(VaultError):
     """Any other answer."""
 
 
+AWAY = (Unreachable, Sealed, Throttled)
+"""What passes by itself: worth another try, where every other refusal stays one."""
+
 _BY_STATUS: Mapping[int, type[VaultError]] = {
     307: Sealed,  # a standby, which knows who the leader is and does not ask it for us
     400: Rejected,

@@ -44,17 +44,27 @@ async def backoff(base: float, limit: float) -> AsyncIterator[int]:
 
 
 async def patiently(
-    work: Callable[[], Awaitable[T]], limit: float, *, transient: tuple[type[Exception], ...], base: float = 0.1
+    work: Callable[[], Awaitable[T]],
+    limit: float,
+    *,
+    transient: tuple[type[Exception], ...],
+    base: float = 0.1,
+    waits: Callable[[Exception], None] = lambda _: None,
 ) -> T:
-    """Do something until it works, with back-off after each transient error; the last of them after `limit` seconds."""
+    """Do something until it works, with back-off after each transient error; the last of them after `limit` seconds.
+
+    `waits` hears of the first one, when there is time to try again.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
-    async for _ in backoff(base, limit / 4):
+    async for attempt in backoff(base, limit / 4):
         try:
             return await work()
-        except transient:
+        except transient as error:
             if loop.time() >= deadline:
                 raise
+            if attempt == 0:
+                waits(error)
     raise AssertionError
 
 
