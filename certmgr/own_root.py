@@ -9,24 +9,27 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
 from certmgr import generations
 from certmgr.core.bundle import Damaged
 from certmgr.core.own_root import have_ended, is_due
+from certmgr.core.rollover import kept
 from certmgr.core.setup import Authority, CannotSetUp
 from certmgr.embedded import Embedded
 from certmgr.issue.rollover import present_ca
-from certmgr.issue.vault import Vault, VaultError
+from certmgr.issue.vault import AWAY, Vault, VaultError
 from certmgr.store import Store
 from certmgr.vaults import Vaults
 from legation.mesh.rollover import CaRef, Rollover, Standing
+from legation.runtime import embedded
 from legation.runtime.clock import Clock
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.rollover_messages import RolloverMove, RolloverView
 from legation.runtime.state import StateFolder
-from legation.runtime.tasks import backoff, pause, until
+from legation.runtime.tasks import backoff, patiently, pause, until
 
 log = structlog.get_logger(__name__)
 
@@ -119,15 +122,17 @@ class OwnRoot:
             raise CannotFollow(f"{vault.address} is not up after {_START_LIMIT:.0f} s: does legation up run it")
         after = int(old.issuer.rpartition("-")[2]) + 1
         named = replace(authority, root_issuer=f"root-{after}", issuer=f"int-{after}")
-        await asyncio.to_thread(self._set_up, vault, named, number)
-        return await asyncio.to_thread(present_ca, vault, generations.url(number))
+        # one that is up may not lead yet
+        made = partial(asyncio.to_thread, self._made, vault, named, number)
+        return await patiently(made, _START_LIMIT, transient=AWAY)
 
-    def _set_up(self, vault: Vault, authority: Authority, number: int) -> None:
-        """Set a new OpenBao up; again where that was cut off. Blocks."""
+    def _made(self, vault: Vault, authority: Authority, number: int) -> CaRef:
+        """Set a new OpenBao up, again where that was cut off; return its CA. Blocks."""
         self._vaults.learn_embedded(number)
-        embedded = Embedded(vault, self._state.openbao(number), self._vaults.way_in(number))
-        if embedded.pending:
-            embedded.set_up(authority, self._clock.now())
+        fresh = Embedded(vault, self._state.openbao(number), self._vaults.way_in(number))
+        if fresh.pending:
+            fresh.set_up(authority, self._clock.now())
+        return present_ca(vault, generations.url(number))
 
     async def _begin(self, standing: Standing, old: CaRef, new: CaRef) -> Rollover:
         now = self._clock.now()
@@ -142,10 +147,11 @@ class OwnRoot:
         )
 
 
-def begin_anew_where_ended(vaults: Vaults, store: Store, now: float) -> None:
+def begin_anew_where_ended(state: StateFolder, vaults: Vaults, store: Store, now: float) -> None:
     """Begin with a new embedded OpenBao where this host was off until the end of its root: nothing can go on from it.
 
-    The roots are forgotten last, so that whoever dies in between does this again.
+    The roots are forgotten last, so that whoever dies in between does this again. Its number is above all that a
+    roll-over may still speak of: one that was under way had two.
     """
     number = vaults.generation
     try:
@@ -160,13 +166,17 @@ def begin_anew_where_ended(vaults: Vaults, store: Store, now: float) -> None:
         ended=roots[-1].not_valid_after_utc.isoformat(),
         root=str(store.root_file),
     )
-    vaults.begin_with(number + 1)
+    vaults.begin_with(max(number, *embedded.desired(state)) + 1)
     store.begin_anew()
 
 
 def bygone(rollover: Rollover, generation: int | None) -> bool:
-    """Say whether a roll-over was among embedded OpenBaos that are gone: nobody can take it any further."""
+    """Say whether a roll-over was among embedded OpenBaos that are gone: nobody can take it any further.
+
+    Of one that is over only the CA that stayed counts: where that is gone, it leads nobody back to it.
+    """
     if generation is None or rollover.kind != "vault":
         return False
-    numbers = (generations.number_of(ca.vault) or (1 if not ca.vault else None) for ca in (rollover.old, rollover.new))
+    used = (kept(rollover),) if rollover.phase == "done" else (rollover.old, rollover.new)
+    numbers = (generations.number_of(ca.vault) or (1 if not ca.vault else None) for ca in used)
     return all(number is not None and number < generation for number in numbers)

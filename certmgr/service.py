@@ -55,7 +55,7 @@ _LOOK_AGAIN: dict[VaultState, float] = {"ok": 3.0, "sealed": 0.5, "unreachable":
 async def run(settings: Settings, clock: Clock) -> None:
     """Be certmgr until cancelled. The caller holds the lock of the state folder (`Store.lock`)."""
     store = Store(settings.folder.certmgr)
-    begin_anew_where_ended(Vaults(settings, store), store, clock.now())
+    begin_anew_where_ended(settings.folder, Vaults(settings, store), store, clock.now())
     while True:
         try:
             await _run(settings, clock)

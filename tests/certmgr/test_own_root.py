@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from certmgr import generations
 from certmgr.core.own_root import have_ended
 from certmgr.core.plan import IdentitySpec
 from certmgr.core.setup import Authority
+from certmgr.core.trust import fingerprint
 from certmgr.embedded import Embedded
 from certmgr.issue.setup import root_of
 from certmgr.issue.vault import AppRole
 from certmgr.store import Store, app_role
+from legation.mesh.rollover import CaRef, Rollover
 from legation.runtime.embedded import desired
 from legation.runtime.state import StateFolder
 from legation.runtime.tasks import until
@@ -200,6 +203,43 @@ def test_attack_35_a_host_that_was_off_past_the_end_of_its_root_begins_with_a_ne
             assert desired(up.state) == (2,)
             assert store.roots() != old
             assert (await up.certmgr.presented("web")).serial != before.serial
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("change", "number"),
+    [({"phase": "done", "back": True}, 2), ({"phase": "done"}, 2), ({"phase": "trust"}, 3), ({"phase": "settle"}, 3)],
+    ids=["called off", "done", "at trust", "at settle"],
+)
+def test_what_xds_server_still_has_of_a_roll_over_among_lost_cas_leads_nobody_back(up, monkeypatch, change, number):
+    """The host was off until no root of it was good any more: the new one stays, and another can follow it."""
+    old = up.made(monkeypatch, 3 / 3600)
+    lost = CaRef("int-1", "root-1", intermediate="aa", root=fingerprint(old[0]))
+    record = Rollover("a", "vault", lost, replace(lost, vault=generations.url(2), root="bb"), "trust", 1.0, 1.0)
+    if change["phase"] != "done":  # both were to run
+        generations.want(up.state, (1, 2))
+
+    async def main() -> None:
+        async def has_ended() -> bool:
+            return have_ended(old, time.time())
+
+        assert await until(has_ended, 30)
+        async with coordinator(up.state, mesh()) as there:
+            await there.rollovers.move(0, replace(record, **change))
+        async with up.running() as there:
+            await up.certmgr.ready(names=NAMES)
+            fresh = Store(up.state.certmgr).roots()
+            assert desired(up.state) == (number,)
+            assert fresh != old
+
+            async def is_over() -> bool:
+                return there.phase == "done"
+
+            assert await until(is_over, 30), up.certmgr.log.read_text()[-3000:]
+            await up.order("start", "--settle", "0s", "--wait")
+            await up.runs_alone(number + 1, f"{ROOT} 2")
+            assert up.certmgr.log.read_text().count("has ended while this host was off") == 1
 
     asyncio.run(main())
 

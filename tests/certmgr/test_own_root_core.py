@@ -50,3 +50,6 @@ def test_a_roll_over_among_those_that_are_gone_is_taken_no_further():
     assert [bygone(running, generation) for generation in (1, 2, 3, None)] == [False, False, True, False]
     assert not bygone(replace(running, new=team), 3)
     assert not bygone(replace(running, kind="root"), 3)
+    over = replace(running, phase="done")
+    assert [bygone(over, generation) for generation in (2, 3)] == [False, True]
+    assert [bygone(replace(over, back=True), generation) for generation in (1, 2)] == [False, True]
