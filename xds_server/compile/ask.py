@@ -25,15 +25,15 @@ _FETCH_LIMIT, _FETCH_AGAIN = timedelta(seconds=5), timedelta(seconds=1)
 _PROVIDER = "issuer"
 
 
-def token_filters(name: str, service: Service) -> Sequence[HttpFilter]:
-    """Return what checks tokens; it comes before access control, which may look at claims."""
+def token_filters(name: str, service: Service, *, with_claims: bool) -> Sequence[HttpFilter]:
+    """Return what checks tokens; it comes before access control, for which it keeps claims if that looks at them."""
     if service.jwt is None:
         return ()
     rules = [
         *(jwt.RequirementRule(match=RouteMatch(path=path)) for path in service.jwt.exempt),
         jwt.RequirementRule(match=RouteMatch(prefix="/"), requires=jwt.JwtRequirement(provider_name=_PROVIDER)),
     ]
-    config = jwt.JwtAuthentication(providers={_PROVIDER: _provider(name, service.jwt)}, rules=rules)
+    config = jwt.JwtAuthentication(providers={_PROVIDER: _provider(name, service.jwt, with_claims)}, rules=rules)
     return (HttpFilter(name=JWT_FILTER, typed_config=pack(config)),)
 
 
@@ -44,7 +44,7 @@ def asking_filters(service: Service) -> Sequence[HttpFilter]:
     return (HttpFilter(name="envoy.filters.http.ext_authz", typed_config=pack(_ext_authz(service.ext_authz))),)
 
 
-def _provider(name: str, asked: Jwt) -> jwt.JwtProvider:
+def _provider(name: str, asked: Jwt, with_claims: bool) -> jwt.JwtProvider:
     uri = HttpUri(uri=asked.jwks_uri, cluster=names.jwks_cluster(name), timeout=duration(_FETCH_LIMIT))
     remote = jwt.RemoteJwks(
         http_uri=uri,
@@ -62,7 +62,7 @@ def _provider(name: str, asked: Jwt) -> jwt.JwtProvider:
         forward=asked.forward,
         from_headers=list(_headers(asked)),
         jwt_cache_config=cache,
-        payload_in_metadata=CLAIMS,
+        payload_in_metadata=CLAIMS if with_claims else "",
         claim_to_headers=[
             jwt.JwtClaimToHeader(header_name=header, claim_name=claim)
             for header, claim in sorted(asked.claim_to_headers.items())

@@ -30,7 +30,7 @@ from xds_server.compile.listener import HELLO_LIMIT, Chain, http_chain, listener
 from xds_server.compile.pack import duration, pack
 from xds_server.compile.permissive import ENCRYPTED, PLAIN, count_plaintext
 from xds_server.compile.rate_limit import rate_limits
-from xds_server.compile.rbac import Callers, access, restricts_paths
+from xds_server.compile.rbac import Callers, access, reads_claims, restricts_paths
 from xds_server.compile.retry import APP_UNREACHABLE, RETRY_HEADER
 from xds_server.compile.revoked import peer_serial, revoked_filter
 from xds_server.compile.shadow import shadow
@@ -45,7 +45,8 @@ _MOST_HEADERS, _MOST_HEADERS_KB = 150, 80
 def inbound_chain(mesh: Mesh, name: str, allowed: Callers, life: timedelta) -> Chain:
     """Return what the inbound listeners of a service's instances share."""
     service = mesh.services[name]
-    first, tokens = limit(service.connections.max_connections), token_filters(name, service)
+    first = limit(service.connections.max_connections)
+    tokens = token_filters(name, service, with_claims=reads_claims(allowed))
     asked = answering(service.active_health_check)
     decided = [revoked_filter(), *asked, *tokens, _access(service, mesh.trust_domain, allowed)]
     deciding = allowed if service.access.mode == "enforce" else {}

@@ -71,6 +71,11 @@ def restricts_paths(allowed: Callers) -> bool:
     return any(rule.paths for allow in allowed.values() for rule in allow)
 
 
+def reads_claims(allowed: Callers) -> bool:
+    """Say whether some caller may ask with some tokens only."""
+    return any(rule.claims for allow in allowed.values() for rule in allow)
+
+
 def principal(trust_domain: str, caller: str) -> Principal:
     """Return who a caller is, by its certificate."""
     expected = StringMatcher(exact=names.spiffe_id(trust_domain, caller))
