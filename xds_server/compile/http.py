@@ -33,7 +33,7 @@ An app's own calls end by their timeout, and only routes that last longer have t
 timer anew at each step of each request.
 """
 
-FORBIDDEN_PREFIXES = ("x-envoy-", "x-legation-")
+FORBIDDEN = tuple(StringMatcher(prefix=prefix) for prefix in ("x-envoy-", "x-legation-"))
 """Headers by which a client could change retries and timeouts, or speak for a proxy: removed before anything else."""
 
 
@@ -46,10 +46,12 @@ def connection_manager(
     filters: Iterable[HttpFilter] = (),
     mutations: Iterable[HeaderMutation] = (),
     called: Iterable[str] = (),
+    forbidden: Iterable[StringMatcher] = FORBIDDEN,
 ) -> HttpConnectionManager:
     """Return a manager whose routes come over ADS by the name `routes`; each direction adds to it.
 
-    `mutations` change a request's headers before anything reads them; `called` are the services behind it, to a caller.
+    `mutations` change a request's headers before anything reads them, and after those that are `forbidden` are gone;
+    `called` are the services behind it, to a caller.
     """
     return HttpConnectionManager(
         codec_type=HttpConnectionManager.CodecType.AUTO,
@@ -57,7 +59,7 @@ def connection_manager(
         rds=Rds(route_config_name=routes, config_source=ads()),
         http_filters=[*filters, router(counts_all=mesh.metrics.is_full)],
         access_log=access_logs(direction, service, logged(mesh, called)),
-        early_header_mutation_extensions=[_early(mutations)],
+        early_header_mutation_extensions=[_early(forbidden, mutations)],
         normalize_path=BoolValue(value=True),
         server_name=SERVER_NAME,
         server_header_transformation=HttpConnectionManager.ServerHeaderTransformation.PASS_THROUGH,
@@ -80,11 +82,9 @@ def router(*, counts_all: bool = False) -> HttpFilter:
     return HttpFilter(name="envoy.filters.http.router", typed_config=pack(config))
 
 
-def _early(more: Iterable[HeaderMutation]) -> TypedExtensionConfig:
-    forget = [
-        HeaderMutation(remove_on_match=HeaderMutation.RemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
-        for prefix in FORBIDDEN_PREFIXES
-    ]
+def _early(forbidden: Iterable[StringMatcher], more: Iterable[HeaderMutation]) -> TypedExtensionConfig:
+    """Return what changes headers first. Each matcher goes through all of them, which costs more than a longer one."""
+    forget = [HeaderMutation(remove_on_match=HeaderMutation.RemoveOnMatch(key_matcher=one)) for one in forbidden]
     return TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
         typed_config=pack(EarlyHeaderMutation(mutations=[*forget, *more])),

@@ -23,7 +23,7 @@ from xds_server.compile.access_log import writer
 from xds_server.compile.active_health_check import answering
 from xds_server.compile.ask import asking_filters, token_filters
 from xds_server.compile.connection_limit import limit
-from xds_server.compile.forged import forget_forged
+from xds_server.compile.forged import forged
 from xds_server.compile.global_rate_limit import global_limits
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import HELLO_LIMIT, Chain, http_chain, listener, shared
@@ -32,7 +32,7 @@ from xds_server.compile.permissive import ENCRYPTED, PLAIN, count_plaintext
 from xds_server.compile.rate_limit import rate_limits
 from xds_server.compile.rbac import Callers, access, reads_claims, restricts_paths
 from xds_server.compile.retry import APP_UNREACHABLE, RETRY_HEADER
-from xds_server.compile.revoked import peer_serial, revoked_filter
+from xds_server.compile.revoked import revoked_filters
 from xds_server.compile.shadow import shadow
 from xds_server.compile.tracing import operation, trace
 from xds_server.compile.websocket import accept_websockets, socket_paths
@@ -48,7 +48,7 @@ def inbound_chain(mesh: Mesh, name: str, allowed: Callers, life: timedelta) -> C
     first = limit(service.connections.max_connections)
     tokens = token_filters(name, service, with_claims=reads_claims(allowed))
     asked = answering(service.active_health_check)
-    decided = [revoked_filter(), *asked, *tokens, _access(service, mesh.trust_domain, allowed)]
+    decided = [*revoked_filters(), *asked, *tokens, _access(service, mesh.trust_domain, allowed)]
     deciding = allowed if service.access.mode == "enforce" else {}
     chains = [http_chain(_manager(mesh, name, deciding, life, decided), tls.downstream(), ENCRYPTED, first)]
     if mesh.is_permissive(name):
@@ -71,8 +71,8 @@ def _manager(
     service = mesh.services[name]
     limits = [*rate_limits(service.rate_limit), *global_limits(name, mesh.mesh, service.rate_limit)]
     filters = [*decided, *asking_filters(service), *limits]
-    mutations = [peer_serial(), *forget_forged(service, deciding.values())]
-    manager = connection_manager(mesh, "inbound", names.INBOUND, names.INBOUND, name, filters, mutations)
+    not_taken = forged(service, deciding.values())
+    manager = connection_manager(mesh, "inbound", names.INBOUND, names.INBOUND, name, filters, forbidden=not_taken)
     if socket_paths(mesh, name):
         accept_websockets(manager)
     trace(manager, mesh.tracing, name, operation(service.protocol, name), inbound=True)

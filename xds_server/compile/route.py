@@ -22,7 +22,7 @@ from xds_server.compile.load_balancing import hash_policies
 from xds_server.compile.match import route_match
 from xds_server.compile.pack import duration, pack
 from xds_server.compile.retry import RETRY_HEADER, RetryRule, retry_rules
-from xds_server.compile.revoked import PEER_SERIAL, denied
+from xds_server.compile.revoked import denied
 from xds_server.compile.rewrite import change_headers, redirect, respond, rewrite
 from xds_server.compile.strict import refusals
 from xds_server.compile.tracing import TO_REMOVE, route_tracing
@@ -68,7 +68,6 @@ def inbound_routes(
         route.route.upgrade_configs.append(websocket())
     routes += [_to_app(rule, RouteMatch()) for rule in rules]
     found = configuration(names.INBOUND, [virtual_host(names.INBOUND, ["*"], routes)])
-    found.request_headers_to_remove.append(PEER_SERIAL)
     found.response_headers_to_remove.extend(OF_PROXIES)
     for name, config in denied(revoked).items():
         found.typed_per_filter_config[name].CopyFrom(config)

@@ -121,7 +121,8 @@ class App:
 class Fleet:
     """Add nodes, then run them. `extra` are endpoints that no Envoy of ours serves.
 
-    Those in `absent` and `unwell` are not told, or told so; `tell` tells all again.
+    Those in `absent` and `unwell` are not told, or told so; `tell` tells all again. `program` is another Envoy than
+    the stock one, which lacks parts of ours.
     """
 
     text: str
@@ -132,6 +133,8 @@ class Fleet:
     absent: set[str] = field(default_factory=set)
     unwell: set[str] = field(default_factory=set)
     logs_socket: str = ""
+    program: Path = field(default_factory=binaries.envoy)
+    lacks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.mesh = load(self.text, "mesh.yaml")
@@ -143,7 +146,7 @@ class Fleet:
         name = f"{service}-{version}" + (f"-{zone}" if zone else "")
         self.nodes[name] = InstanceSpec(
             name, service, version, "1", at, names.INBOUND_PORT,
-            app_address=at, app_port=APP_PORT, metrics_port=names.METRICS_PORT, zone=zone,
+            app_address=at, app_port=APP_PORT, metrics_port=names.METRICS_PORT, zone=zone, lacks=self.lacks,
         )  # fmt: skip
         return self.nodes[name]
 
@@ -200,7 +203,7 @@ class Fleet:
         file.write_text(static_file(bootstrap(given), snapshot, self.secrets(node.service), endpoints))
         with (self.folder / f"{node.id}.log").open("w") as log:
             quick = ["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "50"]
-            command: list[str | Path] = [binaries.envoy(), "-c", file, "-l", "warning", *quick]
+            command: list[str | Path] = [self.program, "-c", file, "-l", "warning", *quick]
             return subprocess.Popen(command, stdout=log, stderr=log, env=envoy_environment(os.environ, node))
 
     def _endpoints(self) -> dict[str, tuple[Endpoint, ...]]:

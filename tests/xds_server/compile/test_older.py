@@ -16,6 +16,7 @@ from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
 from legation.runtime.tasks import Latest
 from tests.support.envoys import VERSIONS, envoy
+from tests.xds_server.compile.stolen import World
 from tests.xds_server.serve.envoy import running
 from tests.xds_server.serve.world import Consumer, seen
 from xds_server import snapshot as kinds
@@ -114,6 +115,17 @@ def test_a_real_envoy_takes_what_is_made_for_it(version, tmp_path):
         command = [program, "--mode", "validate", "-c", file, "-l", "error"]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("version", VERSIONS[:-1])
+def test_an_older_envoy_denies_a_revoked_peer_as_well(tmp_path, version):
+    lacks = asyncio.run(capabilities(envoy(version))).lacks
+    older = World(tmp_path, envoy(version), lacks)
+    try:
+        with older.fleet.running():
+            assert [older.ask(shown) for shown in (older.stolen, older.fresh)] == [403, 200]
+    finally:
+        older.app.stop()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

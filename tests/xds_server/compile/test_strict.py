@@ -119,8 +119,10 @@ def test_what_is_well_formed_goes_through(world, way):
 @pytest.mark.parametrize("way", ["gateway", "outbound", "inbound"])
 @pytest.mark.parametrize(
     "forged",
-    ["x-legation-retry", "x-envoy-max-retries", "x-forwarded-client-cert",
-     "x_legation_retry", "x_envoy_peer", "x_forwarded_client_cert", "x-forwarded_client-cert"],
+    ["x-legation-retry", "x-envoy-max-retries", "x-forwarded-client-cert", "x-legation-",
+     "x_legation_retry", "x_envoy_peer", "x_forwarded_client_cert", "x-forwarded_client-cert",
+     "x-forwarded-client_cert", "x-envoy_peer", "x-legation_retry", "x_envoy-peer", "x_legation-retry",
+     "x_forwarded-client-cert", "x_forwarded-for", "x-forwarded_for", "x_forwarded_proto"],
 )  # fmt: skip
 def test_headers_that_only_the_mesh_may_set_are_dropped(world, way, forged):
     """In no spelling: CGI and WSGI give an app both under one name. The gateway takes no underscore at all."""
