@@ -19,7 +19,7 @@ mesh: routing
 trust_domain: routing.local
 logging: {mode: client_and_server}
 services:
-  web: {protocol: http, port: 8080, calls: [items, late, limited, sockets, backed]}
+  web: {protocol: http, port: 8080, calls: [items, late, limited, brisk, sockets, backed]}
   items:
     protocol: http
     port: 8080
@@ -93,6 +93,7 @@ services:
     routes: [{retry: {retry_on: [5xx], num_retries: 1, retry_priority: previous_priorities, base_interval: 1ms}}]
   spare: {protocol: http, port: 8080}
   limited: {protocol: http, port: 8080, rate_limit: {local: {requests: 3, per: 1h, burst: 5}}}
+  brisk: {protocol: http, port: 8080, rate_limit: {local: {requests: 1, per: 1s}}}
   sockets:
     protocol: http
     port: 8080
@@ -118,7 +119,7 @@ class World:
 def running(tmp_path_factory):
     fleet = Fleet(MESH, tmp_path_factory.mktemp("fleet"))
     nodes = [fleet.add("web"), *(fleet.add(s, v) for s in ("items", "late") for v in ("v1", "v2"))]
-    nodes += [*(fleet.add(s) for s in ("limited", "sockets", "backed", "spare"))]
+    nodes += [*(fleet.add(s) for s in ("limited", "brisk", "sockets", "backed", "spare"))]
     apps = {n.id: App(n.address, n.id) for n in nodes if n.service not in ("web", "sockets")}
     with fleet.running():
         yield World(fleet, apps)
@@ -323,7 +324,22 @@ def test_above_its_rate_an_instance_answers_429(world):
     answers = [world.ask("/", callee="limited") for _ in range(8)]
     assert [a.status_code for a in answers] == [200] * 5 + [429] * 3
     assert answers[-1].headers["x-ratelimit-limit"] == "5"
+    assert [a.headers["x-ratelimit-remaining"] for a in answers] == ["4", "3", "2", "1", *["0"] * 4]
+    assert 1_000 < int(answers[-1].headers["x-ratelimit-reset"]) <= 1_200
     assert len(world.seen("limited-v1")) == 5
+
+
+def test_where_a_request_fits_in_every_second_refusals_alone_say_when_to_come_back(world):
+    answers = {}
+
+    def has_both() -> bool:
+        answer = world.ask("/", callee="brisk")
+        answers[answer.status_code] = {n: v for n, v in answer.headers.items() if n.startswith("x-ratelimit-")}
+        return len(answers) == 2
+
+    wait_for(has_both)
+    wanted = {"x-ratelimit-limit": "1", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "1"}
+    assert answers == {200: {}, 429: wanted}
 
 
 SOCKETS = {"/chat": "/chat", "/rooms/1": "/chat/rooms/1", "/talk/7": "/t/7/talk"}
