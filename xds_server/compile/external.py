@@ -21,7 +21,6 @@ from xds_server.compile.pack import duration, pack
 from xds_server.compile.retry import retry_rules
 from xds_server.compile.strict import refusals
 from xds_server.compile.tcp import tcp_chain
-from xds_server.compile.tracing import TO_REMOVE
 
 TIMEOUT = timedelta(seconds=15)
 _RETRY = RetryPolicy(num_retries=2, methods=())
@@ -46,7 +45,7 @@ def external_routes(name: str, asked: External) -> RouteConfiguration:
     )
     route = components.Route(name=f"{name}.default", match=components.RouteMatch(prefix="/"), route=action)
     hosts = [components.VirtualHost(name=name, domains=["*"], routes=[*refusals(), route])]
-    return RouteConfiguration(name=name, virtual_hosts=hosts, request_headers_to_remove=TO_REMOVE)
+    return RouteConfiguration(name=name, virtual_hosts=hosts)
 
 
 def external_chain(mesh: Mesh, name: str, service: str) -> Chain:

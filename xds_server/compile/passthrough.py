@@ -35,7 +35,7 @@ from xds_server.compile.http import IDLE_TIMEOUT, connection_manager, network_fi
 from xds_server.compile.listener import Chain, shared
 from xds_server.compile.pack import duration, pack
 from xds_server.compile.strict import refusals
-from xds_server.compile.tracing import TO_REMOVE, operation, trace
+from xds_server.compile.tracing import operation, trace
 
 _CONNECT = "CONNECT"
 _MOST_HOSTS = 1024
@@ -86,7 +86,7 @@ def passthrough_routes() -> RouteConfiguration:
         for index, (match, upgrades) in enumerate(matches)
     ]
     host = components.VirtualHost(name=names.PASSTHROUGH, domains=["*"], routes=[*refusals(), *routes])
-    return RouteConfiguration(name=names.PASSTHROUGH, virtual_hosts=[host], request_headers_to_remove=TO_REMOVE)
+    return RouteConfiguration(name=names.PASSTHROUGH, virtual_hosts=[host])
 
 
 def passthrough_chain(mesh: Mesh, service: str) -> Chain:

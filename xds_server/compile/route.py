@@ -25,7 +25,7 @@ from xds_server.compile.retry import RETRY_HEADER, RetryRule, retry_rules
 from xds_server.compile.revoked import denied
 from xds_server.compile.rewrite import change_headers, redirect, respond, rewrite
 from xds_server.compile.strict import refusals
-from xds_server.compile.tracing import TO_REMOVE, route_tracing
+from xds_server.compile.tracing import DECIDED, has_shares, route_tracing
 from xds_server.compile.unavailable import HEADER, Outage, route_metadata
 from xds_server.compile.websocket import websocket
 
@@ -44,8 +44,11 @@ def service_rows(name: str, service: Service, outage: Outage | None = None) -> l
     if not has_catch_all(service):
         rows.append((f"{name}.default", Route()))
     routes = [proto for row, route in rows for proto in _routes(row, name, service, route)]
-    if (why := route_metadata(name, outage)) is not None:
-        for route in routes:
+    why = route_metadata(name, outage)
+    for route in routes:
+        if has_shares(service):
+            route.request_headers_to_remove.append(DECIDED)
+        if why is not None:
             route.metadata.CopyFrom(why)
     return routes
 
@@ -108,7 +111,6 @@ def configuration(name: str, hosts: Sequence[components.VirtualHost]) -> RouteCo
     return RouteConfiguration(
         name=name,
         virtual_hosts=hosts,
-        request_headers_to_remove=TO_REMOVE,
         response_headers_to_remove=[RETRY_HEADER, HEADER],
     )
 

@@ -37,7 +37,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
-from legation.mesh.model.service import Protocol
+from legation.mesh.model.service import Protocol, Service
 from legation.mesh.model.tracing import RouteTracing, Tracing
 from xds_server.compile.circuit_breaker import BATCHES, thresholds
 from xds_server.compile.cluster import HTTP_OPTIONS, http2
@@ -47,10 +47,10 @@ from xds_server.compile.pack import duration, pack
 FROM_OUTSIDE = ("traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-sampled", "x-client-trace-id")
 """Headers by which a client could have its requests traced, at our cost."""
 
-_FORCE = "x-envoy-force-trace"
-_HOP = HeaderMutation(append=HeaderValueOption(header=HeaderValue(key=_FORCE, value="true")))
-TO_REMOVE = (_FORCE,)
-"""What no request may bear that leaves a proxy."""
+DECIDED = "x-client-trace-id"
+"""By it a manager is told to have no say, and not by `x-envoy-force-trace`: to an Envoy 1.40 all requests are from
+outside, and it takes that header away."""
+_HOP = HeaderMutation(append=HeaderValueOption(header=HeaderValue(key=DECIDED, value="true")))
 
 _TIMEOUT = timedelta(seconds=1)
 """Of one batch of spans; what the receiver does not take in time is dropped."""
@@ -98,8 +98,12 @@ def hop(mesh: Mesh, called: Iterable[str]) -> list[HeaderMutation]:
 
     No more than is needed: what it adds is added to each request, and taken out again.
     """
-    services = [mesh.services[name] for name in called if name in mesh.services]
-    return [_HOP] if any(route.tracing for service in services for route in service.routes) else []
+    return [_HOP] if any(name in mesh.services and has_shares(mesh.services[name]) for name in called) else []
+
+
+def has_shares(service: Service) -> bool:
+    """Say whether a service's routes have shares of their own; then they take `DECIDED` out of requests."""
+    return any(route.tracing for route in service.routes)
 
 
 def operation(protocol: Protocol, service: str) -> str:
@@ -111,9 +115,9 @@ def operation(protocol: Protocol, service: str) -> str:
 
 
 def route_tracing(asked: RouteTracing) -> components.Tracing:
-    """Return what a route has of its own, where a trace begins."""
+    """Return what a route has of its own, where a trace begins: the gateway lets no client's `DECIDED` pass."""
     return components.Tracing(
-        client_sampling=FractionalPercent(numerator=0),
+        client_sampling=FractionalPercent(numerator=100),
         random_sampling=_percentage(asked.sampling),
         overall_sampling=FractionalPercent(numerator=100),
     )

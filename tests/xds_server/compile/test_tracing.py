@@ -148,4 +148,4 @@ def test_no_app_sees_what_proxies_tell_each_other(world):
     headers = world.get("/always/here")
     world.call_orders(headers)
     seen = [headers for app in world.apps.values() for *_, headers in app.seen]
-    assert [name for headers in seen for name in headers if name.startswith("x-envoy-force")] == []
+    assert [name for headers in seen for name in headers if name == "x-client-trace-id"] == []
