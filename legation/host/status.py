@@ -134,6 +134,7 @@ async def _instance(host: Host, known: _Known) -> InstanceStatus:
     return InstanceStatus(
         id=known.id,
         version=known.version,
+        zone=current.spec.zone if current is not None else "",
         inbound=_inbound(host, known),
         admin=f"unix:{host.state.admin(known.id)}",
         synced=alive and _is_current(host) and current is not None and current.connected and current.synced,

@@ -1,8 +1,9 @@
-"""The certificates that the operator keeps in files for the gateway: whether they can be shown, and for whom."""
+"""Certificates that the operator keeps in files: whether the gateway can show them, and to whom; CAs' files."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import PurePath
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from legation.mesh.ca_files import ca_files
 from legation.mesh.errors import Violation
 from legation.mesh.model.expose import Expose
 from legation.mesh.model.mesh import Mesh
@@ -83,6 +85,22 @@ def edge_file_violations(sourced: SourcedMesh, read: Read, now: float) -> tuple[
     """Return what is wrong with the files that a mesh names."""
     found = (_violations(name, expose, tls, read, now) for name, expose, tls in edge_services(sourced.mesh))
     return tuple(sorted(broken.violation(sourced) for broken in chain.from_iterable(found)))
+
+
+def ca_file_violations(sourced: SourcedMesh, read: Read) -> tuple[Violation, ...]:
+    """Return what is wrong with files of CAs in mesh.yaml's folder; others are for the host of whoever reads them."""
+    folder = PurePath(sourced.file).parent
+    here = ((path, ca) for path, ca in ca_files(sourced.mesh) if PurePath(ca).is_relative_to(folder))
+    found = ((path, _fault(ca, read)) for path, ca in here)
+    return tuple(RuleViolation(path, fault, ()).violation(sourced) for path, fault in found if fault)
+
+
+def _fault(ca: str, read: Read) -> str:
+    try:
+        _certificates(ca, _content("ca", ca, read))
+    except Unusable as error:
+        return str(error)
+    return ""
 
 
 def _violations(name: str, expose: Expose, tls: Files, read: Read, now: float) -> Iterator[RuleViolation]:

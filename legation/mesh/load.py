@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from legation.mesh.ca_files import located
 from legation.mesh.checks import rule_violations
 from legation.mesh.document import Document, read
 from legation.mesh.errors import InvalidMesh, Position, Violation
@@ -41,7 +42,7 @@ def load(text: str, file: str) -> SourcedMesh:
     broken = islice(_sound(rule_violations(sourced), paths), MOST_VIOLATIONS)
     if violations := violations.union(rule.violation(sourced) for rule in broken):
         raise InvalidMesh(violations)
-    return sourced
+    return located(sourced)
 
 
 def _no_mapping(document: Document) -> Violation:

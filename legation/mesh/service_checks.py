@@ -17,10 +17,29 @@ def service_violations(mesh: Mesh, name: str, service: Service) -> Iterator[Rule
     here: Path = ("services", name)
     yield from _hashing(service.load_balancing, (*here, "load_balancing"))
     yield from _slow_start(service.load_balancing, (*here, "load_balancing"))
+    if service.protocol == "tcp":
+        yield from _of_requests(service, here)
     if service.outlier_detection is not None:
         yield from _ejection(service.outlier_detection, (*here, "outlier_detection"))
     if service.failover is not None:
         yield from _failover(mesh, name, service.failover)
+
+
+_OF_REQUESTS = (
+    ("load_balancing", ("hash_header", "hash_cookie")),
+    ("circuit_breaker", ("max_requests", "max_retries", "retry_budget")),
+    ("connections", ("max_requests_per_connection",)),
+)
+"""What nobody looks at where connections carry no requests."""
+
+
+def _of_requests(service: Service, here: Path) -> Iterator[RuleViolation]:
+    for part, fields in _OF_REQUESTS:
+        for field in fields:
+            if getattr(getattr(service, part), field, None) is not None:
+                path: Path = (*here, part, field)
+                message = "a tcp service has connections, and no requests that this could be said of: leave it out"
+                yield RuleViolation(path, message, (path, (*here, "protocol")))
 
 
 def _hashing(balancing: LoadBalancing, here: Path) -> Iterator[RuleViolation]:

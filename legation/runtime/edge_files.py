@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from legation.mesh.edge_files import edge_file_violations
+from legation.mesh.edge_files import ca_file_violations, edge_file_violations
 from legation.mesh.errors import InvalidMesh
 from legation.mesh.source import SourcedMesh
 
@@ -34,5 +34,6 @@ def check_files(sourced: SourcedMesh, now: float = 0.0) -> None:
 
     Without `now` an expired certificate passes: it must keep neither a mesh from its start nor a change from it.
     """
-    if violations := edge_file_violations(sourced, reader(Path(sourced.file).parent), now):
+    of_the_gateway = edge_file_violations(sourced, reader(Path(sourced.file).parent), now)
+    if violations := (*of_the_gateway, *ca_file_violations(sourced, reader(Path()))):
         raise InvalidMesh(violations)

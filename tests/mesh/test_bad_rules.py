@@ -267,6 +267,20 @@ BAD = {
         WEB + "tracing: {otlp: {host: a, ca: /ca.pem}}\n",
         ["mesh.yaml:5:27: tracing.otlp.ca: not looked at without tls: write tls: true, or leave it out"],
     ),
+    "what is said of requests where there are none": (
+        WEB + "  db:\n    protocol: tcp\n    port: 1\n    load_balancing: {policy: maglev, hash_cookie: {name: a}}\n"
+        "    circuit_breaker: {max_requests: 1, retry_budget: {budget_percent: 1}}\n"
+        "    connections: {max_connections: 1, max_requests_per_connection: 1}\n",
+        [
+            f"mesh.yaml:{at}: services.db.{field}: a tcp service has connections, and no requests that this could be said of: leave it out"
+            for at, field in (
+                ("8:38", "load_balancing.hash_cookie"),
+                ("9:37", "circuit_breaker.max_requests"),
+                ("9:40", "circuit_breaker.retry_budget"),
+                ("10:68", "connections.max_requests_per_connection"),
+            )
+        ],
+    ),
     "a workload of nobody": (
         WEB + "workloads: [{service: wbe, command: [node]}]\n",
         ["mesh.yaml:5:23: workloads[0].service: no service is called 'wbe', did you mean web? known here: web"],

@@ -15,5 +15,6 @@ class External(Model):
     protocol: Annotated[Literal["http", "http2", "tcp"], Field(description="http is HTTP/1.1")] = "http"
     tls: Annotated[Boolean, Field(description="false: in plain text")] = True
     ca: Annotated[
-        Argument | None, Field(description="a file of the CAs that may vouch for it; none: those of the machine")
+        Argument | None,
+        Field(description="a file of the CAs that may vouch for it, in mesh.yaml's folder; none: the machine's"),
     ] = None

@@ -21,7 +21,8 @@ class Receiver(Model):
         ),
     ]
     ca: Annotated[
-        Argument | None, Field(description="a file of the CAs that may vouch for it; none: those of the machine")
+        Argument | None,
+        Field(description="a file of the CAs that may vouch for it, in mesh.yaml's folder; none: the machine's"),
     ] = None
     tenant: Annotated[HeaderValue | None, Field(description="X-Scope-OrgID, where Loki has several tenants")] = None
 

@@ -19,7 +19,8 @@ class Otlp(Model):
     port: Port = OTLP_PORT
     tls: Annotated[Boolean, Field(description="true: over TLS, verified")] = False
     ca: Annotated[
-        Argument | None, Field(description="a file of the CAs that may vouch for it; none: those of the machine")
+        Argument | None,
+        Field(description="a file of the CAs that may vouch for it, in mesh.yaml's folder; none: the machine's"),
     ] = None
 
 

@@ -322,6 +322,7 @@ class InstanceStatus(Message, frozen=True, kw_only=True):
 
     id: str
     version: str
+    zone: Annotated[str, Meta(description="where it is; empty: nowhere in particular")] = ""
     inbound: str
     admin: str
     synced: bool

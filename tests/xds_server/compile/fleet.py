@@ -137,7 +137,7 @@ class Fleet:
     lacks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self.mesh = load(self.text, "mesh.yaml")
+        self.mesh = load(self.text, str(self.folder / "mesh.yaml"))
         self.authority = Authority("mesh")
         self.compiler = Compiler(self.mesh)
 

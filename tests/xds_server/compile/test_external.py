@@ -79,7 +79,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     secure.socket = context.wrap_socket(secure.socket, server_side=True)
     for server in (secure, plain):
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    text = MESH.format(ca=ca, port=secure.server_port, plain=plain.server_port, address=address(SLOT))
+    text = MESH.format(ca=ca.name, port=secure.server_port, plain=plain.server_port, address=address(SLOT))
     fleet = Fleet(text.replace(f'misnamed: {{host: "{address(SLOT)}"', 'misnamed: {host: "127.0.0.1"'), folder)
     fleet.add("web")
     with fleet.running():

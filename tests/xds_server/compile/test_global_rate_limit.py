@@ -130,6 +130,7 @@ def limited(folder: Path) -> Iterator[World]:
         GRPC_HOST=at, GRPC_PORT=str(APP_PORT), REDIS_POOL_SIZE=str(POOL),
         RUNTIME_ROOT=str(folder / "limiter"), RUNTIME_SUBDIRECTORY="", RUNTIME_WATCH_ROOT="false",
         RUNTIME_IGNOREDOTFILES="true", REDIS_SOCKET_TYPE="tcp", REDIS_URL=f"{at}:{REDIS_PORT}", USE_STATSD="false",
+        DISABLE_STATS="true",
     )  # fmt: skip
     world = World(fleet, limiter, redis)
     world.configure(json.dumps(counted(fleet.mesh.mesh)))
