@@ -80,12 +80,11 @@ async def _others(
         return (await links.counts(sent.hop)).logs_dropped
 
     there = words.prometheus or (mesh.prometheus.url if mesh.prometheus is not None else None)
-    otlp = mesh.tracing.otlp if mesh.tracing is not None else None
     return await asyncio.gather(
         links.discovery(sent, telemetry),
         links.prometheus(sent, there, words.wait),
         links.rules(sent, there, words.wait),
-        links.traces(sent, otlp, words.jaeger, words.wait, spans_lost),
+        links.traces(sent, mesh.tracing, words.jaeger, words.wait, spans_lost),
         links.logs(sent, mesh.logging, telemetry, words.wait, logs_lost),
         links.receiver(sent, mesh.logging, telemetry, words.wait),
         outside,

@@ -7,7 +7,7 @@ from urllib.parse import urlencode, urlsplit
 
 from legation.mesh import names
 from legation.mesh.model.logging import Logging
-from legation.mesh.model.tracing import Otlp
+from legation.mesh.model.tracing import Tracing
 from legation.runtime import http
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.log_messages import LogPage
@@ -166,14 +166,17 @@ async def rules(sent: Sent, url: str | None, wait: float) -> Finding:
 
 
 async def traces(
-    sent: Sent, receiver: Otlp | None, url: str | None, wait: float, lost: Callable[[], Awaitable[float]]
+    sent: Sent, tracing: Tracing | None, url: str | None, wait: float, lost: Callable[[], Awaitable[float]]
 ) -> Finding:
-    """Look whether a Jaeger shows the trace, a span of either end; `lost` says how many spans the proxy has dropped."""
-    if receiver is None:
+    """Look whether a Jaeger shows the trace, a span of each end that makes one.
+
+    `lost` says how many spans the proxy has dropped.
+    """
+    if tracing is None:
         fix = "tracing: {otlp: {host: …}} in mesh.yaml"
         return Finding(link="traces", state="off", said="mesh.yaml has no tracing", fix=fix)
-    there, services = url or f"http://{receiver.host}:16686", set[str]()
-    ends = {sent.hop.source, sent.hop.destination}
+    receiver, services = tracing.otlp, set[str]()
+    there, ends = url or f"http://{receiver.host}:16686", _ends(sent.hop, tracing.mode)
 
     async def has_it() -> bool:
         answer = await get(f"{there.rstrip('/')}/api/traces/{sent.trace}")
@@ -184,7 +187,9 @@ async def traces(
     at = f"{receiver.host}:{receiver.port}"
     try:
         if await until(has_it, wait, _EVERY):
-            return Finding(link="traces", state="ok", said=f"{there}/trace/{sent.trace} has both ends of the hop")
+            return Finding(
+                link="traces", state="ok", said=f"{there}/trace/{sent.trace} has spans of {' and '.join(sorted(ends))}"
+            )
         silent = ""
     except (http.HttpError, ValueError) as error:
         silent = str(error)
@@ -196,7 +201,7 @@ async def traces(
     if silent:
         fix = "--jaeger-url says where traces are shown" if url is None else "start it, or correct --jaeger-url"
         return Finding(link="traces", state="unknown" if url is None else "broken", said=silent, fix=fix)
-    return Finding(link="traces", state="broken", **_no_trace(sent, there, at, ends - services))
+    return Finding(link="traces", state="broken", **_no_trace(sent, there, at, ends, services))
 
 
 def _services(answer: http.Answer) -> set[str]:
@@ -204,15 +209,15 @@ def _services(answer: http.Answer) -> set[str]:
     return {process["serviceName"] for trace in data for process in trace["processes"].values()}
 
 
-def _no_trace(sent: Sent, there: str, at: str, missing: set[str]) -> dict[str, str]:
-    if missing == {sent.hop.source, sent.hop.destination}:
+def _no_trace(sent: Sent, there: str, at: str, ends: set[str], found: set[str]) -> dict[str, str]:
+    if not ends & found:
         return {
             "said": f"{there} does not show trace {sent.trace}",
             "fix": f"is what it shows the same that takes spans at {at}? And does each proxy have the newest "
             "configuration (legation status)?",
         }
     return {
-        "said": f"{there} has trace {sent.trace} without a span of {', '.join(sorted(missing))}",
+        "said": f"{there} has trace {sent.trace} without a span of {', '.join(sorted(ends - found))}",
         "fix": "does its proxy have the newest configuration (legation status), and reach the receiver from its host?",
     }
 
@@ -228,7 +233,7 @@ async def logs(
     if not is_kept(tag, asked.sampling):
         return _not_kept("logs")
     words = urlencode({by: tag, "kind": "access", "limit": "10"})
-    found, ends = set[str](), _writers(sent.hop, asked)
+    found, ends = set[str](), _ends(sent.hop, asked.mode)
 
     async def has_them() -> bool:
         page = await telemetry.get(f"/logs?{words}", LogPage)
@@ -255,9 +260,9 @@ async def logs(
     return Finding(link="logs", state="broken", said=f"there is no record of {missing}", fix=fix)
 
 
-def _writers(hop: Hop, asked: Logging) -> set[str]:
-    """Return the services whose proxies write down what went well."""
-    return {hop.destination} if asked.mode == "server" else {hop.source, hop.destination}
+def _ends(hop: Hop, mode: str) -> set[str]:
+    """Return the services whose proxies write down what went well, or make spans."""
+    return {hop.destination} if mode == "server" else {hop.source, hop.destination}
 
 
 def _not_kept(link: str) -> Finding:

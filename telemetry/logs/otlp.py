@@ -12,10 +12,11 @@ from opentelemetry.proto.logs.v1 import logs_pb2 as proto
 
 from legation.runtime.control.log_messages import LogRecord
 from telemetry.logs.lenient import LenientBatch
+from telemetry.logs.line import trace_of
 from telemetry.logs.shorten import shorten
 
 _NANOSECONDS = 1_000_000_000
-_OWN_COLUMNS = frozenset({"service", "version", "status", "grpc_status", "flags", "request_id"})
+_OWN_COLUMNS = frozenset({"service", "version", "status", "grpc_status", "flags", "request_id", "traceparent"})
 
 
 def records(serialised: bytes) -> Iterator[LogRecord]:
@@ -94,7 +95,7 @@ def _access(record: Any, writer: Mapping[str, str]) -> LogRecord:
         code=_number(said.get("status")),
         grpc=_number(said.get("grpc_status")),
         flags=said.get("flags", ""),
-        trace=record.trace_id.hex(),
+        trace=record.trace_id.hex() or trace_of(said.get("traceparent", "")),
         request=said.get("request_id", ""),
         text=shorten(summary(said)),
         fields={key: value for key, value in said.items() if key not in _OWN_COLUMNS},

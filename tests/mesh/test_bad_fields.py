@@ -86,6 +86,10 @@ BAD = {
         WEB + "logging: {mode: client}\n",
         ["mesh.yaml:5:17: logging.mode: 'client' is unknown, known here: server, client_and_server"],
     ),
+    "an end of a call that makes spans alone": (
+        WEB + "tracing: {otlp: {host: jaeger}, mode: client}\n",
+        ["mesh.yaml:5:39: tracing.mode: 'client' is unknown, known here: server, client_and_server"],
+    ),
     "a port out of range": (
         HEAD + "  web: {protocol: http, port: 80800}\n",
         ["mesh.yaml:4:31: services.web.port: 80800 is above the maximum 65535"],

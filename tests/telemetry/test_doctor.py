@@ -145,16 +145,21 @@ def test_all_is_well_and_each_broken_link_is_named_with_its_fix(tmp_path: Path) 
             there = await stack.enter_async_context(prometheus(tmp_path, fleet, url))
             world = World(fleet.mesh, fleet, client, registry, {"prometheus": there, "jaeger": traces.query})
 
-            untraced = load(text.replace("tracing:", "# tracing:"), "mesh.yaml").mesh
             silent = f"http://127.0.0.1:{free_port()}"
-            other = replace(world, mesh=load(text.replace("mesh: shop", "mesh: other"), "mesh.yaml").mesh)
-            well, deaf, blind, strange = await asyncio.gather(
-                world.look(40), world.look(40, prometheus=silent), world.look(40, jaeger=silent), other.look(3)
+            changes = ("tracing:", "# tracing:"), ("mesh: shop", "mesh: other"), ("{otlp", "{mode: server, otlp")
+            untraced, other, one_end = (load(text.replace(*change, 1), "mesh.yaml").mesh for change in changes)
+            well, deaf, blind, strange, served = await asyncio.gather(
+                world.look(40),
+                world.look(40, prometheus=silent),
+                world.look(40, jaeger=silent),
+                replace(world, mesh=other).look(3),
+                replace(world, mesh=one_end).look(40),
             )
             assert broken(well) == {}
             assert set(states(well).values()) == {"ok"}
             assert well.hop is not None
             assert (well.hop.instance, well.hop.destination) == ("web-v1-0", "orders")
+            assert [said(found, "traces").split(" of ")[1] for found in (well, served)] == ["orders and web", "orders"]
             assert "and Jaeger has its trace" in said(well, "gateway")
             assert "its trace was not looked for" in said(blind, "gateway")
             assert list(broken(deaf)) == ["prometheus"]

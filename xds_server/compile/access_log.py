@@ -81,6 +81,9 @@ _FIELDS = {
 """`instance` and `version` are the writer's own: its listeners bear them, as all else is shared by its service."""
 
 
+_CARRIED = {"traceparent": "%REQ(TRACEPARENT)%"}
+
+
 def writer(node: InstanceSpec) -> Metadata:
     """Return what a node's listeners say of it for its log."""
     said = Struct()
@@ -136,13 +139,17 @@ def _answers_well(service: Service) -> bool:
 
 
 @lru_cache(maxsize=8)
-def access_logs(direction: Direction, service: str, which: Logged = "all") -> Sequence[AccessLog]:
+def access_logs(
+    direction: Direction, service: str, which: Logged = "all", *, carried: bool = False
+) -> Sequence[AccessLog]:
     """Return the access logs of one proxy's listeners; `service` is the proxy's own. Health checks are left out.
 
+    `carried`: it makes no span, so the trace is the one that the request bears.
     The same for all of a service's listeners, and a third of what compiling one takes: never change what you get.
     """
     checks = AccessLogFilter(not_health_check_filter=NotHealthCheckFilter())
-    return _loggers(_FIELDS, direction, service, *_ONLY[which], checks)
+    fields = {**_FIELDS, **_CARRIED} if carried else _FIELDS
+    return _loggers(fields, direction, service, *_ONLY[which], checks)
 
 
 _NOT_WELL, _FAILED = 300, 500

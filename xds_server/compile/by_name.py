@@ -23,7 +23,7 @@ from xds_server.compile.external import external_routes
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain
 from xds_server.compile.route import configuration, service_rows, virtual_host
-from xds_server.compile.tracing import hop, trace
+from xds_server.compile.tracing import hop, of_calls, trace
 from xds_server.compile.unavailable import Outage, unavailable
 
 _NOBODY = "no service has this host here\n"
@@ -61,7 +61,7 @@ def by_host_chain(mesh: Mesh, service: str, port: int, found: Sequence[str]) -> 
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions())
     manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=[*unavailable(), no_route(404, _NOBODY)]))
     manager.access_log.extend(count_apart(names.outbound_stat_prefix("")))
-    trace(manager, mesh.tracing, service, _OPERATION)
+    trace(manager, of_calls(mesh, found), service, _OPERATION)
     return chain(manager, "OUTBOUND")
 
 

@@ -1,6 +1,6 @@
 """What every HTTP connection manager of ours has: routes over ADS, headers that nobody may forge, the access log."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
@@ -22,6 +22,7 @@ from legation.mesh.model.mesh import Mesh
 from xds_server.compile.access_log import Direction, access_logs, logged
 from xds_server.compile.cluster import ads
 from xds_server.compile.pack import duration, pack
+from xds_server.compile.tracing import left_to_callees
 
 SERVER_NAME = "legation"
 CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
@@ -45,7 +46,7 @@ def connection_manager(
     service: str,
     filters: Iterable[HttpFilter] = (),
     mutations: Iterable[HeaderMutation] = (),
-    called: Iterable[str] = (),
+    called: Collection[str] = (),
     forbidden: Iterable[StringMatcher] = FORBIDDEN,
 ) -> HttpConnectionManager:
     """Return a manager whose routes come over ADS by the name `routes`; each direction adds to it.
@@ -58,7 +59,7 @@ def connection_manager(
         stat_prefix=stat_prefix,
         rds=Rds(route_config_name=routes, config_source=ads()),
         http_filters=[*filters, router(counts_all=mesh.metrics.is_full)],
-        access_log=access_logs(direction, service, logged(mesh, called)),
+        access_log=access_logs(direction, service, logged(mesh, called), carried=left_to_callees(mesh, called)),
         early_header_mutation_extensions=[_early(forbidden, mutations)],
         normalize_path=BoolValue(value=True),
         server_name=SERVER_NAME,

@@ -1,7 +1,8 @@
 """`tracing` to Envoy: what each connection manager does about spans, and the cluster of their receiver.
 
 One span a proxy and request: SERVER where a request comes in, CLIENT where an app's call goes out
-(`spawn_upstream_span` would make a second one of each call, of the caller's own).
+(`spawn_upstream_span` would make a second one of each call, of the caller's own). With `mode: server` there is no
+CLIENT span where a proxy of ours serves the call: what the app carries on is the parent of the SERVER span there.
 
 A span is sampled when the connection manager decides so and the tracer's sampler does too (Envoy 1.40,
 tests/xds_server/compile/test_tracing.py). Where a request enters the mesh the manager decides, by the mesh's share or
@@ -9,7 +10,7 @@ its route's. Behind, the sampler follows the span before. Where a called service
 callers' managers are told by a header to have no say, as routes are the same there and would decide anew.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import timedelta
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -93,12 +94,24 @@ def trace(
     )
 
 
-def hop(mesh: Mesh, called: Iterable[str]) -> list[HeaderMutation]:
+def of_calls(mesh: Mesh, called: Collection[str]) -> Tracing | None:
+    """Return what a caller's manager is told of spans; `called` are behind it. None: it makes no spans."""
+    return None if left_to_callees(mesh, called) else mesh.tracing
+
+
+def left_to_callees(mesh: Mesh, called: Collection[str]) -> bool:
+    """Say whether a caller's manager makes no spans, as the proxies of all that are called do."""
+    tracing = mesh.tracing
+    return tracing is not None and tracing.mode == "server" and bool(called) and all(n in mesh.services for n in called)
+
+
+def hop(mesh: Mesh, called: Collection[str]) -> list[HeaderMutation]:
     """Return what a caller's manager does to requests before it decides about their spans; `called` are behind it.
 
     No more than is needed: what it adds is added to each request, and taken out again.
     """
-    return [_HOP] if any(name in mesh.services and has_shares(mesh.services[name]) for name in called) else []
+    services = [mesh.services[name] for name in called if name in mesh.services]
+    return [_HOP] if of_calls(mesh, called) is not None and any(map(has_shares, services)) else []
 
 
 def has_shares(service: Service) -> bool:

@@ -32,6 +32,10 @@ class Tracing(Model):
 
     otlp: Otlp
     sampling: Annotated[Share, Field(description="per cent of the requests that are traced")] = 1.0
+    mode: Annotated[
+        Literal["server", "client_and_server"],
+        Field(description="who makes a span of a call: the proxy of who serves it, or the caller's too"),
+    ] = "client_and_server"
     from_outside: Annotated[
         Literal["ignore", "continue"],
         Field(description="continue: a client's own trace goes on, and it decides whether it is sampled"),
