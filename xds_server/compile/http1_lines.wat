@@ -8,6 +8,8 @@
 ;; A proxy-wasm network filter (ABI 0.2.1). One record of 16 bytes a connection, by its context id:
 ;;   0 u32 context id, 0: free    4 u8 state    5 u8 flags    6 u8 candidate header    7 u8 bytes of it seen
 ;;   8 i64 length: of a body, of a chunk
+;;
+;; In a line of which only the end matters, FIRST stands for HEADER too.
 (module
   (import "env" "proxy_get_buffer_bytes" (func $get (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_set_buffer_bytes" (func $set (param i32 i32 i32 i32 i32) (result i32)))
@@ -237,27 +239,58 @@
       (else (call $goto (local.get $r) (global.get $CHUNK))))
     (i32.const 0))
 
-  ;; Return how many of the bytes from `at` to `end` come before the next CR or LF.
-  (func $to_line_end (param $at i32) (param $end i32) (result i32)
-    (local $from i32) (local $byte i32)
-    (local.set $from (local.get $at))
-    (loop $next
-      (if (i32.lt_u (local.get $at) (local.get $end))
-        (then
-          (local.set $byte (i32.load8_u (local.get $at)))
-          (if (i32.eqz (i32.or (i32.eq (local.get $byte) (i32.const 13)) (i32.eq (local.get $byte) (i32.const 10))))
+  ;; Pass over lines of which only the ends matter: the request line, and headers that say nothing of the body. Return
+  ;; where the machine goes on: at an end that is none, at the first byte of a line that matters, or near to `end`.
+  (func $pass (param $r i32) (param $at i32) (param $end i32) (result i32)
+    (local $word i64) (local $four i32)
+    (loop $line
+      ;; to the next CR or LF, a word at a time: a byte that is zero has a borrow in its highest bit, and no byte below
+      (block $found
+        (loop $scan
+          (if (i32.le_u (i32.add (local.get $at) (i32.const 8)) (local.get $end))
             (then
-              (local.set $at (i32.add (local.get $at) (i32.const 1)))
-              (br $next))))))
-    (i32.sub (local.get $at) (local.get $from)))
+              (local.set $word (i64.load (local.get $at)))
+              (local.set $word
+                (i64.and (i64.const 0x8080808080808080)
+                  (i64.or
+                    (call $zeros (i64.xor (local.get $word) (i64.const 0x0d0d0d0d0d0d0d0d)))
+                    (call $zeros (i64.xor (local.get $word) (i64.const 0x0a0a0a0a0a0a0a0a))))))
+              (if (i64.eqz (local.get $word))
+                (then
+                  (local.set $at (i32.add (local.get $at) (i32.const 8)))
+                  (br $scan)))
+              (local.set $at
+                (i32.add (local.get $at) (i32.shr_u (i32.wrap_i64 (i64.ctz (local.get $word))) (i32.const 3))))
+              (br $found))))
+        (loop $last
+          (br_if $found (i32.ge_u (local.get $at) (local.get $end)))
+          (local.set $four (i32.load8_u (local.get $at)))
+          (br_if $found
+            (i32.or (i32.eq (local.get $four) (i32.const 13)) (i32.eq (local.get $four) (i32.const 10))))
+          (local.set $at (i32.add (local.get $at) (i32.const 1)))
+          (br $last)))
+      (if (i32.gt_u (i32.add (local.get $at) (i32.const 4)) (local.get $end)) (then (return (local.get $at))))
+      (local.set $four (i32.load (local.get $at)))
+      (if (i32.ne (i32.and (local.get $four) (i32.const 0xffff)) (i32.const 0x0a0d)) (then (return (local.get $at))))
+      (local.set $four (i32.shr_u (local.get $four) (i32.const 16)))
+      ;; the line that follows: empty, folded, or one that begins with co, tr or up
+      (if (i32.lt_u (i32.and (local.get $four) (i32.const 0xff)) (i32.const 33))
+        (then (return (call $at_line (local.get $r) (local.get $at)))))
+      (local.set $four (i32.and (local.get $four) (i32.const 0xdfdf)))
+      (if (i32.or (i32.eq (local.get $four) (i32.const 0x4f43))
+            (i32.or (i32.eq (local.get $four) (i32.const 0x5254)) (i32.eq (local.get $four) (i32.const 0x5055))))
+        (then (return (call $at_line (local.get $r) (local.get $at)))))
+      (local.set $at (i32.add (local.get $at) (i32.const 3)))
+      (br $line))
+    unreachable)
 
-  ;; Say whether only the end of its line matters: the request line, or a header that says nothing of the body.
-  (func $dull (param $r i32) (result i32)
-    (local $state i32)
-    (local.set $state (i32.load8_u offset=4 (local.get $r)))
-    (i32.or
-      (i32.and (i32.eq (local.get $state) (global.get $FIRST)) (i32.eqz (call $has (local.get $r) (global.get $SECOND))))
-      (i32.and (i32.eq (local.get $state) (global.get $HEADER)) (i32.eqz (i32.load8_u offset=6 (local.get $r))))))
+  (func $zeros (param $word i64) (result i64)
+    (i64.and (i64.sub (local.get $word) (i64.const 0x0101010101010101)) (i64.xor (local.get $word) (i64.const -1))))
+
+  ;; Go to the line that begins behind the CR LF at `at`; return where that is.
+  (func $at_line (param $r i32) (param $at i32) (result i32)
+    (call $goto (local.get $r) (global.get $LINE))
+    (i32.add (local.get $at) (i32.const 2)))
 
   ;; Skip what is left of a body or a chunk; return how many of `size` bytes that takes.
   (func $skip (param $r i32) (param $size i32) (result i32)
@@ -283,7 +316,7 @@
     (i32.load (i32.const 4)))
 
   (func (export "proxy_on_downstream_data") (param $context i32) (param $size i32) (param $end i32) (result i32)
-    (local $r i32) (local $at i32) (local $got i32)
+    (local $r i32) (local $at i32) (local $got i32) (local $state i32)
     (local.set $r (call $record (local.get $context) (local.get $context)))
     (local.set $at (call $skip (local.get $r) (local.get $size)))
     (if (i32.ge_u (local.get $at) (local.get $size)) (then (return (i32.const 0))))
@@ -293,13 +326,20 @@
         (if (call $equal (global.get $bytes) (i32.const 160) (i32.const 12))
           (then (call $goto (local.get $r) (global.get $OPAQUE)) (return (i32.const 0))))))
     (loop $next
-      (local.set $at (i32.add (local.get $at) (call $skip (local.get $r) (i32.sub (local.get $got) (local.get $at)))))
-      (if (call $dull (local.get $r))
+      (local.set $state (i32.load8_u offset=4 (local.get $r)))
+      (if (i32.ge_u (local.get $state) (global.get $BODY))
+        (then
+          (local.set $at (i32.add (local.get $at) (call $skip (local.get $r) (i32.sub (local.get $got) (local.get $at)))))))
+      (if (i32.or
+            (i32.and (i32.eq (local.get $state) (global.get $HEADER)) (i32.eqz (i32.load8_u offset=6 (local.get $r))))
+            (i32.and (i32.eq (local.get $state) (global.get $FIRST))
+              (i32.eqz (call $has (local.get $r) (global.get $SECOND)))))
         (then
           (local.set $at
-            (i32.add (local.get $at)
-              (call $to_line_end
-                (i32.add (global.get $bytes) (local.get $at)) (i32.add (global.get $bytes) (local.get $got)))))))
+            (i32.sub
+              (call $pass (local.get $r)
+                (i32.add (global.get $bytes) (local.get $at)) (i32.add (global.get $bytes) (local.get $got)))
+              (global.get $bytes)))))
       (if (i32.ge_u (local.get $at) (local.get $got)) (then (return (i32.const 0))))
       (if (call $take (local.get $r) (i32.load8_u (i32.add (global.get $bytes) (local.get $at))))
         (then
