@@ -143,6 +143,22 @@ def test_nothing_looks_like_another_protocol_where_no_upgrade_was_asked_for(mach
     assert through(machine, HEAD + b"\r\n" + frame + b"\n", []) == HEAD + b"\r\n" + frame + b"\0"
 
 
+PIECES = [
+    b"\r\n", b"\r\n\r\n", b"\r", b"\n", b" ", b"\t", b"\0", b"\x0b", b"\x8a", b"\x8d", b":", b"7", b"c", b"co", b"t",
+    b"tr", b"u", b"up", HEAD, CHUNKED, b"GET /aaaaaaaaaaaaa HTTP/1.1", b"Content-Length: 3", b"content-length:9",
+    b"transfer-encoding: chunked", b"upgrade: x", b"x-a: bbbbbbbbbbbbbbbb", b"0\r\n", b"3\r\nabc\r\n", b"\x81\x8a",
+    b"x" * 17,
+]  # fmt: skip
+
+
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=24), places=PLACES, begun=st.booleans())
+def test_a_piece_at_once_is_as_a_byte_at_a_time(machine, pieces, places, begun):
+    """It goes over most lines by words of eight bytes; a byte alone is never part of one."""
+    data = (HEAD if begun else b"G") + b"".join(pieces)
+    expected = through(machine, data, list(range(len(data))))
+    assert through(machine, data, places) == expected
+
+
 def test_connections_do_not_meet(machine):
     """Their ids go up for ever; two that are 65,536 apart share a place in the table."""
     contexts = [7, 7 + 65536, 8, 7 + 2 * 65536]
