@@ -21,6 +21,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from bench.program import Program, running
 from bench.report import Figure
+from legation.mesh.logged import LETTERS
 from legation.runtime.tasks import pause
 from telemetry.logs.receiver import SERVICE
 from tests.support.loki import loki
@@ -40,13 +41,13 @@ limits_config: {ingestion_rate_mb: 1000, ingestion_burst_size_mb: 1000, per_stre
 def batch(number: int) -> bytes:
     """Return records of failed requests, as one instance's Envoy sends them."""
     said = {
-        "time": "2026-01-02T03:04:05.678Z", "method": "GET", "authority": "orders:8080", "protocol": "HTTP/1.1",
+        "method": "GET", "authority": "orders:8080", "protocol": "HTTP/1.1",
         "status": "503", "flags": "UF", "details": "upstream_reset_before_response_started{connection_failure}",
         "bytes_received": "0", "bytes_sent": "91", "duration_ms": "12", "attempts": "4", "cluster": "orders_v1",
         "upstream": "127.64.9.1:15006", "upstream_instance": "orders-v1-0", "route": "orders/1",
         "direction": "outbound",
         "request_id": "1b4e28ba-2fa1-41d2-883f-0016d3cca427", "peer": "spiffe://shop.local/web", "version": "v1",
-        "client": "127.0.0.1:41234", "instance": "web-v1-0",
+        "client": "127.0.0.1:41234",
     }  # fmt: skip
     request = ExportLogsServiceRequest()
     sent = request.resource_logs.add()
@@ -54,7 +55,7 @@ def batch(number: int) -> bytes:
     scope = sent.instrumentation_library_logs.add()
     for one in range(BATCH):
         lines = {**said, "path": f"/orders/{number * BATCH + one}"}.items()
-        body = AnyValue(string_value="\n".join(f"{name}={value}" for name, value in lines))
+        body = AnyValue(string_value="\n".join(f"{LETTERS[name]}={value}" for name, value in lines))
         scope.logs.add(time_unix_nano=time.time_ns(), body=body)
     return bytes(request.SerializeToString())
 

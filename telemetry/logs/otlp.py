@@ -10,6 +10,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1 import logs_pb2 as proto
 
+from legation.mesh.logged import NAMES
 from legation.runtime.control.log_messages import LogRecord
 from telemetry.logs.lenient import LenientBatch
 from telemetry.logs.line import trace_of
@@ -72,7 +73,9 @@ def _texts(pairs: Iterable[Any]) -> dict[str, str]:
 
 
 def _lines(body: bytes) -> dict[str, str]:
-    return _known((name, value) for name, _, value in (line.partition(b"=") for line in body.split(b"\n")))
+    """Return what a record says, by its names; proxies write letters (`legation.mesh.logged`)."""
+    said = _known((name, value) for name, _, value in (line.partition(b"=") for line in body.split(b"\n")))
+    return {NAMES.get(name, name): value for name, value in said.items()}
 
 
 def _known(said: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

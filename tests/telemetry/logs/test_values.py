@@ -5,12 +5,14 @@ from datetime import datetime
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from legation.mesh.logged import LETTERS, NAMES
 from telemetry.logs import line, otlp
 from telemetry.logs.budget import Budget, has_failed
 from telemetry.logs.query import BadQuery, code, parse
 from telemetry.logs.sampling import is_kept, sampled
 from telemetry.logs.shorten import LONGEST, shorten
 from tests.telemetry.logs.samples import TRACE, record
+from xds_server.compile.access_log import _CARRIED, _FIELDS
 
 NOW = datetime.fromisoformat("2026-11-28T12:00:00Z").timestamp()
 
@@ -65,6 +67,26 @@ def test_bytes_that_are_no_text_and_long_lines_are_kept_as_far_as_they_go():
     assert of_app(b"caf\xe9 \x00\x1b[31m\r")[2] == "caf\ufffd \x00\x1b[31m"
     assert of_app(b"x" * (LONGEST + 7))[2] == "x" * LONGEST + "… (7 more)"
     assert shorten("y" * LONGEST) == "y" * LONGEST
+
+
+def test_a_proxy_s_record_is_read_by_letters_and_by_the_names_of_before():
+    """No letter means two things, and each name is that of a value."""
+    (record,) = otlp.records(_sent({"s": "503", "p": "/a=b", "n": "-"}))
+    assert (record.service, record.instance, record.code, record.fields) == ("web", "web-v1-0", 503, {"path": "/a=b"})
+    assert list(otlp.records(_sent({"status": "503", "path": "/a=b"}))) == [record]
+    assert len(NAMES) == len(LETTERS)
+    assert set(LETTERS) <= {*_FIELDS, *_CARRIED, "direction"}
+
+
+def _sent(said: dict[str, str]) -> bytes:
+    """Return one record as an Envoy sends it."""
+    request = ExportLogsServiceRequest()
+    sent = request.resource_logs.add()
+    for key, value in (("node_name", "web-v1-0"), ("cluster_name", "web")):
+        sent.resource.attributes.add(key=key).value.string_value = value
+    body = "\n".join(f"{name}={value}" for name, value in said.items())
+    sent.instrumentation_library_logs.add().logs.add().body.string_value = body
+    return bytes(request.SerializeToString())
 
 
 def test_above_the_budget_only_failures_are_kept():
