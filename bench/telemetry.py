@@ -29,8 +29,14 @@ SERVICES, CALLS, ROUNDS = 1_000, 5, 3
 _RPS, _P99 = Goal(0.95, ">= 0.95 x peer", least=True), Goal(1.1, "<= 1.1 x peer")
 _SECONDS = Goal(2, "<= 2 s", absolute=True)
 _SERIES = Goal(200, "<= 200", absolute=True)
-_TRACED = f"tracing: {{otlp: {{host: {sidecars.address(0)}, port: {sidecars.APP_PORT}}}, sampling: 1}}\n"
+_TRACED = f"tracing: {{otlp: {{host: {sidecars.address(0)}, port: {sidecars.APP_PORT}}}, sampling: 1, mode: MODE}}\n"
 PROFILES = ("standard", "full")
+_TOLD = {
+    "standard": ("standard", "client_and_server"),
+    "served": ("standard", "server"),
+    "full": ("full", "client_and_server"),
+}
+"""What mesh.yaml says in each case of `requests`: the profile of metrics, and who makes spans."""
 
 
 async def figures(seconds: int) -> AsyncIterator[Figure]:
@@ -38,8 +44,8 @@ async def figures(seconds: int) -> AsyncIterator[Figure]:
     for measured in (rendering, scrapes):
         for figure in await asyncio.to_thread(list, measured()):
             yield figure
-    for profile in PROFILES:
-        async for figure in requests(profile, seconds):
+    for case in _TOLD:
+        async for figure in requests(case, seconds):
             yield figure
 
 
@@ -113,16 +119,17 @@ def _scrape(profile: str) -> tuple[int, int]:
     return len(lines), len(answer)
 
 
-async def requests(profile: str, seconds: int) -> AsyncIterator[Figure]:
+async def requests(case: str, seconds: int) -> AsyncIterator[Figure]:
     """Send requests through a pair that counts by a profile and traces 1 %, and through one that does neither."""
-    goals = (_RPS, _P99) if profile == "standard" else (None, None)
-    cases = [f"{profile}-http1-{name}{'' if profile == 'standard' else '-cost'}" for name in ("rps", "p99")]
+    goals = (_RPS, _P99) if case == "standard" else (None, None)
+    cases = [f"{case}-http1-{name}{'' if case == 'standard' else '-cost'}" for name in ("rps", "p99")]
     if not shutil.which("h2load"):
-        for case, unit, goal in zip(cases, ("1/s", "ms"), goals, strict=True):
-            yield Figure("telemetry", case, unit, [], [], goal, INSTALL)
+        for name, unit, goal in zip(cases, ("1/s", "ms"), goals, strict=True):
+            yield Figure("telemetry", name, unit, [], [], goal, INSTALL)
         return
     plain = traffic_mesh.text(traffic_mesh.GROUPS["plain"], "http1")
-    told = f"{plain}metrics: {{profile: {profile}}}\n{_TRACED}"
+    profile, mode = _TOLD[case]
+    told = f"{plain}metrics: {{profile: {profile}}}\n{_TRACED.replace('MODE', mode)}"
     with TemporaryDirectory() as name:
         async with AsyncExitStack() as stack:
             folder = Path(name)
