@@ -80,7 +80,10 @@ def telemetry(port: int, *, keeps: bool) -> list[Route]:
     async def logs(request: Request) -> Response:
         assert request.query_params["request"] == Envoy.asked[-1][1]
         ends = ("web", "orders") if keeps else ("web",)
-        records = tuple(LogRecord(time=1.0, kind="access", service=s, instance=s, text="") for s in ends)
+        passed_on = {"upstream_instance": "orders-v1-1"}
+        records = tuple(
+            LogRecord(time=1.0, kind="access", service=s, instance=s, text="", fields=passed_on) for s in ends
+        )
         return reply(LogPage(records=records, last=1))
 
     return [Route("/status", status), Route("/logs", logs)]
