@@ -61,11 +61,21 @@ def connection_manager(
         http_filters=[*filters, router(counts_all=mesh.metrics.is_full)],
         access_log=access_logs(direction, service, logged(mesh, called), carried=left_to_callees(mesh, called)),
         early_header_mutation_extensions=[_early(forbidden, mutations)],
-        normalize_path=BoolValue(value=True),
+        normalize_path=BoolValue(value=not _leaves_paths(mesh, called)),
         server_name=SERVER_NAME,
         server_header_transformation=HttpConnectionManager.ServerHeaderTransformation.PASS_THROUGH,
         stream_idle_timeout=duration(IDLE_TIMEOUT if direction == "gateway" else timedelta(0)),
     )
+
+
+def _leaves_paths(mesh: Mesh, called: Collection[str]) -> bool:
+    """Say whether a path is as well left to the sidecars of the called services, which each bring it into one spelling.
+
+    It is where no route looks at it. Servers outside the mesh have no sidecar, and gateways know of no `called`.
+    """
+    if not called or any(name not in mesh.services for name in called):
+        return False
+    return not any(route.reads_path for name in called for route in mesh.services[name].routes)
 
 
 def network_filter(manager: HttpConnectionManager) -> Filter:

@@ -45,3 +45,9 @@ class Route(Model):
     def is_answered(self) -> bool:
         """Whether the caller's own proxy answers, so that no instance is asked."""
         return self.redirect is not None or self.respond is not None
+
+    @property
+    def reads_path(self) -> bool:
+        """Whether what it does depends on the request's path."""
+        asks = any(path != "prefix" or self.match.prefix != "/" for path in self.match.paths)
+        return asks or self.rewrite is not None or self.redirect is not None

@@ -1,12 +1,20 @@
 """Rows of `routes` to Envoy's routes: their order, matches, targets and limits."""
 
+import json
 import re
 
 import pytest
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
 
 from legation.mesh.load import load
 from legation.mesh.model.match import RouteMatch
 from legation.mesh.model.service import Service
+from xds_server.compile.by_name import by_host_chain
+from xds_server.compile.listener import Chain
+from xds_server.compile.outbound import outbound_chain
 from xds_server.compile.route import service_routes, targets
 from xds_server.compile.websocket import socket_paths
 
@@ -172,3 +180,39 @@ def test_a_silent_request_has_a_limit_where_no_timeout_ends_it_before(row, secon
     (found,) = {r.route.idle_timeout.ToSeconds() if r.route.HasField("idle_timeout") else None
                 for r in routes(service(row))}  # fmt: skip
     assert found == seconds
+
+
+@pytest.mark.parametrize(
+    ("row", "reads"),
+    [
+        ({}, False),
+        ({"match": {"prefix": "/"}}, False),
+        ({"match": {"headers": {"x-a": "b"}, "query": {"path": "/a"}, "methods": ["GET"]}}, False),
+        ({"match": {"prefix": "/a"}}, True),
+        ({"match": {"path": "/a"}}, True),
+        ({"match": {"regex": "/a.*"}}, True),
+        ({"match": {"template": "/a/{b}"}}, True),
+        ({"match": {"grpc": {"service": "a.B"}}}, True),
+        ({"rewrite": {"regex": {"pattern": "a", "substitution": "b"}}}, True),
+        ({"redirect": {"host": "b"}}, True),
+    ],
+)
+def test_a_caller_s_proxy_leaves_paths_to_its_callee_s_where_no_route_reads_them(row, reads):
+    """Outside the mesh is no such proxy; of several services that share a port each has its say."""
+    services = {
+        "web": {"protocol": "http", "port": 8080, "calls": ["a", "b", "c"]},
+        "a": {"protocol": "http", "port": 80, "routes": [row]},
+        "b": {"protocol": "http", "port": 80},
+    }
+    external = {"c": {"protocol": "http", "host": "c.example", "port": 443}}
+    text = json.dumps({"mesh": "m", "trust_domain": "m.local", "services": services, "external": external})
+    mesh = load(text, "mesh.yaml").mesh
+    chains = [outbound_chain(mesh, callee, "web") for callee in ("a", "b", "c")]
+    chains.append(by_host_chain(mesh, "web", 80, ["b", "a"]))
+    assert [_normalizes(chain) for chain in chains] == [reads, False, True, reads]
+
+
+def _normalizes(chain: Chain) -> bool:
+    manager = HttpConnectionManager()
+    Listener.FromString(chain.body).filter_chains[0].filters[-1].typed_config.Unpack(manager)
+    return manager.normalize_path.value

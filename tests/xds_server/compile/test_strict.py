@@ -203,6 +203,17 @@ def test_the_gateway_passes_on_one_spelling_of_a_path(world, path, arrives):
     assert [path for _, path, _ in world.apps["web-v1"].seen] == [arrives]
 
 
+@pytest.mark.parametrize(
+    ("path", "arrives"),
+    [("/entries/./1", "/entries/1"), ("/a/../entries/1", "/entries/1"), ("/entries/%2e%2E/health", "/health"),
+     ("/entries\\1", "/entries/1"), ("/a/../../health?a=/../b", "/health?a=/../b")],
+)  # fmt: skip
+@pytest.mark.parametrize("way", ["outbound", "inbound"])
+def test_an_app_sees_one_spelling_of_a_path(world, way, path, arrives):
+    assert world.get(way, path) == 200
+    assert [path for _, path, _ in world.apps["orders-v1"].seen] == [arrives]
+
+
 def test_the_gateway_sends_escaped_slashes_to_their_plain_spelling(world):
     """The second try is matched as what it is."""
     assert world.get("gateway", "/a%2fb") == 307
