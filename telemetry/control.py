@@ -18,6 +18,9 @@ from telemetry.logs.logs import Logs
 from telemetry.logs.query import parse
 from telemetry.metrics import Metrics
 
+OWN_PATH = "/metrics/own"
+"""What telemetry says of itself: that of the mesh is the same on each host, and would be counted twice."""
+
 
 def public_routes(
     inventory: Callable[[], Inventory],
@@ -28,7 +31,7 @@ def public_routes(
 ) -> tuple[Route, ...]:
     """Return the routes for Prometheus, and the runbooks that its alerts link to.
 
-    `elsewhere` is where a sidecar of another host is asked for its metrics.
+    `elsewhere` is where what runs on another host is asked for its metrics.
     """
 
     async def discover(_: Request) -> Response:
@@ -41,6 +44,9 @@ def public_routes(
     async def export(_: Request) -> Response:
         return Response(metrics.text(), media_type=TEXT_FORMAT)
 
+    async def own(_: Request) -> Response:
+        return Response(metrics.own(), media_type=TEXT_FORMAT)
+
     async def runbook(request: Request) -> Response:
         text = pages().get(request.path_params["name"])
         if text is None:
@@ -48,7 +54,8 @@ def public_routes(
         return PlainTextResponse(text)
 
     relay = Route(METRICS[1], metrics_of(elsewhere))
-    return (Route("/sd", discover), Route("/metrics", export), relay, Route("/runbooks/{name}", runbook))
+    pages_of = Route("/runbooks/{name}", runbook)
+    return (Route("/sd", discover), Route("/metrics", export), Route(OWN_PATH, own), relay, pages_of)
 
 
 def control_routes(

@@ -16,13 +16,15 @@ from telemetry.rules.conventions import COMPONENT, INSTANCE, MESH, SERVICE, VERS
 PATH_LABEL = "__metrics_path__"
 SIDECAR_PATH = "/stats/prometheus"
 COMPONENT_PATH = "/metrics"
+PER_HOST = ("certmgr", "telemetry")
+"""Our own services that each host has one of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Here:
     """Where we are: `host` is our own loopback address, `address` how other hosts know this one, if any do.
 
-    `relay` is our own host:port, where Prometheus gets the metrics of other hosts' sidecars.
+    `relay` is our own host:port, where Prometheus gets the metrics of what runs on other hosts.
     """
 
     host: str = ""
@@ -55,7 +57,7 @@ def target_groups(
 
     `components` maps a name to `host:port`. Components bear the label `component` and no `service`, so that what
     they say of services stays under the services' own names. The sidecars of other hosts, whose metrics are on
-    a loopback there, are here where we are known to them: they are asked through us.
+    a loopback there, are here where we are known to them: they are asked through us. So are those hosts' own services.
     """
     connected = sorted((i for i in instances if i.connected), key=lambda instance: instance.id)
     sidecars = (group for one in connected if (group := _sidecar(mesh, one, here)) is not None)
@@ -63,7 +65,13 @@ def target_groups(
         TargetGroup((at,), {MESH: mesh, COMPONENT: name, INSTANCE: name, PATH_LABEL: COMPONENT_PATH})
         for name, at in sorted(components.items())
     )
-    return (*sidecars, *(_without_stream(mesh, service, one) for service, one in telemetry_only), *ours)
+    theirs = (
+        _of_host(mesh, name, host, here)
+        for host in far_hosts(connected, here)
+        for name in PER_HOST
+        if name in components
+    )
+    return (*sidecars, *(_without_stream(mesh, service, one) for service, one in telemetry_only), *ours, *theirs)
 
 
 def is_near(spec: InstanceSpec, here: Here) -> bool:
@@ -85,9 +93,33 @@ def is_far(spec: InstanceSpec, here: Here) -> bool:
     return bool(here.address) and not spec.by_name and not is_near(spec, here)
 
 
+def far_hosts(instances: Iterable[Instance], here: Here) -> tuple[str, ...]:
+    """Return the addresses of other hosts that have sidecars and know us, sorted."""
+    return tuple(sorted({one.spec.address for one in instances if one.connected and is_far(one.spec, here)}))
+
+
 def relayed(instance: str) -> str:
-    """Return the path at a telemetry where the metrics of a sidecar on another host are."""
-    return f"/instances/{quote(instance, safe='')}/metrics"
+    """Return the path at a telemetry where the metrics of a sidecar on another host are, or of a service of ours there.
+
+    What may stand in a path stays as it is: Prometheus would quote a quotation.
+    """
+    return f"/instances/{quote(instance, safe='@:')}/metrics"
+
+
+def of_host(component: str, host: str) -> str:
+    """Return what a service of ours on another host is called."""
+    return f"{component}@{host}"
+
+
+def parted(instance: str) -> tuple[str, str]:
+    """Return the service of ours, and its host, that such a name is of; ("", "") where it is an instance's."""
+    component, _, host = instance.partition("@")
+    return (component, host) if component in PER_HOST else ("", "")
+
+
+def _of_host(mesh: str, component: str, host: str, here: Here) -> TargetGroup:
+    name = of_host(component, host)
+    return TargetGroup((here.relay,), {MESH: mesh, COMPONENT: component, INSTANCE: name, PATH_LABEL: relayed(name)})
 
 
 def _sidecar(mesh: str, instance: Instance, here: Here) -> TargetGroup | None:

@@ -98,12 +98,12 @@ def _serials(lists: bytes) -> frozenset[str]:
 
 
 def metrics_of(where: Where) -> Handler:
-    """Return what answers `GET /instances/{id}/metrics`: what a sidecar shows, as it stands there."""
+    """Return what answers `GET /instances/{id}/metrics`: what runs on a host shows, as it stands there."""
 
     async def shown(request: Request) -> Response:
         place = where(request.path_params["id"])
         if place is None:
-            return PlainTextResponse("no sidecar of that name is asked from here\n", 404)
+            return PlainTextResponse("nothing of that name is asked from here\n", 404)
         address, target = place
         try:
             answer = await http.request(address, "GET", target, limit=LIMIT)

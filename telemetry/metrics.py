@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import get_args
 
-from prometheus_client import Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -47,34 +47,49 @@ class Metrics:
         changes: Callable[[], Sequence[Change]] = tuple,
     ) -> None:
         """Export what the functions return, and what is scaled."""
-        self.registry = metrics_registry()
+        self.registry, self._mesh = metrics_registry(), CollectorRegistry()
         self.discoveries = Counter(
             "telemetry_discovery_requests", "Requests for the list of targets", registry=self.registry
         )
-        self.registry.register(_InventoryCollector(inventory, targets))
-        self.registry.register(_ScalingCollector(scaler))
-        self.registry.register(_ChangeCollector(changes))
+        self.registry.register(_OwnCollector(inventory, targets))
+        self._mesh.register(_InventoryCollector(inventory))
+        self._mesh.register(_ScalingCollector(scaler))
+        self._mesh.register(_ChangeCollector(changes))
         self.logs = LogMetrics(self.registry)
 
     def text(self) -> bytes:
         """Return everything in Prometheus's text format 0.0.4."""
+        return self.own() + generate_latest(self._mesh)
+
+    def own(self) -> bytes:
+        """Return what telemetry says of itself, and not of the mesh."""
         return generate_latest(self.registry)
 
 
-class _InventoryCollector(Collector):
-    """Turns the inventory into gauges."""
+class _OwnCollector(Collector):
+    """Turns what telemetry hears, and lists, into gauges."""
 
     def __init__(self, inventory: Callable[[], Inventory], targets: Callable[[], tuple[TargetGroup, ...]]) -> None:
         self._inventory, self._targets = inventory, targets
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families, always all of them, so that their help texts are there from the start."""
+        yield from _watches(self._inventory())
+        yield GaugeMetricFamily("telemetry_targets", "Targets that discovery lists now", value=len(self._targets()))
+
+
+class _InventoryCollector(Collector):
+    """Turns the inventory into gauges."""
+
+    def __init__(self, inventory: Callable[[], Inventory]) -> None:
+        self._inventory = inventory
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families, always all of them, as above."""
         inventory = self._inventory()
         yield _services(inventory)
         yield from _instances(inventory)
         yield _callers(inventory)
-        yield from _watches(inventory)
-        yield GaugeMetricFamily("telemetry_targets", "Targets that discovery lists now", value=len(self._targets()))
 
 
 def _services(inventory: Inventory) -> Metric:

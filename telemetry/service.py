@@ -31,8 +31,19 @@ from telemetry.autoscale.actuator import Actuator, HostRunner
 from telemetry.autoscale.compose import Compose
 from telemetry.autoscale.scaler import Scaler
 from telemetry.changes import Change, of_instances, of_mesh
-from telemetry.control import control_routes, public_routes
-from telemetry.discovery import NOWHERE, SIDECAR_PATH, Here, TargetGroup, is_far, is_near, relayed, target_groups
+from telemetry.control import OWN_PATH, control_routes, public_routes
+from telemetry.discovery import (
+    COMPONENT_PATH,
+    NOWHERE,
+    SIDECAR_PATH,
+    Here,
+    TargetGroup,
+    far_hosts,
+    is_near,
+    parted,
+    relayed,
+    target_groups,
+)
 from telemetry.hosts import METRICS, listen, metrics_of, to_telemetry
 from telemetry.inventory import Inventory, Watch
 from telemetry.logs.between import LOGS, Peer, intake
@@ -165,18 +176,29 @@ class Follower:
         return target_groups(known.mesh.mesh, known.instances, self._components, self._here, apart)
 
     def nearby(self, instance: str) -> tuple[http.Address, str] | None:
-        """Return where a sidecar of this host shows its metrics."""
+        """Return where a sidecar of this host, or one of our own services, shows its metrics."""
+        component, host = parted(instance)
+        if component:
+            return self._own(component) if host == self._here.address else None
         spec = self._connected(instance)
         if spec is None or not is_near(spec, self._here):
             return None
         return (spec.scraped_address, spec.metrics_port), SIDECAR_PATH
 
     def elsewhere(self, port: int, identity: Latest[Identity | None], instance: str) -> tuple[http.Address, str] | None:
-        """Return where telemetry of another host shows a sidecar's metrics: at the port that it is at here."""
-        spec = self._connected(instance)
-        if spec is None or not is_far(spec, self._here):
+        """Return where telemetry of another host shows what runs there: at the port that it is at here."""
+        _, host = parted(instance)
+        if not host:
+            spec = self._connected(instance)
+            host = "" if spec is None else spec.address
+        if host not in far_hosts(self._inventory.instances or (), self._here):
             return None
-        return to_telemetry(host_port.join(spec.address, port), identity), relayed(instance)
+        return to_telemetry(host_port.join(host, port), identity), relayed(instance)
+
+    def _own(self, component: str) -> tuple[http.Address, str] | None:
+        """Return where a service of ours on this host shows its metrics; of telemetry's, what is not of the mesh."""
+        at = self._components.get(component)
+        return None if at is None else (host_port.split(at), OWN_PATH if component == TELEMETRY else COMPONENT_PATH)
 
     def _connected(self, instance: str) -> InstanceSpec | None:
         known = self._inventory.instances or ()

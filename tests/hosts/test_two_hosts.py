@@ -32,6 +32,7 @@ from legation.runtime.control.messages import (
 from legation.runtime.control.mtls import Peer
 from legation.runtime.control.rollover_messages import RolloverView
 from telemetry.doctor.hop import counted
+from telemetry.rules.conventions import SERVICE_INFO
 from tests.certmgr.host import presented
 from tests.certmgr.team import team
 from tests.hosts.two import MESH, Host, Two, apply, two
@@ -182,12 +183,13 @@ def test_the_log_of_a_host_is_found_on_the_first(mesh: Two, telemetry: str) -> N
 
 
 def test_a_prometheus_on_one_host_gets_the_metrics_of_both(mesh: Two, telemetry: str) -> None:
-    """Each sidecar is a target; that of another host through both telemetries, and to nobody else."""
+    """Each sidecar is a target, and each service of ours; those of another host through both telemetries."""
     client = ControlClient(mesh.first.state.control("telemetry"))
     status = asyncio.run(client.get("/status", TelemetryStatus))
     listed = httpx.get(status.discovery_url, trust_env=False, verify=PLAIN).json()
     targets = {one["labels"]["instance"]: (one["targets"][0], one["labels"]["__metrics_path__"]) for one in listed}
-    assert set(targets) == {"web", "orders", "telemetry"}
+    theirs = {name: f"{name}@{mesh.second.address}" for name in ("certmgr", "telemetry")}
+    assert set(targets) == {"web", "orders", *theirs, *theirs.values()}
 
     def scraped(instance: str) -> str:
         at, path = targets[instance]
@@ -196,12 +198,21 @@ def test_a_prometheus_on_one_host_gets_the_metrics_of_both(mesh: Two, telemetry:
     assert answer(mesh) == (200, "orders")
     for instance, prefix in (("web", "outbound_orders"), ("orders", "inbound")):
         assert counted(scraped(instance), "envoy_http_downstream_rq_xx", f'prefix="{prefix}"'), instance
+    assert "certmgr_vault_up 1" in scraped(theirs["certmgr"])
+    said = scraped(theirs["telemetry"])
+    assert 'telemetry_watch_connected{watch="mesh"} 1' in said
+    assert SERVICE_INFO in scraped("telemetry")
+    assert SERVICE_INFO not in said, "what is the mesh's is the same on each host, and is counted once"
     at = f"{mesh.second.address}:15081"
     for name, path, status_code in (
         ("orders", "/instances/orders/metrics", 403),
         ("legation-telemetry", "/instances/orders/metrics", 200),
         ("legation-telemetry", "/instances/web/metrics", 404),  # no way on to a third host
         ("legation-telemetry", "/instances/nobody/metrics", 404),
+        ("orders", f"/instances/{theirs['certmgr']}/metrics", 403),
+        ("legation-telemetry", f"/instances/{theirs['certmgr']}/metrics", 200),
+        ("legation-telemetry", f"/instances/certmgr@{mesh.first.address}/metrics", 404),
+        ("legation-telemetry", f"/instances/xds_server@{mesh.second.address}/metrics", 404),
     ):
         assert ask(telemetry_as(mesh, name, at), "GET", path)[0] == status_code, (name, path)
 

@@ -57,6 +57,7 @@ class Host:
     address: str
     state: StateFolder
     prefix: tuple[str, ...]
+    certmgr_metrics: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
     running: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def start(self, name: str, *argv: str) -> "subprocess.Popen[bytes]":
@@ -109,8 +110,9 @@ class Two:
         for host, more in ((self.first, here), (self.second, ("--xds", self.xds, "--logs-to", logs))):
             state = host.state
             words = ("--control", str(state.control("telemetry")), "--state", str(state.root), "--port", "0")
+            shown = ("--components", f"certmgr={host.certmgr_metrics}")
             identity = ("--sds", str(state.sds("legation-telemetry")), "--listen", f"{host.address}:15081")
-            started.append(host.start("telemetry", sys.executable, "-m", "telemetry", *words, *identity, *more))
+            started.append(host.start("telemetry", sys.executable, "-m", "telemetry", *words, *shown, *identity, *more))
         try:
             yield logs
         finally:
@@ -166,7 +168,8 @@ def init(vault: Team, folder: Path) -> None:
 def certmgr(host: Host, vault: Team, credentials: Path, *more: str) -> "subprocess.Popen[bytes]":
     there = ("--vault-address", vault.url, "--vault-ca", str(vault.ca), "--vault-credentials", str(credentials))
     words = ("-m", "certmgr", "--state", str(host.state.root), "--host", host.name, "--wire-look", "2")
-    return host.start("certmgr", sys.executable, *words, *there, *more)
+    shown = ("--metrics-address", host.certmgr_metrics)
+    return host.start("certmgr", sys.executable, *words, *shown, *there, *more)
 
 
 def xds_server(host: Host) -> None:

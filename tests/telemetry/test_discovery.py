@@ -86,6 +86,22 @@ def test_sidecars_of_other_hosts_are_asked_through_us_where_those_know_our_addre
     assert far.labels["__metrics_path__"] == "/instances/web-v1-2/metrics"
 
 
+def test_what_other_hosts_services_say_is_asked_through_us_where_we_have_such_services_too():
+    given = [instance(n, address=f"10.0.0.{min(n, 2)}", loopback="127.64.9.1") for n in (1, 2, 3)]
+    here = Here("127.0.0.1", "10.0.0.1", "127.0.0.1:15080")
+    ours = {"xds_server": "127.0.0.1:15011", "certmgr": "127.0.0.1:15012"}
+    *_, theirs = target_groups("shop", given, ours, here)
+    assert theirs == TargetGroup(
+        ("127.0.0.1:15080",),
+        {
+            "mesh": "shop",
+            "component": "certmgr",
+            "instance": "certmgr@10.0.0.2",
+            "__metrics_path__": "/instances/certmgr@10.0.0.2/metrics",
+        },
+    )
+
+
 def test_a_container_is_a_target_where_it_was_told_that_prometheus_is():
     near, alone = (
         instance(n, address="10.0.0.1", loopback="10.1.0.1", by_name=True, metrics_address=at)
