@@ -3,7 +3,7 @@
 The protos are those that come with Envoy's API; they have `scope_logs` and `log_records` by their older names.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -21,28 +21,28 @@ _OWN_COLUMNS = frozenset({"service", "version", "status", "grpc_status", "flags"
 
 
 def records(serialised: bytes) -> Iterator[LogRecord]:
-    """Yield the access log records of one batch of an Envoy of ours; DecodeError where it is none."""
-    for batch in LenientBatch.FromString(serialised).resource_logs:
-        writer = _texts(batch.resource.attributes)
-        for scope in batch.instrumentation_library_logs:
-            for record in scope.logs:
-                yield _access(record, writer)
+    """Return the access log records of one batch of an Envoy of ours; DecodeError where it is none."""
+    return _read(serialised, _access)
 
 
 def passed_on(serialised: bytes) -> Iterator[LogRecord]:
-    """Yield the records of a batch that `export` has made on another host; DecodeError or ValueError where it has not.
+    """Return the records of a batch that `export` has made on another host; DecodeError or ValueError where it has not.
 
     A field of its own for each, and what is left of them is what is known of a request.
     """
-    for batch in ExportLogsServiceRequest.FromString(serialised).resource_logs:
-        writer = {pair.key: pair.value.string_value for pair in batch.resource.attributes}
+    return _read(serialised, _passed_on)
+
+
+def _read(serialised: bytes, read: Callable[[Any, Mapping[str, str]], LogRecord]) -> Iterator[LogRecord]:
+    """Yield what `read` makes of each record and of what its batch says of who wrote it."""
+    for batch in LenientBatch.FromString(serialised).resource_logs:
+        writer = _texts(batch.resource.attributes)
         for scope in batch.instrumentation_library_logs:
-            for record in scope.logs:
-                yield _passed_on(record, writer)
+            yield from (read(record, writer) for record in scope.logs)
 
 
-def _passed_on(record: proto.LogRecord, writer: Mapping[str, str]) -> LogRecord:
-    said = {pair.key: shorten(pair.value.string_value) for pair in record.attributes}
+def _passed_on(record: Any, writer: Mapping[str, str]) -> LogRecord:
+    said = _texts(record.attributes)
     kind = said.pop("kind", "")
     if kind not in {"access", "app"}:
         raise ValueError(f"a record is of an access log or an app's, and not {kind!r}")
@@ -57,7 +57,7 @@ def _passed_on(record: proto.LogRecord, writer: Mapping[str, str]) -> LogRecord:
         flags=said.pop("flags", ""),
         trace=record.trace_id.hex(),
         request=said.pop("request_id", ""),
-        text=shorten(record.body.string_value),
+        text=shorten(record.body.string_value.decode(errors="replace")),
         fields=said,
     )
 
