@@ -183,6 +183,13 @@ def test_what_another_host_passes_on_arrives_as_it_was():
     assert otlp.count(otlp.export(given, "shop")) == 2
 
 
+def test_one_text_that_is_no_utf_8_costs_a_batch_of_another_host_no_record():
+    batch = otlp.export([record(text="harmless"), record(text="a name")], "shop").replace(
+        b"harmless", b"\xff\xfeless.."
+    )
+    assert [found.text for found in otlp.passed_on(batch)] == ["\ufffd\ufffdless..", "a name"]
+
+
 def test_what_is_neither_of_a_proxy_nor_of_an_app_is_not_passed_on():
     with pytest.raises(ValueError, match="and not 'other!'"):
         list(otlp.passed_on(otlp.export([record()], "shop").replace(b"access", b"other!")))
