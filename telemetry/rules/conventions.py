@@ -110,6 +110,8 @@ BAD, TOTAL = "service:mesh_slo_bad:rate", "service:mesh_slo_total:rate"
 BURN = "service:mesh_slo_burn:rate"
 """How many times faster than allowed the budget is spent; with a window behind it, as `rate1h`."""
 BUDGET_LEFT = "service:mesh_slo_budget_left:ratio30d"
+KNOWN_SINCE = "service:mesh_slo_since:timestamp_seconds"
+"""Since when there are data of an objective: averages over a window know no more."""
 
 OWN = "_.+"
 """Clusters of each proxy that are no service: its app (twice, if it is checked), xds_server, certmgr, its own admin."""

@@ -15,6 +15,7 @@ from telemetry.rules.conventions import (
     BURN,
     ERRORS,
     GIVEN_UP,
+    KNOWN_SINCE,
     MESH,
     OBJECTIVE,
     REQUESTS,
@@ -40,7 +41,7 @@ def objective_groups(mesh: Mesh) -> tuple[Group, ...]:
     if not budgets:
         return ()
     name = mesh.mesh
-    counted = (Recording(f"{BAD}5m", _each(_bad(mesh))), Recording(f"{TOTAL}5m", _each(_total(mesh))))
+    counted = (Recording(f"{BAD}5m", _each(_bad(mesh))), Recording(f"{TOTAL}5m", _each(_total(mesh))), _since(name))
     short = [_average(f"{series}{window}", series, window, mesh) for window in SHORT_WINDOWS for series in _PAIR]
     long = [_average(f"{series}{window}", series, window, mesh) for window in LONG_WINDOWS for series in _PAIR]
     return (
@@ -145,6 +146,12 @@ def _with_given_up(timed: str, services: str, mesh: Mesh) -> str:
 
 def _labelled(expr: str, objective: str) -> str:
     return f'label_replace({expr}, "{OBJECTIVE}", "{objective}", "", "")'
+
+
+def _since(mesh: str) -> Recording:
+    """Return since when something is known; after an hour without data that begins anew."""
+    before = f"last_over_time({selector(KNOWN_SINCE, mesh)}[1h])"
+    return Recording(KNOWN_SINCE, f"{before} or time() + 0 * {selector(f'{TOTAL}5m', mesh)}")
 
 
 def _average(record: str, series: str, window: str, mesh: Mesh) -> Recording:
