@@ -1,6 +1,8 @@
 """`fault` to Envoy's fault filter: in the callers' proxies, and only in front of services whose routes have one."""
 
-from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
+from collections.abc import Iterator
+
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, Route
 from envoy.extensions.filters.common.fault.v3.fault_pb2 import FaultDelay
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import FaultAbort, HTTPFault
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
@@ -15,19 +17,29 @@ FILTER = "envoy.filters.http.fault"
 
 
 def fault_filters(service: Service) -> tuple[HttpFilter, ...]:
-    """Return the filter of a caller's listener for a service; it does nothing but what a route says."""
+    """Return the filter of a caller's listener for a service: off, but where a route says something else."""
     if not any(route.fault for route in service.routes):
         return ()
-    return (HttpFilter(name=FILTER, typed_config=pack(HTTPFault())),)
+    return (HttpFilter(name=FILTER, typed_config=pack(HTTPFault()), disabled=True),)
+
+
+def befallen(route: Route, asked: Fault) -> Iterator[Route]:
+    """Yield an Envoy route for the requests that a fault befalls, and one for the rest, which pass no filter then."""
+    hit = Route()
+    hit.CopyFrom(route)
+    hit.match.headers.extend(
+        HeaderMatcher(name=name, string_match=StringMatcher(exact=value))
+        for name, value in sorted(asked.headers.items())
+    )
+    hit.typed_per_filter_config[FILTER].CopyFrom(pack(fault(asked)))
+    yield hit
+    if asked.headers:
+        yield route
 
 
 def fault(asked: Fault) -> HTTPFault:
     """Return what befalls the requests of a route."""
-    headers = [
-        HeaderMatcher(name=name, string_match=StringMatcher(exact=value))
-        for name, value in sorted(asked.headers.items())
-    ]
-    found = HTTPFault(headers=headers)
+    found = HTTPFault()
     if asked.delay is not None:
         found.delay.CopyFrom(_delay(asked.delay))
     if asked.abort is not None:

@@ -14,13 +14,12 @@ from legation.mesh.model.action import Mirror
 from legation.mesh.model.match import RouteMatch
 from legation.mesh.model.route import Route
 from legation.mesh.model.service import Service
-from xds_server.compile.fault import FILTER as FAULT
-from xds_server.compile.fault import fault
+from xds_server.compile.fault import befallen
 from xds_server.compile.forged import OF_PROXIES
 from xds_server.compile.http import IDLE_TIMEOUT
 from xds_server.compile.load_balancing import hash_policies
 from xds_server.compile.match import route_match
-from xds_server.compile.pack import duration, pack
+from xds_server.compile.pack import duration
 from xds_server.compile.retry import RETRY_HEADER, RetryRule, retry_rules
 from xds_server.compile.revoked import denied
 from xds_server.compile.rewrite import change_headers, redirect, respond, rewrite
@@ -116,7 +115,7 @@ def configuration(name: str, hosts: Sequence[components.VirtualHost]) -> RouteCo
 
 
 def _routes(row: str, name: str, service: Service, route: Route) -> Iterator[components.Route]:
-    """Yield the Envoy routes of one row: one for each rule of its retries, all under the row's name."""
+    """Yield the Envoy routes of one row: one for each rule of its retries, and as many for a fault."""
     for methods, rule in _rules(service, route):
         proto = components.Route(name=row, match=route_match(route.match, methods))
         if route.redirect is not None:
@@ -128,9 +127,7 @@ def _routes(row: str, name: str, service: Service, route: Route) -> Iterator[com
         change_headers(proto, route)
         if route.tracing is not None:
             proto.tracing.CopyFrom(route_tracing(route.tracing))
-        if route.fault is not None:
-            proto.typed_per_filter_config[FAULT].CopyFrom(pack(fault(route.fault)))
-        yield proto
+        yield from (proto,) if route.fault is None else befallen(proto, route.fault)
 
 
 def _rules(service: Service, route: Route) -> Iterator[tuple[tuple[str, ...], RetryRule]]:

@@ -6,19 +6,21 @@ from typing import Any
 
 import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import Route as Row
 from envoy.config.route.v3.route_components_pb2 import RouteAction
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
+from legation.mesh.model.action import Fault
 from legation.mesh.model.route import Route
 from legation.mesh.model.service import Service
 from xds_server import snapshot as kinds
 from xds_server.compile import Compiler
 from xds_server.compile.active_health_check import asking
 from xds_server.compile.ask import _headers
-from xds_server.compile.fault import fault
+from xds_server.compile.fault import befallen, fault
 from xds_server.compile.global_rate_limit import counted
 from xds_server.compile.load_balancing import hash_policies
 from xds_server.compile.locality import shares
@@ -199,3 +201,11 @@ def test_a_service_is_asked_for_as_often_without_traffic_as_with_it():
     assert check.no_traffic_interval == check.no_traffic_healthy_interval == check.interval
     assert check.interval.seconds == 3
     assert asking("web", services["web"].active_health_check) == ()
+
+
+def test_who_has_not_the_headers_of_a_fault_takes_the_same_row_without_it():
+    hit, spared = befallen(Row(name="a"), Fault.model_validate({"abort": {"status": 418}, "headers": {"x-chaos": "1"}}))
+    assert (hit.name, spared) == ("a", Row(name="a"))
+    assert [header.name for header in hit.match.headers] == ["x-chaos"]
+    assert not spared.typed_per_filter_config
+    assert len(list(befallen(Row(name="a"), Fault.model_validate({"abort": {"status": 418}})))) == 1
