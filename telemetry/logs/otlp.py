@@ -110,9 +110,11 @@ def summary(said: Mapping[str, str]) -> str:
     took = f"{said['duration_ms']}ms" if "duration_ms" in said else ""
     if "method" not in said:
         asked = ("connection", said.get("cluster", ""))
+        why = said.get("details", ""), said.get("transport_failure", "")
     else:
         asked = (said["method"], said.get("authority", "") + said.get("path", ""))
-    words = (*asked, said.get("status", ""), said.get("flags", ""), took, said.get("details", ""))
+        why = said.get("details", ""), ""  # what went wrong with a connection is in them
+    words = (*asked, said.get("status", ""), said.get("flags", ""), took, *why)
     return " ".join(word for word in words if word and word != "via_upstream")
 
 

@@ -142,7 +142,10 @@ _ON_STDOUT, _OVER_OTLP = "legation.access_log.stdout", "legation.access_log.otlp
 @lru_cache(maxsize=4)
 def tcp_access_logs(direction: Direction, service: str) -> Sequence[AccessLog]:
     """Return the access logs of connections: a record when one ends."""
-    return _loggers({name: _FIELDS[name] for name in _OF_CONNECTIONS}, direction, service)
+    said = {name: _FIELDS[name] for name in _OF_CONNECTIONS}
+    if direction == "inbound":  # an app is spoken to in plain text: what can fail there is the caller's handshake
+        said["transport_failure"] = "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%"
+    return _loggers(said, direction, service)
 
 
 def logged(mesh: Mesh, called: Iterable[str] = ()) -> Logged:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -160,6 +161,21 @@ def test_connections_are_logged_when_they_end(world):
     (end,) = world.telemetry.find(1, service="cache")
     assert (end.code, end.fields["direction"], end.fields["peer"]) == (None, "inbound", "spiffe://logged.local/web")
     assert end.text.startswith("connection _local_app ")
+
+
+def test_a_connection_that_is_refused_in_its_handshake_says_why(world):
+    node = world.fleet.nodes["cache-v1"]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection((node.address, node.port), timeout=10) as plain,
+        context.wrap_socket(plain) as nobody,
+        pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"),
+    ):
+        nobody.recv(1)
+    (refused,) = world.telemetry.find(1, service="cache", text="did_not_provide_required_client_certificate")
+    assert refused.text.startswith("connection _local_app ")
+    assert "peer" not in refused.fields
 
 
 def test_a_telemetry_that_hangs_costs_no_request(world):
