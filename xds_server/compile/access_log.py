@@ -6,7 +6,7 @@ It goes to telemetry over OTLP where the bootstrap knows its socket, else as JSO
 which is off by the bootstrap's runtime, as all else is shared by a service's nodes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from typing import Literal
@@ -166,17 +166,24 @@ def _answers_well(service: Service) -> bool:
 
 @lru_cache(maxsize=8)
 def access_logs(
-    direction: Direction, service: str, which: Logged = "all", *, carried: bool = False
+    direction: Direction, service: str, which: Logged = "all", *, carried: bool = False, grpc: bool = True
 ) -> Sequence[AccessLog]:
     """Return the access logs of one proxy's listeners; `service` is the proxy's own. Health checks are left out.
 
-    `carried`: it makes no span, so the trace is the one that the request bears.
+    `carried`: it makes no span, so the trace is the one that the request bears. `grpc`: some may be calls of it.
     The same for all of a service's listeners, and a third of what compiling one takes: never change what you get.
     """
     checks = AccessLogFilter(not_health_check_filter=NotHealthCheckFilter())
     known = {**_FIELDS, **_CARRIED} if carried else _FIELDS
-    said = {name: value for name, value in known.items() if name not in _NOTHING_NEW[direction]}
-    return _loggers(said, direction, service, *_ONLY[which], checks)
+    left_out = _NOTHING_NEW[direction] | ({"grpc_status"} if direction == "inbound" and not grpc else set())
+    said = {name: value for name, value in known.items() if name not in left_out}
+    return _loggers(said, direction, service, *_only(which, grpc=grpc), checks)
+
+
+def may_be_grpc(mesh: Mesh, direction: Direction, service: str, called: Collection[str]) -> bool:
+    """Say whether requests may be calls of gRPC: not where all that they go to are apps that speak HTTP/1 alone."""
+    apps = (service,) if direction == "inbound" else called
+    return not apps or any(name not in mesh.services or mesh.services[name].protocol != "http" for name in apps)
 
 
 _NOT_WELL, _FAILED = 300, 500
@@ -214,14 +221,19 @@ _GRPC_FAILED = AccessLogFilter(and_filter=AndFilter(filters=(_IS_GRPC, _NOT_OK))
 
 _ONLY: Mapping[Logged, Sequence[AccessLogFilter]] = {
     "all": (),
-    "odd": (_any(_status(_NOT_WELL), _FLAGGED, _LONG, _GRPC_FAILED),),
-    "failed": (_any(_status(_FAILED), _FLAGGED, _GRPC_FAILED),),
+    "odd": (_status(_NOT_WELL), _FLAGGED, _LONG),
+    "failed": (_status(_FAILED), _FLAGGED),
 }
-"""What failed is what `telemetry.logs.budget.has_failed` calls so.
+"""One of these must hold; what failed is what `telemetry.logs.budget.has_failed` calls so.
 
 A caller writes down each answer but 2xx: its own proxy may have given it (a redirect, a 404), and its callee never
 heard of it.
 """
+
+
+def _only(which: Logged, *, grpc: bool) -> Sequence[AccessLogFilter]:
+    found = _ONLY[which]
+    return (_any(*found, *((_GRPC_FAILED,) if grpc else ())),) if found else ()
 
 
 def _loggers(

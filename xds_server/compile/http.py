@@ -19,7 +19,7 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from legation.mesh.model.mesh import Mesh
-from xds_server.compile.access_log import Direction, access_logs, logged
+from xds_server.compile.access_log import Direction, access_logs, logged, may_be_grpc
 from xds_server.compile.cluster import ads
 from xds_server.compile.pack import duration, pack
 from xds_server.compile.tracing import left_to_callees
@@ -59,7 +59,13 @@ def connection_manager(
         stat_prefix=stat_prefix,
         rds=Rds(route_config_name=routes, config_source=ads()),
         http_filters=[*filters, router(counts_all=mesh.metrics.is_full)],
-        access_log=access_logs(direction, service, logged(mesh, called), carried=left_to_callees(mesh, called)),
+        access_log=access_logs(
+            direction,
+            service,
+            logged(mesh, called),
+            carried=left_to_callees(mesh, called),
+            grpc=may_be_grpc(mesh, direction, service, called),
+        ),
         early_header_mutation_extensions=[_early(forbidden, mutations)],
         normalize_path=BoolValue(value=not _leaves_paths(mesh, called)),
         server_name=SERVER_NAME,
