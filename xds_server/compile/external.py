@@ -19,7 +19,7 @@ from xds_server.compile.outbound import outbound_chain
 from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import duration, pack
 from xds_server.compile.retry import retry_rules
-from xds_server.compile.strict import refusals
+from xds_server.compile.strict import refusing
 from xds_server.compile.tcp import tcp_chain
 
 TIMEOUT = timedelta(seconds=15)
@@ -44,7 +44,7 @@ def external_routes(name: str, asked: External) -> RouteConfiguration:
         cluster=name, host_rewrite_literal=host, timeout=duration(TIMEOUT), retry_policy=rule.policy
     )
     route = components.Route(name=f"{name}.default", match=components.RouteMatch(prefix="/"), route=action)
-    hosts = [components.VirtualHost(name=name, domains=["*"], routes=[*refusals(), route])]
+    hosts = [components.VirtualHost(name=name, domains=["*"], routes=refusing([route]))]
     return RouteConfiguration(name=name, virtual_hosts=hosts)
 
 

@@ -34,7 +34,7 @@ from xds_server.compile.cluster import CONNECT_TIMEOUT
 from xds_server.compile.http import IDLE_TIMEOUT, connection_manager, network_filter
 from xds_server.compile.listener import Chain, shared
 from xds_server.compile.pack import duration, pack
-from xds_server.compile.strict import refusals
+from xds_server.compile.strict import refusing
 from xds_server.compile.tracing import operation, trace
 
 _CONNECT = "CONNECT"
@@ -85,7 +85,7 @@ def passthrough_routes() -> RouteConfiguration:
         )
         for index, (match, upgrades) in enumerate(matches)
     ]
-    host = components.VirtualHost(name=names.PASSTHROUGH, domains=["*"], routes=[*refusals(), *routes])
+    host = components.VirtualHost(name=names.PASSTHROUGH, domains=["*"], routes=refusing(routes))
     return RouteConfiguration(name=names.PASSTHROUGH, virtual_hosts=[host])
 
 

@@ -23,7 +23,7 @@ from xds_server.compile.pack import duration
 from xds_server.compile.retry import RETRY_HEADER, RetryRule, retry_rules
 from xds_server.compile.revoked import denied
 from xds_server.compile.rewrite import change_headers, redirect, respond, rewrite
-from xds_server.compile.strict import refusals
+from xds_server.compile.strict import refusing
 from xds_server.compile.tracing import DECIDED, has_shares, route_tracing
 from xds_server.compile.unavailable import HEADER, Outage, route_metadata
 from xds_server.compile.websocket import websocket
@@ -102,7 +102,7 @@ def targets(service: Service) -> tuple[str | None, ...]:
 
 def virtual_host(name: str, hosts: Sequence[str], routes: Sequence[components.Route]) -> components.VirtualHost:
     """Return what requests for some hosts meet: what no proxy passes on first."""
-    return components.VirtualHost(name=name, domains=hosts, routes=[*refusals(), *routes])
+    return components.VirtualHost(name=name, domains=hosts, routes=refusing(routes))
 
 
 def configuration(name: str, hosts: Sequence[components.VirtualHost]) -> RouteConfiguration:

@@ -24,12 +24,32 @@ A prefix says nothing about a path that an app may take to lead out of it.
 """
 
 
-def refusals() -> Sequence[components.Route]:
-    """Return the first rows of every route configuration."""
+def refusing(routes: Sequence[components.Route]) -> Sequence[components.Route]:
+    """Return rows that take no such request: the refusals come first.
+
+    Behind the only row, which lets them have what is theirs: so most requests, where most services have no routes,
+    are looked at once and not three times.
+    """
+    if len(routes) != 1:
+        return [*_refusals(), *routes]
+    only = components.Route()
+    only.CopyFrom(routes[0])
+    only.match.headers.extend(_other_than(match) for match in (_HOST, _TRACE))
+    return [only, *_refusals()]
+
+
+def _refusals() -> Sequence[components.Route]:
     return [
         _refusal("host", _HOST, (400, "one host")),
         _refusal("trace", _TRACE, (405, "no TRACE")),
     ]
+
+
+def _other_than(match: components.HeaderMatcher) -> components.HeaderMatcher:
+    found = components.HeaderMatcher()
+    found.CopyFrom(match)
+    found.invert_match = not match.invert_match
+    return found
 
 
 def not_here(status: int) -> components.Route:

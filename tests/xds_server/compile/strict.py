@@ -18,6 +18,7 @@ services:
     port: 8080
     calls: [{{service: orders, allow: [{{paths: [/entries/*, /health]}}]}}]
     expose: {{port: 18080, address: {address(GATEWAY_SLOT)}}}
+    routes: [{{match: {{path: /another}}}}]  # with two rows refusals come first, elsewhere behind the one
   desk: {{protocol: http, port: 8080, calls: [orders]}}
   orders: {{protocol: http, port: 8080}}
 """
