@@ -12,7 +12,7 @@ from yaml.events import Event, ScalarEvent
 
 _UNCLEAR = re.compile(
     r"[\t\r\x85\u2028\u2029\ufeff]"  # tabs, and line breaks of one version of YAML alone
-    r"|^%"  # directives
+    r"|^(?:%|\.\.\.)"  # directives, ends of documents
     r"|(?:^|[\s\[{,:-])(?:!|[&*]\S|[|>?])",  # tags, anchors, aliases, block texts, keys of more than a line
     re.MULTILINE,
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench import world
@@ -30,6 +30,7 @@ def _thorough(text: str) -> document.Document | None:
 
 
 @given(st.lists(st.sampled_from(_PARTS), max_size=14).map("".join))
+@example("a---\n...\n...\n")
 def test_any_yaml_means_the_same_to_both(text):
     tree = document._quick_tree(text, "mesh.yaml")
     if tree is not None:
@@ -49,6 +50,7 @@ def test_files_as_people_write_them_are_read_quickly_and_as_by_the_other(text):
         "a: x\x85y",
         "a: x\u2028y",
         "%YAML 1.1\n---\na: b",
+        "a---\n...\n...\n",
         "a: !!str 1",
         "a: &x 1\nb: *x",
         "a: |\n  text",
