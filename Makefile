@@ -56,7 +56,7 @@ check: sync ## lint, format, types, who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: ## measure against the peers, a JSON line a case (fanout needs Go 1.26; ONLY=apply|certs|compose|dataplane|fanout|footprint|handover|telemetry, FULL=1)
+bench: ## measure against the peers, a JSON line a case (fanout needs Go 1.26; ONLY=apply|certs|compose|dataplane|fanout|footprint|handover|instructions|telemetry, FULL=1)
 	@$(MAKE) --no-print-directory sync >&2  # stdout is for the figures
 	@PYTHONPATH=requirements $(BIN)/python -m bench.run $(ONLY)
 

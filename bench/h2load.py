@@ -26,28 +26,35 @@ class Load:
 
     async def most(self, seconds: int) -> float:
         """Return the requests per second that are answered 2xx, as many as go."""
-        said = await self._run(seconds, f"-m{1 if self.protocol == 'http1' else STREAMS}")
-        return _all_well(said) / seconds
+        return _all_well(await self._run(f"-D{seconds}", self._streams)) / seconds
+
+    async def some(self, requests: int) -> None:
+        """Send so many requests, as fast as they go; Broken when one is not answered 2xx."""
+        _all_well(await self._run(f"-n{requests}", self._streams))
 
     async def p99(self, seconds: int, rate: float, log: Path) -> float:
         """Return the time in ms within which 99 of 100 requests are answered, at `rate` requests a second."""
-        _all_well(await self._run(seconds, f"--rps={rate / CLIENTS:.0f}", f"--log-file={log}"))
+        _all_well(await self._run(f"-D{seconds}", f"--rps={rate / CLIENTS:.0f}", f"--log-file={log}"))
         return quantiles(_times(log), n=100)[-1]
 
-    async def _run(self, seconds: int, *more: str) -> str:
+    @property
+    def _streams(self) -> str:
+        return f"-m{1 if self.protocol == 'http1' else STREAMS}"
+
+    async def _run(self, *how: str) -> str:
         program = shutil.which("h2load")
         if program is None:
             raise Broken(INSTALL)
         process = await asyncio.create_subprocess_exec(
-            program, *self._arguments(seconds), *more, self.url, stdout=asyncio.subprocess.PIPE
+            program, *self._arguments(), *how, self.url, stdout=asyncio.subprocess.PIPE
         )
         said, _ = await process.communicate()
         if process.returncode != 0:
             raise Broken(f"h2load ended with {process.returncode}: {said.decode()[-500:]}")
         return said.decode()
 
-    def _arguments(self, seconds: int) -> Sequence[str]:
-        found = [f"-D{seconds}", f"-c{CLIENTS}", "-t1", *(["--h1"] if self.protocol == "http1" else [])]
+    def _arguments(self) -> Sequence[str]:
+        found = [f"-c{CLIENTS}", "-t1", *(["--h1"] if self.protocol == "http1" else [])]
         for name, value in self.headers.items():
             found += ["-H", f"{name}: {value}"]
         return [*found, *(["-d", str(self.body)] if self.body else [])]

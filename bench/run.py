@@ -16,6 +16,7 @@ from bench import (
     fanout,
     footprint,
     handover,
+    instructions,
     log_intake,
     parts,
     sidecar_memory,
@@ -60,6 +61,11 @@ async def _dataplane(_: int, seconds: float) -> AsyncIterator[Figure]:
         yield await sidecar_memory.figure()
 
 
+async def _instructions(_: int, __: float) -> AsyncIterator[Figure]:
+    async for figure in instructions.figures(os.environ.get("CASES", "")):
+        yield figure
+
+
 async def _certs(_: int, __: float) -> AsyncIterator[Figure]:
     if os.environ.get("CASES", "") != "fleet":
         async for figure in certs.figures():
@@ -86,6 +92,7 @@ BENCHES: Mapping[str, Callable[[int, float], AsyncIterator[Figure]]] = {
     "apply": _apply,
     "certs": _certs,
     "dataplane": _dataplane,
+    "instructions": _instructions,
     "telemetry": _telemetry,
     "compose": _compose,
 }

@@ -42,8 +42,16 @@ class Pair:
     pids: tuple[int, ...]
 
 
+Under = Callable[[str], Sequence[str]]
+"""The program, with its arguments, under which the Envoy of that name runs; none: it runs by itself."""
+
+
 def _as_it_is(started: dict[str, Any]) -> dict[str, Any]:
     return started
+
+
+def _by_itself(_: str) -> Sequence[str]:
+    return ()
 
 
 @asynccontextmanager
@@ -53,6 +61,7 @@ async def ours(
     *others: str,
     slot: int = 1,
     change: Callable[[dict[str, Any]], dict[str, Any]] = _as_it_is,
+    under: Under = _by_itself,
 ) -> AsyncIterator[Pair]:
     """Run the caller's and the called sidecar of a mesh.yaml, and those of `others`, which the called one asks.
 
@@ -78,7 +87,7 @@ async def ours(
             )
             static = json.loads(static_file(bootstrap(given), compiler.snapshot(node, endpoints), secrets))
             text = json.dumps(change(static))
-            pids.append(await stack.enter_async_context(envoy(folder, node.id, text)))
+            pids.append(await stack.enter_async_context(envoy(folder, node.id, text, under(node.id))))
         called = [call.service for call in mesh.mesh.services[CALLER].calls]
         yield Pair(f"http://{nodes[0].address}:{names.outbound_ports(called, {})[CALLED]}", tuple(pids[:2]))
 
@@ -91,7 +100,9 @@ def _node(service: str, slot: int) -> InstanceSpec:
 
 
 @asynccontextmanager
-async def minimal(folder: Path, protocol: str, filters: Sequence[Any] = (), slot: int = 8) -> AsyncIterator[Pair]:
+async def minimal(
+    folder: Path, protocol: str, filters: Sequence[Any] = (), slot: int = 8, under: Under = _by_itself
+) -> AsyncIterator[Pair]:
     """Run a pair written by hand that does mTLS and nothing else; `filters` come before its connection managers."""
     authority = Authority("bench")
     by, at = [authority.issue(f"spiffe://{TRUST_DOMAIN}/{n}", folder / f"{n}-peer") for n in (CALLER, CALLED)]
@@ -108,7 +119,7 @@ async def minimal(folder: Path, protocol: str, filters: Sequence[Any] = (), slot
         for name, resources in (("peer-client", first), ("peer-server", second)):
             admin = {"address": {"pipe": {"path": str(folder / f"{name}.sock")}}}
             text = json.dumps({"admin": admin, "static_resources": resources})
-            pids.append(await stack.enter_async_context(envoy(folder, name, text)))
+            pids.append(await stack.enter_async_context(envoy(folder, name, text, under(name))))
         yield Pair(f"http://{client[0]}:{client[1]}", tuple(pids))
 
 
@@ -184,17 +195,28 @@ async def app(folder: Path, keys: str) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def envoy(folder: Path, name: str, text: str) -> AsyncIterator[int]:
+async def envoy(folder: Path, name: str, text: str, under: Sequence[str] = ()) -> AsyncIterator[int]:
     """Run a stock Envoy with one worker, as our sidecars have, while the block runs; gives its process id."""
     file = folder / f"{name}.json"
     file.write_text(text)
-    argv = [str(binaries.envoy()), "-c", str(file), "--disable-hot-restart", "--concurrency", "1", "-l", "error"]
+    argv = [
+        *under,
+        str(binaries.envoy()),
+        "-c",
+        str(file),
+        "--disable-hot-restart",
+        "--concurrency",
+        "1",
+        "-l",
+        "error",
+    ]
     with (folder / f"{name}.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*argv, stdout=log, stderr=log)
     try:
         admin = Admin(folder / f"{name}.sock")
-        if not await until(lambda: _is_live(admin), limit=20):
-            raise Broken(f"an Envoy is not up within 20 s: {(folder / f'{name}.log').read_text()[-800:]}")
+        limit = 120 if under else 20
+        if not await until(lambda: _is_live(admin), limit=limit):
+            raise Broken(f"an Envoy is not up within {limit} s: {(folder / f'{name}.log').read_text()[-800:]}")
         yield process.pid
     finally:
         if process.returncode is None:
