@@ -18,6 +18,7 @@ from legation.mesh.model.route import Route
 from legation.mesh.model.service import Service
 from xds_server import snapshot as kinds
 from xds_server.compile import Compiler
+from xds_server.compile.access_log import logged
 from xds_server.compile.active_health_check import asking
 from xds_server.compile.ask import _headers
 from xds_server.compile.fault import befallen, fault
@@ -209,3 +210,23 @@ def test_who_has_not_the_headers_of_a_fault_takes_the_same_row_without_it():
     assert [header.name for header in hit.match.headers] == ["x-chaos"]
     assert not spared.typed_per_filter_config
     assert len(list(befallen(Row(name="a"), Fault.model_validate({"abort": {"status": 418}})))) == 1
+
+
+@pytest.mark.parametrize(
+    ("logging", "called", "expected"),
+    [
+        ("{}", ["orders"], "odd"),
+        ("{}", [], "all"),
+        ("{}", ["elsewhere"], "all"),
+        ("{}", ["orders", "elsewhere"], "all"),
+        ("{}", ["answers"], "all"),
+        ("{mode: client_and_server}", ["orders"], "all"),
+        ("{sampling: 10}", ["orders"], "odd"),
+        ("{sampling: 0}", ["orders"], "failed"),
+        ("{sampling: 0}", [], "failed"),
+    ],
+)
+def test_a_caller_writes_down_what_its_callees_do_not(logging, called, expected):
+    answers = "answers: {protocol: http, port: 80, routes: [{respond: {status: 200}}]}"
+    text = f"logging: {logging}\n{HEAD}  orders: {{protocol: http, port: 80}}\n  {answers}\n"
+    assert logged(load(text, "mesh.yaml").mesh, called) == expected
