@@ -21,7 +21,7 @@ from telemetry.rules.conventions import (
     SOURCE,
     selector,
 )
-from telemetry.rules.edges import any_calls
+from telemetry.rules.edges import any_calls, counted
 
 EDGE = f'{SOURCE}="$source",{DESTINATION}="$destination"'
 FROM = f'{SERVICE}="$source"'
@@ -66,7 +66,8 @@ def answers(of: Mesh) -> tuple[Panel, ...]:
 
 def causes(mesh: str) -> tuple[Panel, ...]:
     """Return what the caller's proxies do about the edge."""
-    given_up = selector(RQ_GIVEN_UP, mesh, FROM, CALLS)
+    given_up = counted(selector(RQ_GIVEN_UP, mesh, FROM, CALLS), mesh)
+    none = f"0 * {selector(RQ_XX, mesh, FROM, CALLS)}"
     held = " + ".join(_outgoing(metric, mesh) for metric in OVERFLOWS)
     return (
         lines(
@@ -92,7 +93,7 @@ def causes(mesh: str) -> tuple[Panel, ...]:
             "Requests a second that the caller broke off before there was an answer: compare its time limit with the "
             "latency above.",
             "reqps",
-            (f"sum by ({INSTANCE}) (rate({given_up}{WINDOW}))", label(INSTANCE)),
+            (f"sum by ({INSTANCE}) ({given_up} or {none})", label(INSTANCE)),
         ),
     )
 

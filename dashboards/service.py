@@ -32,6 +32,7 @@ from telemetry.rules.conventions import (
     EDGE_REQUESTS,
     ERROR_RATIO,
     EXPIRY,
+    GIVEN_UP,
     GRPC_CLIENTS,
     GRPC_FAILURES,
     HEALTHY,
@@ -45,7 +46,6 @@ from telemetry.rules.conventions import (
     RBAC_DENIED,
     REQUESTS,
     RQ_ACTIVE,
-    RQ_GIVEN_UP,
     RQ_TIME,
     RQ_XX,
     SERVICE,
@@ -135,7 +135,6 @@ def answers(mesh: Mesh) -> tuple[Panel, ...]:
     """Return rate, errors and duration as callers see them."""
     name = mesh.mesh
     classes = f"sum by ({CLASS}) (rate({selector(RQ_XX, name, CALLED_PREFIX)}{WINDOW}))"
-    given_up = f"sum(rate({selector(RQ_GIVEN_UP, name, CALLED_PREFIX)}{WINDOW}))"
     requests, errors = selector(EDGE_REQUESTS, name, CALLED), selector(EDGE_ERRORS, name, CALLED)
     share = f"clamp_max({errors} / ({requests} > 0), 1) or 0 * {requests}"
     return (
@@ -172,7 +171,7 @@ def answers(mesh: Mesh) -> tuple[Panel, ...]:
             "Requests a second that the caller broke off before there was an answer: its own time limit, or a closed "
             "browser. They count as failed, and are in no latency.",
             "reqps",
-            (or_zero(given_up, "caller", "nobody", name), "given up"),
+            (or_zero(selector(GIVEN_UP, name, CHOSEN), "caller", "nobody", name), "given up"),
         ),
         *([_grpc(name)] if any_grpc(mesh) else []),
     )

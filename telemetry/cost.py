@@ -1,7 +1,7 @@
 """What a mesh costs a Prometheus, from mesh.yaml alone: series of each proxy, before it is applied. Pure.
 
-Proxies count what `xds_server.compile.inclusion` lists, so it can be added up. gRPC statuses are
-left out: each has a series of its own from its first hit. Of the full profile it is an estimate, by what a stock
+Proxies count what `xds_server.compile.inclusion` lists, so it can be added up. gRPC statuses and what callers give up
+are left out: each has a series of its own from its first hit. Of the full profile it is an estimate, by what a stock
 Envoy 1.40 printed.
 """
 
@@ -16,8 +16,8 @@ from xds_server.compile.route import targets
 HISTOGRAM = len(LATENCY_BUCKETS) + 3
 """Its buckets, the one without an end, the sum and the count."""
 
-CALLER = 5 + 1 + HISTOGRAM
-"""Of each called or exposed service: five classes of status, those given up, the time."""
+CALLER = 5 + HISTOGRAM
+"""Of each called or exposed service: five classes of status, the time."""
 
 CLUSTER = 4
 """Of each cluster: retries, two overflows, failed connections."""

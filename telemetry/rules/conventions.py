@@ -28,8 +28,11 @@ CERTIFICATE = "envoy_tls_certificate"
 RQ_XX = "envoy_http_downstream_rq_xx"
 """Zero-initialised for the classes 1 to 5, unlike `envoy_cluster_upstream_rq_xx`: errors are counted from the first."""
 
-RQ_GIVEN_UP = "envoy_http_downstream_rq_rx_reset"
-"""Requests that their caller gave up on: in no class, and in no latency."""
+RQ_GIVEN_UP = "envoy_http_downstream_rq_given_up"
+"""Requests that their caller gave up on: in no class, and in no latency. There from the first one only.
+
+Ours (`xds_server.compile.apart`), as Envoy's `downstream_rq_rx_reset` has answered ones too: POSTs whose body was late.
+"""
 
 RQ_TIME = "envoy_http_downstream_rq_time_bucket"
 RQ_ACTIVE = "envoy_http_downstream_rq_active"

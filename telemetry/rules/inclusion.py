@@ -38,10 +38,7 @@ _SCOPES = (
 _SPECIAL = {
     "envoy_http_downstream_rq_xx": (_HTTP + r"downstream_rq_[1-5]xx$", r"^http\.downstream_rq_xx" + _APART),
     "envoy_http_downstream_rq_time": (_HTTP + r"downstream_rq_time$", r"^http\.downstream_rq_time" + _APART),
-    "envoy_http_downstream_rq_rx_reset": (
-        _HTTP + r"downstream_rq_rx_reset$",
-        r"^http\.downstream_rq_rx_reset" + _APART,
-    ),
+    "envoy_http_downstream_rq_given_up": (r"^http\.downstream_rq_given_up" + _APART,),
     "envoy_http_downstream_rq_completed": (r"^http\.(inbound|gateway_[^.]+)\.downstream_rq_completed$",),
     "envoy_http_downstream_rq_active": (r"^http\.(inbound|gateway_[^.]+)\.downstream_rq_active$",),
     "envoy_http_downstream_cx_active": (r"^http\.(inbound|gateway_[^.]+)\.downstream_cx_active$",),

@@ -4,7 +4,7 @@ from typing import Any
 
 import promql_parser
 
-from telemetry.rules.conventions import ALERTS, GRPC_STATUS
+from telemetry.rules.conventions import ALERTS, GRPC_STATUS, RQ_GIVEN_UP
 
 
 class InvalidQuery(Exception):
@@ -32,10 +32,10 @@ def selectors(where: str, expr: str) -> tuple[str, ...]:
 def lasting(where: str, expr: str) -> tuple[str, ...]:
     """Return those selectors that match something in a mesh that is well, and young: without their offset.
 
-    Not a gRPC status: each has a counter of its own, which is there from its first hit only; and not an alert.
+    Not a gRPC status, nor what was given up: their counters are there from the first hit only; and not an alert.
     """
     found = {text.partition(" offset ")[0] for text in selectors(where, expr)}
-    return tuple(sorted(text for text in found if not text.startswith((GRPC_STATUS, ALERTS))))
+    return tuple(sorted(text for text in found if not text.startswith((GRPC_STATUS, RQ_GIVEN_UP, ALERTS))))
 
 
 def metrics(where: str, expr: str) -> tuple[str, ...]:

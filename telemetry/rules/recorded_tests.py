@@ -44,12 +44,16 @@ def recorded_test(mesh: Mesh) -> dict[str, Any]:
     busy, idle, gone = ({MESH: mesh.mesh, SERVICE: name} for name in ("busy", "idle", "gone"))
     own = {**busy, INSTANCE: "busy-v1-1"}
     caller = {MESH: mesh.mesh, SERVICE: "front", INSTANCE: "front-v1-1"}
+    later = {**caller, INSTANCE: "front-v1-2"}
     to_busy, to_idle = ({PREFIX: names.outbound_stat_prefix(name)} for name in ("busy", "idle"))
     series = [
-        *_requests({**caller, **to_busy}, "600", "150", "30"),
-        *_requests({**caller, **to_idle}, "0", "0", "0"),
+        *_requests({**caller, **to_busy}, "600", "150", "24"),
+        *_requests({**caller, **to_idle}, "0", "0"),
+        # What is given up is there from the first on: eight minutes in, 30 at once, 0.1 a second over five minutes.
+        Series(RQ_XX, {**later, **to_busy, CLASS: "2"}, f"0x{MINUTES}"),
+        Series(RQ_GIVEN_UP, {**later, **to_busy}, "_x7 30x3"),
         *_requests({**caller, **to_busy, MESH: "another"}, "60", "60", "60"),
-        *_requests({**own, PREFIX: names.INBOUND}, "700", "200", "0"),
+        *_requests({**own, PREFIX: names.INBOUND}, "700", "200"),
         *(Series(RQ_TIME, {**caller, **to_busy, "le": le}, f"0+{rate}x{MINUTES}") for le, rate in _BUCKETS),
         # There from its first hit, eight minutes in, with the 300 that came at once: 1 a second over five minutes.
         Series(f"{GRPC_STATUS}14", {**caller, CLUSTER: "busy_v1"}, "_x7 300x3"),
@@ -92,11 +96,12 @@ _BUCKETS = (("50", "300"), ("100", "600"), ("+Inf", "600"))
 """Cumulative requests a minute by milliseconds: half of them up to 50, the rest up to 100."""
 
 
-def _requests(labels: Mapping[str, str], good: str, bad: str, given_up: str) -> list[Series]:
+def _requests(labels: Mapping[str, str], good: str, bad: str, given_up: str = "") -> list[Series]:
     """Return a proxy's counters, growing by so many a minute."""
     classes = (("2", good), ("5", bad))
     answered = [Series(RQ_XX, {**labels, CLASS: kind}, f"0+{rate}x{MINUTES}") for kind, rate in classes]
-    return [*answered, Series(RQ_GIVEN_UP, labels, f"0+{given_up}x{MINUTES}")]
+    broken_off = [Series(RQ_GIVEN_UP, labels, f"0+{given_up}x{MINUTES}")] if given_up else []
+    return [*answered, *broken_off]
 
 
 def _expects(record: str, mesh: Mesh, *samples: tuple[Mapping[str, str], float]) -> dict[str, Any]:

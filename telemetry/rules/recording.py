@@ -35,7 +35,16 @@ from telemetry.rules.conventions import (
     inbound,
     selector,
 )
-from telemetry.rules.edges import BY_EDGE, any_calls, any_grpc, by_service, edges, grpc_statuses, with_destination
+from telemetry.rules.edges import (
+    BY_EDGE,
+    any_calls,
+    any_grpc,
+    by_service,
+    counted,
+    edges,
+    grpc_statuses,
+    with_destination,
+)
 from telemetry.rules.objectives import objective_groups
 from telemetry.rules.rule import Group, Recording
 
@@ -62,14 +71,17 @@ def requests(mesh: Mesh) -> tuple[Recording, ...]:
     proxy calls has none.
     """
     name = mesh.mesh
-    given_up = f"rate({calls(RQ_GIVEN_UP, name)}[5m])"
+    given_up = _given_up(name)
     share = f"{selector(ERRORS, name)} / ({selector(REQUESTS, name)} > 0)"
     return (
-        Recording(EDGE_REQUESTS, edges(f"(rate({calls(RQ_XX, name)}[5m]) or rate({calls(RQ_GIVEN_UP, name)}[5m]))")),
+        Recording(EDGE_REQUESTS, edges(f"(rate({calls(RQ_XX, name)}[5m]) or {given_up})")),
         Recording(EDGE_ERRORS, failed(mesh)),
         Recording(REQUESTS, _services(EDGE_REQUESTS, mesh)),
         Recording(ERRORS, _services(EDGE_ERRORS, mesh)),
-        Recording(GIVEN_UP, f"sum by ({BY_SERVICE}) ({by_service(with_destination(given_up))})"),
+        Recording(
+            GIVEN_UP,
+            f"sum by ({BY_SERVICE}) ({by_service(with_destination(given_up))}) or 0 * {selector(REQUESTS, name)}",
+        ),
         Recording(ERROR_RATIO, f"clamp_max({share}, 1) or 0 * {selector(REQUESTS, name)}"),
     )
 
@@ -78,11 +90,15 @@ def failed(mesh: Mesh) -> str:
     """Return the requests a second of each edge that failed: 5xx, given up, or a gRPC status that is our fault."""
     name = mesh.mesh
     bad = calls(RQ_XX, name, f'{CLASS}="5"')
-    http = edges(f"(rate({bad}[5m]) or rate({calls(RQ_GIVEN_UP, name)}[5m]))")
+    http = edges(f"(rate({bad}[5m]) or {_given_up(name)})")
     if not any_grpc(mesh):
         return http
     grpc = f"sum by ({BY_EDGE}) ({grpc_statuses(name, GRPC_FAILURES)})"
     return f"{http} + ({grpc} or 0 * {selector(EDGE_REQUESTS, name)})"
+
+
+def _given_up(mesh: str) -> str:
+    return counted(calls(RQ_GIVEN_UP, mesh), mesh)
 
 
 def _services(edge: str, mesh: Mesh) -> str:

@@ -43,7 +43,8 @@ def test_the_kept_list_is_what_our_queries_read(request, golden):
     ("name", "counted"),
     [
         ("http.outbound_orders.downstream_rq_5xx", True),
-        ("http.gateway_web.downstream_rq_rx_reset", True),
+        ("http.downstream_rq_given_up.envoy.http_conn_manager_prefix.gateway_web", True),
+        ("http.gateway_web.downstream_rq_rx_reset", False),
         ("http.inbound.downstream_rq_time", True),
         ("http.inbound.downstream_cx_active", True),
         ("http.admin.downstream_rq_2xx", False),

@@ -236,7 +236,7 @@ def test_the_objective_counts_what_callers_get(tmp_path):
             for _ in range(20):
                 assert (await client.post(f"{to_orders}/")).status_code == 503
             await asyncio.gather(*(give_up(f"{to_orders}/slow") for _ in range(20)))
-            given_up = 'sum(rate(envoy_http_downstream_rq_rx_reset{service="web"}[5m])) * 300'
+            given_up = 'service:mesh_given_up:rate5m{service="orders"} * 300'
             assert await until(lambda: counted(given_up, 10), LIMIT), "requests that were given up are counted"
             assert await until(lambda: counted(f"{errors} * 300", 30), LIMIT), "both are failures"
             slow = 'service:mesh_slo_bad:rate5m{service="orders",slo="latency"} * 300'

@@ -91,6 +91,6 @@ def test_a_mesh_costs_what_its_instances_cost_together():
     text = TEXT.replace("calls: [a, b, c, d, e]", "calls: [a], expose: {port: 80}")
     mesh = load(f"{text}workloads:\n  - {{service: web, instances: 3, command: [x]}}\n", "mesh.yaml").mesh
     found = {cost.service: (cost.series, cost.instances, cost.total) for cost in costs(mesh)}
-    assert found["web"] == (75, 3, 225)
-    assert found["a"] == (46, 0, 0)
+    assert found["web"] == (73, 3, 219)
+    assert found["a"] == (45, 0, 0)
     assert found["legation-gateway"][1] == 2

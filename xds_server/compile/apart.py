@@ -1,7 +1,8 @@
-"""Requests to several services that share a listener, counted for each of them as if it had one to itself.
+"""What no connection manager counts by itself: whom callers gave up on, and of whom of several on one listener.
 
-A connection manager counts under one name whatever it takes. Two loggers of statistics count again, under the names and
-labels that one of the service's own would have: what reads them need not know who shares a port.
+A connection manager counts under one name whatever it takes. Loggers of statistics count again, under the names and
+labels that one of the service's own would have: what reads them need not know who shares a port. What it has as reset
+(`downstream_rq_rx_reset`) are its own resets, too: of a POST that was answered before its body had come.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 from envoy.config.accesslog.v3.accesslog_pb2 import (
     AccessLog,
     AccessLogFilter,
+    AndFilter,
     ComparisonFilter,
     ResponseFlagFilter,
     StatusCodeFilter,
@@ -22,14 +24,18 @@ from xds_server.compile.stats_logger import stats_logger
 
 _NAMESPACE, _SERVICE, _ZERO = "legation", "service", "zero"
 _CLASS = {"name": "envoy.response_code_class", "value_format": "%RESP(:STATUS):1%"}
-_ANSWERED = AccessLogFilter(
-    status_code_filter=StatusCodeFilter(
-        comparison=ComparisonFilter(
-            op=ComparisonFilter.Op.GE, value=RuntimeUInt32(default_value=100, runtime_key="legation.answered")
-        )
-    )
-)
-_GIVEN_UP = AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["DC"]))
+
+
+def _status(op: "ComparisonFilter.Op.ValueType", value: int) -> AccessLogFilter:
+    comparison = ComparisonFilter(op=op, value=RuntimeUInt32(default_value=value, runtime_key="legation.answered"))
+    return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=comparison))
+
+
+_ANSWERED = _status(ComparisonFilter.Op.GE, 100)
+_BROKEN_OFF = AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["DC", "DR"]))
+"""By the end of the connection, or, in HTTP/2, of the stream."""
+_GIVEN_UP = AccessLogFilter(and_filter=AndFilter(filters=(_BROKEN_OFF, _status(ComparisonFilter.Op.LE, 99))))
+"""The flag first: a request that goes well bears none, and is asked nothing more."""
 _FAILURES = ("4", "5")
 
 
@@ -50,17 +56,35 @@ def with_zero(listener: Metadata) -> Metadata:
 def count_apart(prefix: str) -> Sequence[AccessLog]:
     """Return what counts requests under `prefix` and the service of their virtual host; those of no service nowhere.
 
-    With a service's first request its failures are there too, as 0, so that the first of them is seen as a rise.
+    With a service's first request its failures are there too, as 0, so that the first of them is seen as a rise; those
+    given up are not (`count_given_up`).
     """
-    manager = {"name": "envoy.http_conn_manager_prefix", "value_format": f"{prefix}{_said('VIRTUAL_HOST', _SERVICE)}"}
+    manager = _manager(f"{prefix}{_said('VIRTUAL_HOST', _SERVICE)}")
     failures = [{"name": _CLASS["name"], "value_format": one} for one in _FAILURES]
     zeros = [_zero("downstream_rq_xx", manager, one) for one in failures]
     time = {"stat": {"name": "downstream_rq_time", "tags": [manager]}, "value_format": "%DURATION%"}
-    answered = [_one("downstream_rq_xx", manager, _CLASS), *zeros, _zero("downstream_rq_rx_reset", manager)]
+    answered = [_one("downstream_rq_xx", manager, _CLASS), *zeros]
     return (
         _logger(_ANSWERED, {"counters": answered, "histograms": [time]}),
-        _logger(_GIVEN_UP, {"counters": [_one("downstream_rq_rx_reset", manager)]}),
+        _given_up(manager),
     )
+
+
+def count_given_up(prefix: str) -> AccessLog:
+    """Return what counts requests that their caller gave up on before there was an answer, under a manager's prefix.
+
+    There from the first one only, as a zero would cost each request that goes well: queries take its first value for a
+    rise (`telemetry.rules.edges.counted`). An answer that is broken off half-way, as a stream is at its end, is one.
+    """
+    return _given_up(_manager(prefix))
+
+
+def _given_up(manager: Mapping[str, str]) -> AccessLog:
+    return _logger(_GIVEN_UP, {"counters": [_one("downstream_rq_given_up", manager)]})
+
+
+def _manager(prefix: str) -> Mapping[str, str]:
+    return {"name": "envoy.http_conn_manager_prefix", "value_format": prefix}
 
 
 def _one(name: str, *tags: Mapping[str, str]) -> Mapping[str, Any]:

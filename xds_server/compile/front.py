@@ -20,7 +20,7 @@ from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Service
 from xds_server.compile import tls
 from xds_server.compile.access_log import writer
-from xds_server.compile.apart import count_apart, counted_as, with_zero
+from xds_server.compile.apart import count_apart, count_given_up, counted_as, with_zero
 from xds_server.compile.caller import caller_filters
 from xds_server.compile.gateway import edge_manager
 from xds_server.compile.listener import HELLO_LIMIT, http_chain, listener, shared
@@ -134,15 +134,17 @@ def _chain(mesh: Mesh, site: Site, drained: Mapping[str, str]) -> FilterChain:
         return FilterChain(name=mark, filters=[proxy], transport_socket=socket, filter_chain_match=match)
     prefix = names.gateway_stat_prefix(site.name)
     manager = edge_manager(mesh, prefix, site.routes, site.name, caller_filters(site.service))
+    manager.access_log.append(count_given_up(prefix))
     return http_chain(manager, socket, match)
 
 
 def _shared_chain(mesh: Mesh, front: Front) -> FilterChain:
     filters = _all_filters(front.sites)
     about = front.sites[0].name if len(front.sites) == 1 else "the service"
-    manager = edge_manager(mesh, _stat_prefix(front), front.name, about, filters)
-    if len(front.sites) > 1:
-        manager.access_log.extend(count_apart(names.gateway_stat_prefix("")))
+    prefix = _stat_prefix(front)
+    manager = edge_manager(mesh, prefix, front.name, about, filters)
+    several = len(front.sites) > 1
+    manager.access_log.extend(count_apart(names.gateway_stat_prefix("")) if several else [count_given_up(prefix)])
     return http_chain(manager)
 
 

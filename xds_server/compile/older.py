@@ -42,7 +42,8 @@ PLAINTEXT_COUNT = Part(
     "plaintext_count",
     (1, 40),
     "envoy.access_loggers.stats",
-    "plain text is not counted by who sends it, nor are services that share a port counted apart",
+    "plain text is not counted by who sends it, nor are requests that callers gave up on, nor are services that share "
+    "a port counted apart",
 )
 SPAN_TAGS = Part(
     "span_tags", (1, 38), "", "spans have Envoy's own names, and say neither who called nor how many tries"

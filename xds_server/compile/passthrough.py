@@ -29,6 +29,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
+from xds_server.compile.apart import count_given_up
 from xds_server.compile.circuit_breaker import thresholds
 from xds_server.compile.cluster import CONNECT_TIMEOUT
 from xds_server.compile.http import IDLE_TIMEOUT, connection_manager, network_filter
@@ -94,6 +95,7 @@ def passthrough_chain(mesh: Mesh, service: str) -> Chain:
     prefix = names.outbound_stat_prefix(names.PASSTHROUGH)
     filters = [_resolve(), _not_inside()]
     manager = connection_manager(mesh, "outbound", prefix, names.PASSTHROUGH, service, filters)
+    manager.access_log.append(count_given_up(prefix))
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True))
     manager.upgrade_configs.append(HttpConnectionManager.UpgradeConfig(upgrade_type=_CONNECT))
     trace(manager, mesh.tracing, service, operation("http", "outside"))

@@ -81,7 +81,7 @@ def test_nothing_else_is_left_out(service):
     whole = {name: str(listener) for name, listener in listeners().items()}
     for part, *signs in (
         ("http1_lines", "http1_lines"),
-        ("plaintext_count", "plaintext"),
+        ("plaintext_count", "access_loggers.stats"),
         ("span_tags", "legation.peer", "legation.route"),
         ("otlp_log", "open_telemetry.v3.OpenTelemetryAccessLogConfig"),
     ):
