@@ -1,6 +1,7 @@
 """What a node gets, whole, as one static file: so that a stock Envoy proves it, or runs it, without a server.
 
-Routes are inlined, EDS clusters get their assignment, SDS is read from files.
+Routes are inlined, EDS clusters get their assignment, and secrets are in it: an Envoy has an inotify instance for each
+file that it follows, and a user has 128 in all.
 """
 
 import json
@@ -13,10 +14,10 @@ from envoy.config.core.v3.config_source_pb2 import ApiVersion, ConfigSource, Pat
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig, Secret
 from google.protobuf import symbol_database
 from google.protobuf.any_pb2 import Any
-from google.protobuf.json_format import MessageToDict, MessageToJson, Parse
+from google.protobuf.json_format import MessageToDict, MessageToJson, Parse, ParseDict
 from google.protobuf.message import Message
 
 from xds_server import snapshot as kinds
@@ -52,7 +53,7 @@ def write_assignments(snapshot: Snapshot, folder: Path) -> None:
 
 
 def static_file(bootstrap: str, snapshot: Snapshot, secrets: Path, endpoints: Path | None = None) -> str:
-    """Return the bootstrap with all of the snapshot in it; SDS secrets are `secrets`/<name>.json.
+    """Return the bootstrap with all of the snapshot in it; secrets are those of `secrets`/<name>.json.
 
     Endpoints are in it too, or in the files of a folder, where they may change.
     """
@@ -71,12 +72,29 @@ def static_file(bootstrap: str, snapshot: Snapshot, secrets: Path, endpoints: Pa
         elif cluster.type == Cluster.DiscoveryType.EDS:
             cluster.eds_cluster_config.eds_config.CopyFrom(_file(endpoints / f"{cluster.name.replace('/', '_')}.json"))
 
+    found: dict[str, Secret] = {}
+
     def read_secrets(message: Message) -> None:
         if isinstance(message, SdsSecretConfig):
-            message.sds_config.CopyFrom(_file(secrets / f"{message.name}.json"))
+            file = secrets / f"{message.name}.json"
+            if (secret := _secret(file)) is None:
+                message.sds_config.CopyFrom(_file(file))
+                return
+            message.ClearField("sds_config")
+            found[message.name] = secret
 
     walk(proto, read_secrets)
+    proto.static_resources.secrets.extend(found[name] for name in sorted(found))
     return MessageToJson(proto, preserving_proto_field_name=True)
+
+
+def _secret(file: Path) -> Secret | None:
+    """Return the secret that a file has; None of one for which its Envoy is to wait."""
+    for found in json.loads(file.read_text())["resources"]:
+        packed, secret = ParseDict(found, Any()), Secret()
+        packed.Unpack(secret)
+        return secret
+    return None
 
 
 def _file(path: Path) -> ConfigSource:
