@@ -199,17 +199,8 @@ async def envoy(folder: Path, name: str, text: str, under: Sequence[str] = ()) -
     """Run a stock Envoy with one worker, as our sidecars have, while the block runs; gives its process id."""
     file = folder / f"{name}.json"
     file.write_text(text)
-    argv = [
-        *under,
-        str(binaries.envoy()),
-        "-c",
-        str(file),
-        "--disable-hot-restart",
-        "--concurrency",
-        "1",
-        "-l",
-        "error",
-    ]
+    quiet = ("--disable-hot-restart", "--concurrency", "1", "-l", "error")
+    argv = [*under, str(binaries.envoy()), "-c", str(file), *quiet]
     with (folder / f"{name}.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*argv, stdout=log, stderr=log)
     try:

@@ -1,9 +1,9 @@
 """Whether a mesh is up: every instance in order, and a request that the gateway has an answer to."""
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from legation.mesh import names
 from legation.runtime import http
 from legation.runtime.control.messages import HostStatus
 
@@ -36,7 +36,7 @@ async def unreached(status: HostStatus) -> tuple[str, ...]:
     or a host's name that may lead elsewhere from here.
     """
     url = urlsplit(status.gateway or "")
-    if status.gateway is None or url.scheme != "http" or not _is_ip(url.hostname or ""):
+    if status.gateway is None or url.scheme != "http" or not names.is_ip(url.hostname or ""):
         return ()
     try:
         answer = await http.request((url.hostname or "", url.port or 80), "GET", "/", limit=10)
@@ -45,12 +45,3 @@ async def unreached(status: HostStatus) -> tuple[str, ...]:
     if answer.status >= 500:
         return (f"{status.gateway} answers {answer.status}: {answer.text[:200].strip()}",)
     return ()
-
-
-def _is_ip(host: str) -> bool:
-    """Say whether a host is given by its address."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -1,6 +1,7 @@
 """Every derived name of the mesh, once: identities, xDS resources, sockets, roles, addresses, ports."""
 
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 """A DNS label (RFC 1123): it becomes part of a SPIFFE ID, a Vault role and a file name."""
@@ -188,3 +189,12 @@ def serial_text(number: int) -> str:
     """Return a certificate's serial number as Envoy prints it: lower-case hex, whole bytes, no colons."""
     digits = f"{number:x}"
     return digits.zfill(len(digits) + len(digits) % 2)
+
+
+def is_ip(host: str) -> bool:
+    """Say whether a host is given by its address, and not by a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

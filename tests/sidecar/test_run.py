@@ -14,7 +14,7 @@ from starlette.routing import Route
 from legation.mesh import names
 from legation.runtime import locks
 from legation.runtime.control.client import ControlError
-from legation.runtime.control.messages import Replacement
+from legation.runtime.control.messages import Pids, Replacement
 from legation.runtime.control.server import bind_unix, reply, serve
 from legation.sidecar.run import EXIT_REJECTED, run
 from legation.sidecar.settings import RunSettings
@@ -80,15 +80,21 @@ def test_the_last_words_of_an_app_are_in_the_report_while_it_is_away(world: Side
     assert problems[-1] == "web: the app ended with code 3; its last words: Error: no luck"
 
 
+async def _hurt_envoy(world: SidecarWorld, settings: RunSettings, number: signal.Signals) -> Pids:
+    """Send the Envoy of a ready instance a signal; return the processes as they were."""
+    await world.ready(settings)
+    before = world.report(settings).pids
+    assert before.envoy is not None
+    os.kill(before.envoy, number)
+    return before
+
+
 def test_an_envoy_that_dies_is_started_again(world: SidecarWorld, play: Play) -> None:
     settings = world.settings()
 
     async def scene() -> None:
         async with world.living(settings):
-            await world.ready(settings)
-            before = world.report(settings).pids
-            assert before.envoy is not None
-            os.kill(before.envoy, signal.SIGKILL)
+            before = await _hurt_envoy(world, settings, signal.SIGKILL)
             # a state may be said twice: that it is ready once more tells nothing alone
             await eventually("another", lambda: world.report(settings).pids.envoy not in (None, before.envoy))
             await eventually("it is ready again", lambda: world.xds.said(settings.spec.id).count("ready") > 1)
@@ -107,10 +113,7 @@ def test_an_envoy_that_hangs_is_told_of_and_replaced(
 
     async def scene() -> None:
         async with world.living(settings):
-            await world.ready(settings)
-            before = world.report(settings).pids
-            assert before.envoy is not None
-            os.kill(before.envoy, signal.SIGSTOP)
+            before = await _hurt_envoy(world, settings, signal.SIGSTOP)
             await eventually("a problem", lambda: world.report(settings).problem)
             assert (world.report(settings).problem or "").startswith("its Envoy has not answered for ")
             await eventually("another", lambda: world.report(settings).pids.envoy not in (None, before.envoy))

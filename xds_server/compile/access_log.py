@@ -6,7 +6,7 @@ It goes to telemetry over OTLP where the bootstrap knows its socket, else as JSO
 which is off by the bootstrap's runtime, as all else is shared by a service's nodes.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from typing import Literal
@@ -148,15 +148,16 @@ def tcp_access_logs(direction: Direction, service: str) -> Sequence[AccessLog]:
     return _loggers(said, direction, service)
 
 
-def logged(mesh: Mesh, called: Iterable[str] = ()) -> Logged:
+def logged(mesh: Mesh, called: Collection[str] = ()) -> Logged:
     """Return what is written down of requests to services that are called, or, where none is, to a proxy's own app.
 
     What the proxies of all that are called write down themselves need not be.
     """
     if not mesh.logging.sampling:
         return "failed"
-    theirs = [name in mesh.services and not _answers_well(mesh.services[name]) for name in called]
-    return "odd" if mesh.logging.mode == "server" and theirs and all(theirs) else "all"
+    if mesh.logging.mode == "client_and_server" or not mesh.has_all(called):
+        return "all"
+    return "all" if any(_answers_well(mesh.services[name]) for name in called) else "odd"
 
 
 def _answers_well(service: Service) -> bool:
@@ -183,7 +184,7 @@ def access_logs(
 def may_be_grpc(mesh: Mesh, direction: Direction, service: str, called: Collection[str]) -> bool:
     """Say whether requests may be calls of gRPC: not where all that they go to are apps that speak HTTP/1 alone."""
     apps = (service,) if direction == "inbound" else called
-    return not apps or any(name not in mesh.services or mesh.services[name].protocol != "http" for name in apps)
+    return not mesh.has_all(apps) or any(mesh.services[name].protocol != "http" for name in apps)
 
 
 _NOT_WELL, _FAILED = 300, 500

@@ -1,7 +1,5 @@
 """Where things listen: Envoy's spelling of IP addresses, host names and unix sockets."""
 
-from ipaddress import ip_address
-
 from envoy.config.core.v3.address_pb2 import Address, Pipe, SocketAddress
 from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -15,15 +13,6 @@ def tcp(host: str, port: int) -> Address:
 def pipe(path: str, mode: int = 0) -> Address:
     """Return a unix socket; `mode` is for those that Envoy makes itself."""
     return Address(pipe=Pipe(path=path, mode=mode))
-
-
-def is_ip(host: str) -> bool:
-    """Say whether a host is given by its address, and not by a name."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def one_host(cluster: str, address: Address) -> ClusterLoadAssignment:

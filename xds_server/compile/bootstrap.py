@@ -23,7 +23,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from xds_server.compile import access_log, tls
-from xds_server.compile.address import is_ip, one_host, pipe, tcp
+from xds_server.compile.address import one_host, pipe, tcp
 from xds_server.compile.circuit_breaker import BATCHES, thresholds
 from xds_server.compile.cluster import CONNECT_TIMEOUT, HTTP_OPTIONS, ads, http2
 from xds_server.compile.grpc_service import grpc_service
@@ -127,7 +127,7 @@ def _xds(given: BootstrapInput) -> Cluster:
     A connection a stream: one that is opened anew shows the certificate of then, and not of its connection's begin.
     """
     cluster = _static(names.XDS_CLUSTER, tcp(given.xds_host, given.xds_port))
-    if not is_ip(given.xds_host):
+    if not names.is_ip(given.xds_host):
         cluster.type = Cluster.DiscoveryType.STRICT_DNS
     identity = names.spiffe_id(given.trust_domain, names.XDS_SERVER)
     cluster.transport_socket.CopyFrom(tls.upstream([identity], names.XDS_SERVER))

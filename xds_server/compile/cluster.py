@@ -21,7 +21,7 @@ from legation.mesh.model.connections import Connections
 from legation.mesh.model.service import Protocol, Service
 from xds_server.compile import tls
 from xds_server.compile.active_health_check import asking
-from xds_server.compile.address import is_ip, one_host, tcp
+from xds_server.compile.address import one_host, tcp
 from xds_server.compile.circuit_breaker import thresholds
 from xds_server.compile.load_balancing import balance
 from xds_server.compile.outlier_detection import detection
@@ -85,7 +85,7 @@ def app_cluster(address: str, port: int, protocol: Protocol) -> Cluster:
         load_assignment=one_host(names.LOCAL_APP, tcp(address, port)),
         circuit_breakers=thresholds(),
     )
-    if not is_ip(address):
+    if not names.is_ip(address):
         _resolve(cluster)
     if protocol != "tcp":
         cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(pack(_app_options(protocol)))

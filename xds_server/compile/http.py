@@ -79,9 +79,7 @@ def _leaves_paths(mesh: Mesh, called: Collection[str]) -> bool:
 
     It is where no route looks at it. Servers outside the mesh have no sidecar, and gateways know of no `called`.
     """
-    if not called or any(name not in mesh.services for name in called):
-        return False
-    return not any(route.reads_path for name in called for route in mesh.services[name].routes)
+    return mesh.has_all(called) and not any(route.reads_path for name in called for route in mesh.services[name].routes)
 
 
 def network_filter(manager: HttpConnectionManager) -> Filter:

@@ -10,7 +10,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, 
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from legation.mesh import names
-from xds_server.compile.address import is_ip, one_host, tcp
+from xds_server.compile.address import one_host, tcp
 from xds_server.compile.circuit_breaker import thresholds
 from xds_server.compile.cluster import CONNECT_TIMEOUT
 from xds_server.compile.pack import duration, pack
@@ -22,7 +22,7 @@ SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 
 def outside_cluster(name: str, host: str, port: int, tls: TransportSocket | None = None) -> Cluster:
     """Return the cluster of a server that is no part of the mesh."""
-    is_address = is_ip(host)
+    is_address = names.is_ip(host)
     return Cluster(
         name=name,
         alt_stat_name=names.stat_name(name),
@@ -38,7 +38,7 @@ def outside_cluster(name: str, host: str, port: int, tls: TransportSocket | None
 
 def verified(host: str, ca: str | None = None, alpn: tuple[str, ...] = ()) -> TransportSocket:
     """Return TLS to a server that must be called `host`, by the machine's CAs or those of a file."""
-    is_address = is_ip(host)
+    is_address = names.is_ip(host)
     kind = SubjectAltNameMatcher.SanType.IP_ADDRESS if is_address else SubjectAltNameMatcher.SanType.DNS
     context = CertificateValidationContext(
         trusted_ca=DataSource(filename=ca or SYSTEM_CA),

@@ -101,8 +101,7 @@ def of_calls(mesh: Mesh, called: Collection[str]) -> Tracing | None:
 
 def left_to_callees(mesh: Mesh, called: Collection[str]) -> bool:
     """Say whether a caller's manager makes no spans, as the proxies of all that are called do."""
-    tracing = mesh.tracing
-    return tracing is not None and tracing.mode == "server" and bool(called) and all(n in mesh.services for n in called)
+    return mesh.tracing is not None and mesh.tracing.mode == "server" and mesh.has_all(called)
 
 
 def hop(mesh: Mesh, called: Collection[str]) -> list[HeaderMutation]:

@@ -1,5 +1,6 @@
 """The whole of mesh.yaml."""
 
+from collections.abc import Collection
 from typing import Annotated
 
 from pydantic import Field
@@ -53,6 +54,10 @@ class Mesh(Model):
     def listened(self, service: str) -> tuple[str, ...]:
         """Return all that a service's app has a listener for on a host: whom it calls, and one for all others."""
         return (*(call.service for call in self.services[service].calls), names.PASSTHROUGH)
+
+    def has_all(self, called: Collection[str]) -> bool:
+        """Say whether some are called, and all of them are services: each with a proxy of ours in front of its app."""
+        return bool(called) and all(name in self.services for name in called)
 
     def exposed(self) -> tuple[str, ...]:
         """Return the services that the gateway offers, in the order of the file."""
