@@ -3,10 +3,18 @@
 import os
 import re
 import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 
+import grpc
 import pytest
 
-from tests.support.echo import Echo, app, asked, echo_in
+from tests.support import flapping
+from tests.support.echo import Echo, added, app, asked, echo_in, free_port
 from tests.support.mesh import Mesh, wait_for
 
 pytestmark = pytest.mark.timeout(180)
@@ -53,7 +61,83 @@ def test_an_app_that_flaps_costs_no_request_and_little_work(echo: Echo, shop: Me
     assert changes(shop) - before == 2 * TURNS
 
 
-def changes(mesh: Mesh) -> int:
-    """Count how often xds_server has taken a new health of the instance."""
+def changes(mesh: Mesh, instance: str = ILL) -> int:
+    """Count how often xds_server has taken a new health of an instance."""
     said = mesh.log("xds_server").splitlines()
-    return sum("health changed" in line and re.search(rf"\b{ILL}\b", line) is not None for line in said)
+    return sum("health changed" in line and re.search(rf"\b{instance}\b", line) is not None for line in said)
+
+
+FLAPPING = """
+  flap-{kind}:
+    protocol: {kind}
+    port: 7000
+    health_check: {{interval: 500ms}}
+    expose: {{port: {port}}}
+    {more}
+"""
+AGAIN = "routes: [{timeout: 10s, retry: {retry_on: [unavailable], num_retries: 3, base_interval: 10ms}}]"
+
+
+@pytest.mark.parametrize(("kind", "more"), [("grpc", AGAIN), ("tcp", "")])
+def test_an_app_that_flaps_in_grpc_or_tcp_costs_nothing(shop: Mesh, kind: str, more: str) -> None:
+    """For gRPC the retries carry what it refuses; a TCP connection waits until the app listens, or fails its check."""
+    instance = f"flap-{kind}-v1-0"
+    with flapping_in(shop, kind, more) as ask:
+        pid, before = shop.instance(instance).pids.app, changes(shop, instance)
+        with asking(ask) as answers:
+            for _ in range(TURNS):
+                os.kill(pid, signal.SIGUSR1)
+                wait_for("it is known to be ill", lambda: not shop.instance(instance).healthy, 30)
+                os.kill(pid, signal.SIGUSR2)
+                wait_for("it is well again", lambda: shop.instance(instance).healthy, 30)
+        assert changes(shop, instance) - before == 2 * TURNS
+        assert {type(a) for a in answers} == {str}, [a for a in answers if not isinstance(a, str)][:3]
+        assert set(answers) == {instance, f"flap-{kind}-v1-1"}
+
+
+@contextmanager
+def flapping_in(mesh: Mesh, kind: str, more: str) -> Iterator[Callable[[], str]]:
+    """Have a service of two instances that can fall ill; gives what asks it once, through the gateway."""
+    port, before = free_port(), mesh.file.read_text()
+    command = f"[{sys.executable}, {flapping.__file__}, {kind}]"
+    service = FLAPPING.format(kind=kind, port=port, more=more)
+    workload = f"  - {{service: flap-{kind}, version: v1, instances: 2, command: {command}}}\n"
+    mesh.write(added(before, service, workload))
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            who = channel.unary_unary(flapping.WHO)
+            yield (lambda: who(b"", timeout=20).decode()) if kind == "grpc" else (lambda: heard(port))
+    finally:
+        mesh.write(before)
+
+
+def heard(port: int) -> str:
+    """Return what a connection of its own is told."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"\n")
+        with connection.makefile("rb") as file:
+            if answer := file.read():
+                return answer.decode()
+    raise EOFError("closed without a word")
+
+
+@contextmanager
+def asking(ask: Callable[[], str], workers: int = 4) -> Iterator[list[str | Exception]]:
+    """Ask without a pause while the block runs; gives the list of what came of it."""
+    over, answers = Event(), list[str | Exception]()
+
+    def work() -> None:
+        while not over.is_set():
+            try:
+                answers.append(ask())
+            except (grpc.RpcError, OSError, EOFError) as error:
+                answers.append(error)
+            over.wait(0.02)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in range(workers):
+            pool.submit(work)
+        try:
+            yield answers
+        finally:
+            over.set()

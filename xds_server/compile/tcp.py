@@ -5,8 +5,10 @@ front of an app see by the client's first bytes whether it speaks TLS, and wait 
 """
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.core.v3.backoff_pb2 import BackoffStrategy
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.extensions.filters.network.rbac.v3.rbac_pb2 import RBAC as RbacFilter  # noqa: N811 - Envoy has three
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
@@ -24,8 +26,13 @@ from xds_server.compile.pack import duration, pack
 from xds_server.compile.permissive import BANNER_WAIT, ENCRYPTED, PLAIN, count_plaintext
 from xds_server.compile.rbac import Callers, rules
 
-_CONNECT_ATTEMPTS = 5
-"""A connection that no instance took has lost nothing: another one is tried."""
+_APP_ATTEMPTS, _PEER_ATTEMPTS = 50, 15
+"""A connection that nobody took has lost nothing: it waits for its app to listen (about 5 s), or another one is tried.
+
+An app that is down for longer is found so by its check, and a peer that is not there may be silent each time.
+"""
+_BACK_OFF = timedelta(milliseconds=25), timedelta(milliseconds=200)
+"""The first pause is up to the one, each later one up to the other (Envoy: random below them)."""
 
 
 def inbound_tcp_chain(mesh: Mesh, name: str, allowed: Callers, mark: str = "") -> Chain:
@@ -73,7 +80,8 @@ def _proxy(
     config = TcpProxy(
         stat_prefix=prefix,
         cluster=cluster,
-        max_connect_attempts=UInt32Value(value=_CONNECT_ATTEMPTS),
+        max_connect_attempts=UInt32Value(value=_APP_ATTEMPTS if direction == "inbound" else _PEER_ATTEMPTS),
+        backoff_options=BackoffStrategy(base_interval=duration(_BACK_OFF[0]), max_interval=duration(_BACK_OFF[1])),
         access_log=[*tcp_access_logs(direction, service), *logs],
     )
     if asked.idle_timeout is not None:

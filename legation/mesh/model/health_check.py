@@ -14,5 +14,10 @@ class HealthCheck(Model):
     path: Annotated[Path | None, Field(description="what to GET; 200 is healthy. http only, and needed there")] = None
     interval: Interval = timedelta(seconds=1)
     timeout: Interval = timedelta(seconds=1)
-    unhealthy_threshold: Annotated[Integer, Field(ge=1, le=100, description="failures in a row until unhealthy")] = 2
+    unhealthy_threshold: Annotated[
+        Integer,
+        Field(
+            ge=1, le=100, description="checks in a row that find no answer until unhealthy; one that says so is at once"
+        ),
+    ] = 2
     healthy_threshold: Annotated[Integer, Field(ge=1, le=100, description="successes in a row until healthy")] = 1

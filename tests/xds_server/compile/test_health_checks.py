@@ -75,6 +75,30 @@ async def app(kind: str, port: int, sick: Path) -> AsyncIterator[Callable[[], No
         await process.wait()
 
 
+PATIENT = MESH.replace("unhealthy_threshold: 2", "unhealthy_threshold: 100")
+"""Ten seconds of checks in a row."""
+
+
+def test_what_an_app_says_counts_at_once_and_its_silence_by_the_threshold(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            for kind, patience in (("http", False), ("http2", False), ("grpc", False), ("tcp", True)):
+                (tmp_path / kind).mkdir()
+                group.create_task(flaps(tmp_path / kind, kind, patience))
+
+    asyncio.run(main())
+
+
+async def flaps(folder: Path, kind: str, patience: bool) -> None:
+    """See an app fall ill: known long before the threshold, or, with patience, not by some reports after it."""
+    async with asking(folder, kind, PATIENT) as (consumer, port), app(kind, port, folder / "sick") as ill:
+        await seen(lambda: consumer.reports[-1:] == [True], 30)
+        ill()
+        known = len(consumer.reports)
+        await seen(lambda: len(consumer.reports) >= known + 4, 30)
+        assert consumer.reports[-1] is patience
+
+
 def test_an_app_is_asked_in_its_own_protocol(tmp_path: Path) -> None:
     """All of them at once, each by an Envoy of its own."""
 
@@ -87,11 +111,15 @@ def test_an_app_is_asked_in_its_own_protocol(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-async def is_asked(folder: Path, kind: str) -> None:
-    """`bare` is a standalone proxy of a service without a check: whether its app listens is asked all the same."""
+@asynccontextmanager
+async def asking(folder: Path, kind: str, mesh: str = MESH) -> AsyncIterator[tuple[Consumer, int]]:
+    """Run an Envoy that asks; gives who hears what it finds, and the port of the app that is not there yet.
+
+    `bare` is a standalone proxy of a service without a check: whether its app listens is asked all the same.
+    """
     port = free_port()
     node = InstanceSpec("web-v1-0", kind, "v1", "1", "127.0.0.1", app_port=port, standalone=kind == "bare")
-    asked = specifier(node, load(MESH, "mesh.yaml").mesh.services[kind])
+    asked = specifier(node, load(mesh, "mesh.yaml").mesh.services[kind])
     assert len(asked.cluster_health_checks) == 1
     consumer = Consumer(Latest(Snapshot.of(())), Latest(serialize(asked)))
     async with (
@@ -99,7 +127,12 @@ async def is_asked(folder: Path, kind: str) -> None:
         running(folder, hds=True),
     ):
         await seen(lambda: consumer.reports[-1:] == [False], 30)
-        async with app(kind, port, folder / "sick") as ill:
-            await seen(lambda: consumer.reports[-1:] == [True], 30)
-            ill()
-            await seen(lambda: consumer.reports[-1:] == [False], 30)
+        yield consumer, port
+
+
+async def is_asked(folder: Path, kind: str) -> None:
+    """See each turn of an app."""
+    async with asking(folder, kind) as (consumer, port), app(kind, port, folder / "sick") as ill:
+        await seen(lambda: consumer.reports[-1:] == [True], 30)
+        ill()
+        await seen(lambda: consumer.reports[-1:] == [False], 30)

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from socketserver import BaseRequestHandler, ThreadingTCPServer
@@ -11,13 +12,14 @@ import pytest
 
 from legation.mesh import names
 from tests.xds_server.compile.fleet import APP_PORT, Fleet, address, wait_for
+from xds_server.endpoint import Endpoint
 
 GATEWAY_SLOT = 100
 MESH = f"""
 mesh: tcp
 trust_domain: tcp.local
 services:
-  web: {{protocol: http, port: 8080, calls: [banner, echo]}}
+  web: {{protocol: http, port: 8080, calls: [banner, echo, late]}}
   stranger: {{protocol: http, port: 8080}}
   banner:
     protocol: tcp
@@ -26,7 +28,9 @@ services:
     connections: {{max_connections: 3}}
     expose: {{port: 13306, address: {address(GATEWAY_SLOT)}}}
   echo: {{protocol: tcp, port: 6379, failover: banner}}
+  late: {{protocol: tcp, port: 6380}}
 """
+APP_REFUSES = r"cluster\._local_app\.upstream_cx_connect_fail"
 GREETING = b"5.7.0-mysql\0"
 
 
@@ -53,6 +57,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     fleet = Fleet(MESH, tmp_path_factory.mktemp("fleet"))
     fleet.add("web")
     fleet.add(names.GATEWAY)
+    fleet.add("late")
     servers = [
         _Server((fleet.add(name).address, APP_PORT), handler)
         for name, handler in (("banner", _Banner), ("echo", _Echo))
@@ -140,3 +145,40 @@ def test_the_log_has_a_line_a_connection(fleet: Fleet) -> None:
     with closing(connect(fleet.outbound("web-v1", "banner"))) as connection:
         got(connection, len(GREETING))
     wait_for(lambda: '"peer":"spiffe://tcp.local/web"' in fleet.log("banner-v1"))
+
+
+def test_a_connection_waits_for_an_app_that_is_about_to_listen(fleet: Fleet) -> None:
+    node, refused = fleet.nodes["late-v1"], fleet.stat("late-v1", APP_REFUSES)
+    with closing(connect(fleet.outbound("web-v1", "late"))) as connection:
+        wait_for(lambda: fleet.stat("late-v1", APP_REFUSES) >= refused + 2)
+        with _Server((node.address, APP_PORT), _Banner) as late:
+            Thread(target=late.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+            assert got(connection, len(GREETING)) == GREETING
+            late.shutdown()
+
+
+def test_a_connection_is_given_up_when_nobody_takes_it(fleet: Fleet) -> None:
+    """Its client hears that, and may try somewhere else: it is no half-open one for ever."""
+    began, refused = time.monotonic(), fleet.stat("late-v1", APP_REFUSES)
+    with closing(connect(fleet.outbound("web-v1", "late"))) as connection:
+        connection.settimeout(30)
+        with suppress(ConnectionError):
+            assert got(connection, 1) == b""
+    assert time.monotonic() - began > 1
+    assert fleet.stat("late-v1", APP_REFUSES) - refused == 50
+
+
+def test_a_peer_that_starts_again_is_waited_for(fleet: Fleet) -> None:
+    """Not for as long, as one that is silent takes `connect_timeout` each time."""
+    nobody = Endpoint("late-v1-9", "v1", address(GATEWAY_SLOT + 1), names.INBOUND_PORT)
+    fleet.absent, fleet.extra = {"late-v1"}, {"late": (nobody,)}
+    fleet.tell()
+    try:
+        began = time.monotonic()
+        with closing(connect(fleet.outbound("web-v1", "late"))) as connection, suppress(ConnectionError):
+            assert got(connection, 1) == b""
+        assert time.monotonic() - began > 0.2
+        assert fleet.stat("web-v1", r"cluster\.late\.upstream_cx_connect_fail") == 15
+    finally:
+        fleet.absent, fleet.extra = set(), {}
+        fleet.tell()
