@@ -105,7 +105,7 @@ def flapping_in(mesh: Mesh, kind: str, more: str) -> Iterator[Callable[[], str]]
     mesh.write(added(before, service, workload))
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            who = channel.unary_unary(flapping.WHO)
+            who: Callable[..., bytes] = channel.unary_unary(flapping.WHO)
             yield (lambda: who(b"", timeout=20).decode()) if kind == "grpc" else (lambda: heard(port))
     finally:
         mesh.write(before)
