@@ -37,7 +37,13 @@ Ours (`xds_server.compile.apart`), as Envoy's `downstream_rq_rx_reset` has answe
 RQ_TIME = "envoy_http_downstream_rq_time_bucket"
 RQ_ACTIVE = "envoy_http_downstream_rq_active"
 GRPC_STATUS = "envoy_cluster_grpc_"
-"""What names of counters of gRPC statuses begin with: `envoy_cluster_grpc_14`. There from the first hit only."""
+"""What names of counters of gRPC statuses begin with. There from the first hit only.
+
+`GRPC_CALLS`, and of an Envoy before 1.40 one for each status: `envoy_cluster_grpc_14`.
+"""
+GRPC_CALLS = f"{GRPC_STATUS}status"
+"""Calls that did not end in OK, ours (`xds_server.compile.apart`), by the label `GRPC_CODE`: a status's name."""
+GRPC_CODE = "envoy_grpc_status"
 
 GRPC_FAILURES = {
     2: "UNKNOWN",

@@ -5,6 +5,8 @@ from legation.mesh.model.mesh import Mesh
 from telemetry.rules.conventions import (
     CLUSTER,
     DESTINATION,
+    GRPC_CALLS,
+    GRPC_CODE,
     GRPC_STATUS,
     INSTANCE,
     MESH,
@@ -69,10 +71,12 @@ def by_cluster(expr: str) -> str:
 
 def grpc_statuses(mesh: str, statuses: dict[int, str], *more: str) -> str:
     """Return the calls a second by edge that ended in one of these statuses, each series with its `status`."""
-    parts = (
+    named = outbound(GRPC_CALLS, mesh, f'{GRPC_CODE}=~"{"|".join(statuses.values())}"', *more)
+    parts = [f'label_replace({counted(named, mesh)}, "status", "$1", "{GRPC_CODE}", "(.+)")']
+    parts += [
         f'label_replace({counted(outbound(f"{GRPC_STATUS}{code}", mesh, *more), mesh)}, "status", "{name}", "", "")'
         for code, name in statuses.items()
-    )
+    ]
     return f"sum by ({BY_EDGE}, status) ({with_source(by_cluster('(' + ' or '.join(parts) + ')'))})"
 
 

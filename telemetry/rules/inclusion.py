@@ -39,6 +39,9 @@ _SPECIAL = {
     "envoy_http_downstream_rq_xx": (_HTTP + r"downstream_rq_[1-5]xx$", r"^http\.downstream_rq_xx" + _APART),
     "envoy_http_downstream_rq_time": (_HTTP + r"downstream_rq_time$", r"^http\.downstream_rq_time" + _APART),
     "envoy_http_downstream_rq_given_up": (r"^http\.downstream_rq_given_up" + _APART,),
+    "envoy_cluster_grpc_status": (
+        r"^cluster\.grpc_status\.envoy\.cluster_name\.[a-z0-9][a-z0-9_-]*\.envoy\.grpc_status\.[A-Z_]+$",
+    ),
     "envoy_http_downstream_rq_completed": (r"^http\.(inbound|gateway_[^.]+)\.downstream_rq_completed$",),
     "envoy_http_downstream_rq_active": (r"^http\.(inbound|gateway_[^.]+)\.downstream_rq_active$",),
     "envoy_http_downstream_cx_active": (r"^http\.(inbound|gateway_[^.]+)\.downstream_cx_active$",),
@@ -72,7 +75,7 @@ def inclusion(metrics: Iterable[str]) -> tuple[str, ...]:
     """
     found: set[str] = set()
     for metric in {*metrics, *OWN_READERS}:
-        if metric.startswith("envoy_cluster_grpc_"):
+        if metric.removeprefix("envoy_cluster_grpc_").isdecimal():
             found.add(_CLUSTER + r"grpc\.[0-9]+$")
         elif metric.startswith("envoy_"):
             found.update(_SPECIAL.get(metric.removesuffix("_bucket")) or (_plain(metric.removesuffix("_bucket")),))

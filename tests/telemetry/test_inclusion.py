@@ -51,6 +51,8 @@ def test_the_kept_list_is_what_our_queries_read(request, golden):
         ("http.metrics.downstream_rq_2xx", False),
         ("cluster.orders_v1.upstream_rq_retry", True),
         ("cluster.orders.grpc.14", True),
+        ("cluster.grpc_status.envoy.cluster_name.orders.envoy.grpc_status.UNAVAILABLE", True),
+        ("cluster.grpc_status.envoy.cluster_name.orders.envoy.grpc_status.77", False),
         ("cluster.orders.grpc.payments.Charge.14", False),
         ("cluster._xds.upstream_rq_active", True),
         ("cluster._local_app.upstream_rq_active", False),

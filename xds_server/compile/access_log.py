@@ -208,16 +208,16 @@ def _any(*filters: AccessLogFilter) -> AccessLogFilter:
 
 
 _FLAGGED = AccessLogFilter(response_flag_filter=ResponseFlagFilter())
-_IS_GRPC = AccessLogFilter(
+IS_GRPC = AccessLogFilter(
     header_filter=HeaderFilter(
         header=HeaderMatcher(name="content-type", string_match=StringMatcher(prefix="application/grpc"))
     )
 )
-_NOT_OK = AccessLogFilter(grpc_status_filter=GrpcStatusFilter(statuses=[GrpcStatusFilter.Status.OK], exclude=True))
+NOT_OK = AccessLogFilter(grpc_status_filter=GrpcStatusFilter(statuses=[GrpcStatusFilter.Status.OK], exclude=True))
 _LONG = AccessLogFilter(
     duration_filter=DurationFilter(comparison=_at_least(_SLOW // timedelta(milliseconds=1), "duration_ms"))
 )
-_GRPC_FAILED = AccessLogFilter(and_filter=AndFilter(filters=(_IS_GRPC, _NOT_OK)))
+_GRPC_FAILED = AccessLogFilter(and_filter=AndFilter(filters=(IS_GRPC, NOT_OK)))
 """To Envoy a request that is no call of gRPC has a status of gRPC too: UNKNOWN."""
 
 _ONLY: Mapping[Logged, Sequence[AccessLogFilter]] = {

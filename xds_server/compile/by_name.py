@@ -16,10 +16,10 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
-from xds_server.compile.apart import count_apart, counted_as
+from xds_server.compile.apart import count_apart, count_statuses, counted_as
 from xds_server.compile.blocked import no_route
-from xds_server.compile.caller import caller_filters
 from xds_server.compile.external import external_routes
+from xds_server.compile.fault import fault_filters
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain
 from xds_server.compile.route import configuration, service_rows, virtual_host
@@ -61,6 +61,7 @@ def by_host_chain(mesh: Mesh, service: str, port: int, found: Sequence[str]) -> 
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions())
     manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=[*unavailable(), no_route(404, _NOBODY)]))
     manager.access_log.extend(count_apart(names.outbound_stat_prefix("")))
+    manager.access_log.extend(count_statuses([mesh.services[name].protocol for name in found if name in mesh.services]))
     trace(manager, of_calls(mesh, found), service, _OPERATION)
     return chain(manager, "OUTBOUND")
 
@@ -84,7 +85,7 @@ def _host(mesh: Mesh, name: str, outage: Outage | None) -> components.VirtualHos
 def _filters(mesh: Mesh, found: Iterable[str]) -> list[HttpFilter]:
     """Return the filters of all of them; each does to a request only what its own route says."""
     services = (mesh.services[name] for name in found if name in mesh.services)
-    made = {f.name: f for service in services for f in caller_filters(service)}
+    made = {f.name: f for service in services for f in fault_filters(service)}
     return [made[name] for name in sorted(made)]
 
 

@@ -20,8 +20,8 @@ from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Service
 from xds_server.compile import tls
 from xds_server.compile.access_log import writer
-from xds_server.compile.apart import count_apart, count_given_up, counted_as, with_zero
-from xds_server.compile.caller import caller_filters
+from xds_server.compile.apart import count_apart, count_given_up, count_statuses, counted_as, with_zero
+from xds_server.compile.fault import fault_filters
 from xds_server.compile.gateway import edge_manager
 from xds_server.compile.listener import HELLO_LIMIT, http_chain, listener, shared
 from xds_server.compile.rewrite import to_https
@@ -133,8 +133,8 @@ def _chain(mesh: Mesh, site: Site, drained: Mapping[str, str]) -> FilterChain:
         mark = drained.get(names.outbound_listener(site.name), "")
         return FilterChain(name=mark, filters=[proxy], transport_socket=socket, filter_chain_match=match)
     prefix = names.gateway_stat_prefix(site.name)
-    manager = edge_manager(mesh, prefix, site.routes, site.name, caller_filters(site.service))
-    manager.access_log.append(count_given_up(prefix))
+    manager = edge_manager(mesh, prefix, site.routes, site.name, fault_filters(site.service))
+    manager.access_log.extend([count_given_up(prefix), *count_statuses([site.service.protocol])])
     return http_chain(manager, socket, match)
 
 
@@ -145,12 +145,13 @@ def _shared_chain(mesh: Mesh, front: Front) -> FilterChain:
     manager = edge_manager(mesh, prefix, front.name, about, filters)
     several = len(front.sites) > 1
     manager.access_log.extend(count_apart(names.gateway_stat_prefix("")) if several else [count_given_up(prefix)])
+    manager.access_log.extend(count_statuses([site.service.protocol for site in front.sites]))
     return http_chain(manager)
 
 
 def _all_filters(sites: Sequence[Site]) -> list[HttpFilter]:
     """Return the filters of all services; each does to a request only what its own route says."""
-    found = {f.name: f for site in sites for f in caller_filters(site.service)}
+    found = {f.name: f for site in sites for f in fault_filters(site.service)}
     return [found[name] for name in sorted(found)]
 
 

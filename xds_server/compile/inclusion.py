@@ -13,6 +13,7 @@ INCLUDED = (
     r"^cluster\.[a-z0-9][a-z0-9_-]*\.upstream[._]rq[._]retry[._]overflow$",
     r"^cluster\._xds\.ssl\.certificate\.[^.]+\.expiration_unix_time_seconds$",
     r"^cluster\._xds\.upstream_rq_active$",
+    r"^cluster\.grpc_status\.envoy\.cluster_name\.[a-z0-9][a-z0-9_-]*\.envoy\.grpc_status\.[A-Z_]+$",
     r"^cluster_manager\.active[._]clusters$",
     r"^cluster_manager\.warming[._]clusters$",
     r"^connection_limit\.inbound\.limited_connections$",

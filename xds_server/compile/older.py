@@ -10,11 +10,15 @@ from typing import Any
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.http.grpc_stats.v3.config_pb2 import FilterConfig as GrpcStats
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
+    HttpFilter,
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from google.protobuf.wrappers_pb2 import BoolValue
 
+from xds_server.compile.apart import counts_statuses
 from xds_server.compile.pack import pack, serialize
 
 Version = tuple[int, int]
@@ -58,6 +62,13 @@ OTLP_LOG = Part(
 PARTS = (HTTP1_LINES, PLAINTEXT_COUNT, SPAN_TAGS, OTLP_LOG)
 
 
+_GRPC_STATS = HttpFilter(
+    name="envoy.filters.http.grpc_stats",
+    typed_config=pack(GrpcStats(stats_for_all_methods=BoolValue(value=False))),
+)
+"""What counts calls of gRPC by status where no logger does: under other names, which our queries know as well."""
+
+
 def lacking(version: Version | None, extensions: Collection[str]) -> tuple[str, ...]:
     """Return the names of the parts that a proxy does not know. One that does not say what it has, has all."""
     return tuple(
@@ -90,6 +101,8 @@ def _change(one: Filter, lacks: Collection[str]) -> None:
         if SPAN_TAGS.name in lacks and manager.HasField("tracing"):
             _drop(manager.tracing.custom_tags, lambda tag: tag.HasField("value"))
             manager.tracing.ClearField("operation")
+        if PLAINTEXT_COUNT.name in lacks and any(map(counts_statuses, manager.access_log)):
+            manager.http_filters.insert(0, _GRPC_STATS)
         _drop_logs(manager.access_log, lacks)
         one.typed_config.CopyFrom(pack(manager))
     elif one.typed_config.Unpack(proxy):

@@ -13,7 +13,7 @@ from legation.mesh.instance import InstanceSpec
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Protocol
 from xds_server.compile.access_log import writer
-from xds_server.compile.apart import count_given_up
+from xds_server.compile.apart import count_given_up, count_statuses
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain, listener
 from xds_server.compile.tracing import hop, of_calls, operation, trace
@@ -33,7 +33,7 @@ def outbound_chain(
     # nginx and ab still speak HTTP/1.0 to what is behind them.
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10=callee))
     manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=unavailable()))
-    manager.access_log.append(count_given_up(prefix))
+    manager.access_log.extend([count_given_up(prefix), *count_statuses([protocol])])
     trace(manager, of_calls(mesh, [callee]), service, operation(protocol, callee))
     return chain(manager, "OUTBOUND")
 

@@ -14,9 +14,9 @@ from xds_server.compile.access_log import writer
 from xds_server.compile.apart import with_zero
 from xds_server.compile.blocked import blocked_chain
 from xds_server.compile.by_name import by_host_chain, by_host_routes, by_port
-from xds_server.compile.caller import caller_filters
 from xds_server.compile.cluster import app_cluster
 from xds_server.compile.external import external_chain, external_cluster, external_routes
+from xds_server.compile.fault import fault_filters
 from xds_server.compile.front import Front, Outages, front_listener, front_routes, fronts
 from xds_server.compile.health_check import named_checks
 from xds_server.compile.inbound import inbound_chain, inbound_listener
@@ -242,7 +242,7 @@ class Own:
             self._outbound[service, callee] = (
                 outbound_tcp_chain(callee, called, service, self._drained.get(names.outbound_listener(callee), ""))
                 if called.protocol == "tcp"
-                else outbound_chain(self._mesh, callee, service, caller_filters(called), called.protocol)
+                else outbound_chain(self._mesh, callee, service, fault_filters(called), called.protocol)
             )
         return self._outbound[service, callee]
 

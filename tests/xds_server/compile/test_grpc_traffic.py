@@ -107,5 +107,6 @@ def test_a_grpc_status_is_retried_where_the_operator_asks_and_only_there(fleet, 
             call(fleet, method)
         assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
     assert app.seen == ["/payments.Payments/Read"] * 3 + ["/payments.Payments/Charge"]
-    # Counted at the caller, once a call whatever was retried; telemetry.rules.conventions.GRPC_STATUS is this name.
-    assert fleet.stat("web-v1", "cluster.payments.grpc.14") == 2
+    # Counted at the caller, once a call whatever was retried; telemetry.rules.conventions.GRPC_CALLS is this name.
+    counted = "cluster.grpc_status.envoy.cluster_name.payments.envoy.grpc_status."
+    wait_for(lambda: fleet.stat("web-v1", f"{counted}UNAVAILABLE") == 2)

@@ -92,6 +92,25 @@ def test_nothing_else_is_left_out(service):
             assert text.count("envoy.filters.network.") >= len(listener.filter_chains)
 
 
+@pytest.mark.parametrize("service", ["web", names.GATEWAY])
+def test_calls_of_grpc_are_counted_by_envoys_own_filter_where_no_logger_can(service):
+    """Under its own names: `telemetry.rules.edges.grpc_statuses` knows both."""
+    mesh = MESH.replace(
+        "orders: {protocol: http, port: 80}", "orders: {protocol: grpc, port: 80, expose: {port: 8081}}"
+    )
+    compiler = Compiler(load(mesh, "mesh.yaml"))
+
+    def counting(*lacks: str) -> dict[str, tuple[bool, bool]]:
+        found = compiler.snapshot(node(service, lacks), {}).of_type(kinds.LISTENER)
+        texts = {name: str(Listener.FromString(b"".join(resource.parts))) for name, resource in found.items()}
+        return {name: ("envoy.grpc_status" in text, "filters.http.grpc_stats" in text) for name, text in texts.items()}
+
+    by_logger = {name for name, (logger, _) in counting().items() if logger}
+    assert len(by_logger) == 1
+    assert {name: (name in by_logger, False) for name in counting()} == counting()
+    assert {name: (False, name in by_logger) for name in counting()} == counting("plaintext_count")
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_real_envoy_takes_what_is_made_for_it(version, tmp_path):
     """Its own word on a part decides: this 1.38.3 was built without WebAssembly, the older 1.36.4 with it."""
