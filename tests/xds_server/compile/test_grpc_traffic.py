@@ -1,9 +1,11 @@
 """gRPC through two stock Envoys: plain HTTP/2 at both ends, mTLS between them."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 
 from tests.xds_server.compile.fleet import APP_PORT, Fleet, wait_for
@@ -108,5 +110,7 @@ def test_a_grpc_status_is_retried_where_the_operator_asks_and_only_there(fleet, 
         assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
     assert app.seen == ["/payments.Payments/Read"] * 3 + ["/payments.Payments/Charge"]
     # Counted at the caller, once a call whatever was retried; telemetry.rules.conventions.GRPC_CALLS is this name.
-    counted = "cluster.grpc_status.envoy.cluster_name.payments.envoy.grpc_status."
-    wait_for(lambda: fleet.stat("web-v1", f"{counted}UNAVAILABLE") == 2)
+    counted = 'envoy_cluster_grpc_status{envoy_cluster_name="payments",envoy_grpc_status="UNAVAILABLE"} 2'
+    with httpx.Client(transport=httpx.HTTPTransport(uds=fleet.admin("web-v1"))) as admin:
+        wait_for(lambda: counted in admin.get("http://envoy/stats/prometheus").text.splitlines())
+        assert "OK" not in re.findall(r'envoy_grpc_status="(.+?)"', admin.get("http://envoy/stats/prometheus").text)
