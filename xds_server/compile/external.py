@@ -18,7 +18,7 @@ from xds_server.compile.listener import Chain
 from xds_server.compile.outbound import outbound_chain
 from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import duration, pack
-from xds_server.compile.retry import retry_rules
+from xds_server.compile.retry import outside_policy
 from xds_server.compile.strict import refusing
 from xds_server.compile.tcp import tcp_chain
 
@@ -38,10 +38,12 @@ def external_cluster(name: str, asked: External) -> Cluster:
 
 def external_routes(name: str, asked: External) -> RouteConfiguration:
     """Return the routes to it: every request, under its own host's name."""
-    (rule,) = retry_rules(_RETRY, "http", TIMEOUT)
     host = asked.host if asked.port in (80, 443) else f"{asked.host}:{asked.port}"
     action = components.RouteAction(
-        cluster=name, host_rewrite_literal=host, timeout=duration(TIMEOUT), retry_policy=rule.policy
+        cluster=name,
+        host_rewrite_literal=host,
+        timeout=duration(TIMEOUT),
+        retry_policy=outside_policy(_RETRY, TIMEOUT),
     )
     route = components.Route(name=f"{name}.default", match=components.RouteMatch(prefix="/"), route=action)
     hosts = [components.VirtualHost(name=name, domains=["*"], routes=refusing([route]))]

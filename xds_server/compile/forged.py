@@ -28,7 +28,6 @@ OF_PROXIES = tuple(
     for name in (
         "immediate-health-check-fail",
         "degraded",
-        "overloaded",
         "ratelimited",
         "decorator-operation",
     )

@@ -26,8 +26,12 @@ from legation.mesh.model.retry import IDEMPOTENT_METHODS, TIMEOUT_CONDITIONS, Re
 from legation.mesh.model.service import Protocol
 from xds_server.compile.pack import duration, pack
 
-RETRY_HEADER = "x-legation-retry"
-"""Set by a callee's proxy on a response that it made because its app refused the connection."""
+RETRY_HEADER = "x-envoy-degraded"
+"""Set by a callee's proxy on a response that it made because its app refused the connection.
+
+One that Envoy knows by heart: for a name of ours it would make a table of every answer's headers. Beside us only
+health checks look at it, which no app answers here; an app's own is dropped behind it.
+"""
 
 APP_UNREACHABLE = "app-unreachable"
 
@@ -88,6 +92,11 @@ def retry_rules(retry: RetryPolicy | None, protocol: Protocol, timeout: timedelt
     return (RetryRule(methods, full, asked.hedge_on_per_try_timeout), RetryRule((), safe))
 
 
+def outside_policy(retry: RetryPolicy, timeout: timedelta) -> RetryProto:
+    """Return what holds for a server outside the mesh: only what it cannot have seen is repeated."""
+    return _without_promises(_policy(retry, (), timeout))
+
+
 def app_rules(protocol: Protocol) -> tuple[RetryRule, ...]:
     """Return what holds before apps that end without a word to their proxy: containers, which docker signals itself.
 
@@ -104,8 +113,13 @@ def _app_policy(conditions: tuple[str, ...]) -> RetryProto:
     asked = RetryPolicy.model_construct(
         num_retries=_APP_TRIES, base_interval=_APP_BACK_OFF, max_interval=_APP_BACK_OFF, methods=()
     )
-    found = _policy(asked, conditions, timedelta(0))
-    # of its own apps: none of them promises anything in a header
+    return _without_promises(_policy(asked, conditions, timedelta(0)))
+
+
+def _without_promises(policy: RetryProto) -> RetryProto:
+    """Return it for answers that no proxy of ours has made: none of them promises anything in a header."""
+    found = RetryProto()
+    found.CopyFrom(policy)
     del found.retriable_headers[:]
     found.retry_on = ",".join(word for word in found.retry_on.split(",") if word != "retriable-headers")
     return found

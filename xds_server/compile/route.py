@@ -62,15 +62,15 @@ def inbound_routes(
     None of a peer whose certificate's serial is `revoked`. `rules` are those of tries towards the app,
     `sockets` where it may be asked for WebSockets.
 
-    The app's own `x-legation-retry` is dropped: only its proxy may promise that a request never arrived.
-    So is what else an Envoy would believe.
+    What an Envoy would believe of the app's answer is dropped: only its proxy may promise that a request never
+    arrived. So is what only a caller's proxy says to its app; not at callers, where it would cost as much again.
     """
     routes = [_to_app(rule, match) for match in sockets for rule in rules]
     for route in routes:
         route.route.upgrade_configs.append(websocket())
     routes += [_to_app(rule, RouteMatch()) for rule in rules]
     found = configuration(names.INBOUND, [virtual_host(names.INBOUND, ["*"], routes)])
-    found.response_headers_to_remove.extend(OF_PROXIES)
+    found.response_headers_to_remove[:] = [HEADER, *OF_PROXIES]
     for name, config in denied(revoked).items():
         found.typed_per_filter_config[name].CopyFrom(config)
     return found
@@ -110,7 +110,7 @@ def configuration(name: str, hosts: Sequence[components.VirtualHost]) -> RouteCo
     return RouteConfiguration(
         name=name,
         virtual_hosts=hosts,
-        response_headers_to_remove=[RETRY_HEADER, HEADER],
+        response_headers_to_remove=[RETRY_HEADER],
     )
 
 

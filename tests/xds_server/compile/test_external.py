@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.xds_server.compile.fleet import Fleet, address, wait_for
+from xds_server.compile.retry import RETRY_HEADER
 
 SLOT, PORT = 130, 8443
 MESH = """
@@ -33,6 +34,13 @@ external:
 
 
 class _Server(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.server.posts = getattr(self.server, "posts", 0) + 1  # type: ignore[attr-defined]
+        self.send_response(500)
+        self.send_header(RETRY_HEADER, str(self.server.posts))  # type: ignore[attr-defined]
+        self.send_header("content-length", "0")
+        self.end_headers()
+
     def do_GET(self) -> None:
         body = f"{self.headers['host']} {self.path} {'x-forwarded-client-cert' in self.headers}".encode()
         self.send_response(200)
@@ -109,6 +117,12 @@ def test_a_server_that_cannot_prove_its_name_is_not_spoken_to(fleet: Fleet, name
 @pytest.mark.parametrize("name", ["plain", "raw"])
 def test_plain_text_is_for_whoever_asks_for_it(fleet: Fleet, name: str) -> None:
     assert ask(fleet, name).text.endswith("/path False")
+
+
+def test_a_header_by_which_proxies_ask_for_another_try_is_nobodys_outside(fleet: Fleet) -> None:
+    """Envoys there use it for something else."""
+    answer = httpx.post(f"http://{fleet.outbound('web-v1', 'plain')}/path", timeout=20)
+    assert (answer.status_code, answer.headers[RETRY_HEADER]) == (500, "1")
 
 
 def test_nobody_else_reaches_it(fleet: Fleet) -> None:

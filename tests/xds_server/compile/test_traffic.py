@@ -13,6 +13,7 @@ import pytest
 from legation.mesh import names
 from tests.xds_server.compile.authority import Authority
 from tests.xds_server.compile.fleet import App, Fleet, address, wait_for
+from xds_server.compile.retry import APP_UNREACHABLE, RETRY_HEADER
 from xds_server.compile.unavailable import HEADER, Outage
 from xds_server.endpoint import Endpoint
 
@@ -183,6 +184,7 @@ def test_a_gateway_says_the_same(world):
 
 def test_an_answer_that_came_says_nothing_of_an_outage(world):
     """A service may have one; this request was served all the same. And no app may say so itself."""
+    world.apps["lonely-v1"].reset(headers={HEADER: "service=lonely"})
     answer = world.as_web("lonely", "GET", "/")
     assert (answer.status_code, HEADER in answer.headers) == (200, False)
 
@@ -274,11 +276,18 @@ def test_an_app_cannot_change_retries_by_headers(world):
     assert (answer.status_code, len(world.apps["orders-v2"].seen)) == (500, 1)
 
 
+def test_envoy_believes_no_app_that_says_it_is_overloaded(world):
+    """It did once. So nobody need take that header out of every answer."""
+    world.apps["orders-v2"].reset(status=500, headers={"x-envoy-overloaded": "true"})
+    world.as_web("orders", "POST", "/twice")
+    assert len(world.apps["orders-v2"].seen) == 2
+
+
 def test_an_app_cannot_pretend_that_a_request_never_reached_it(world):
-    world.apps["orders-v2"].reset(status=500, headers={"x-legation-retry": "app-unreachable"})
+    world.apps["orders-v2"].reset(status=500, headers={RETRY_HEADER: APP_UNREACHABLE})
     answer = world.as_web("orders", "POST", "/", headers=CANARY)
     assert (answer.status_code, len(world.apps["orders-v2"].seen)) == (500, 1)
-    assert "x-legation-retry" not in answer.headers
+    assert RETRY_HEADER not in answer.headers
 
 
 def test_posts_wait_for_an_app_that_comes_back(world):
@@ -304,7 +313,7 @@ def test_num_retries_0_turns_even_that_off(world):
     finally:
         app.start()
     assert (answer.status_code, tries) == (503, 1)
-    assert "x-legation-retry" not in answer.headers
+    assert RETRY_HEADER not in answer.headers
 
 
 def test_a_dead_instance_is_passed_over_for_every_method(world):
