@@ -20,6 +20,7 @@ from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Protocol, Service
 from xds_server.compile import tls
 from xds_server.compile.access_log import writer
+from xds_server.compile.access_once import ACCESS, RBAC, decided_once, deciding_filters
 from xds_server.compile.active_health_check import answering
 from xds_server.compile.ask import asking_filters, token_filters
 from xds_server.compile.connection_limit import limit
@@ -48,9 +49,11 @@ def inbound_chain(mesh: Mesh, name: str, allowed: Callers, life: timedelta) -> C
     first = limit(service.connections.max_connections)
     tokens = token_filters(name, service, with_claims=reads_claims(allowed))
     asked = answering(service.active_health_check)
-    decided = [*revoked_filters(), *asked, *tokens, _access(service, mesh.trust_domain, allowed)]
     deciding = allowed if service.access.mode == "enforce" else {}
-    chains = [http_chain(_manager(mesh, name, deciding, life, decided), tls.downstream(), ENCRYPTED, first)]
+    once = deciding_filters(mesh.trust_domain, decided_once(service, allowed))
+    access = _access(service, mesh.trust_domain, allowed, ACCESS if once else RBAC)
+    manager = _manager(mesh, name, deciding, life, [*revoked_filters(), *asked, *tokens, access])
+    chains = [http_chain(manager, tls.downstream(), ENCRYPTED, first, once)]
     if mesh.is_permissive(name):
         # whoever sends plain text has no name that could be looked up in `calls`
         plain = _manager(mesh, name, {}, life, tokens)
@@ -59,9 +62,9 @@ def inbound_chain(mesh: Mesh, name: str, allowed: Callers, life: timedelta) -> C
     return shared(chains, names.INBOUND, "INBOUND", inspect=HELLO_LIMIT)
 
 
-def _access(service: Service, trust_domain: str, allowed: Callers) -> HttpFilter:
+def _access(service: Service, trust_domain: str, allowed: Callers, name: str) -> HttpFilter:
     deciding = access if service.access.mode == "enforce" else shadow
-    return HttpFilter(name="envoy.filters.http.rbac", typed_config=pack(deciding(trust_domain, allowed)))
+    return HttpFilter(name=name, typed_config=pack(deciding(trust_domain, allowed)))
 
 
 def _manager(

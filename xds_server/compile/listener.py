@@ -54,9 +54,13 @@ def http_chain(
     transport_socket: TransportSocket | None = None,
     match: FilterChainMatch | None = None,
     first: Sequence[Filter] = (),
+    last: Sequence[Filter] = (),
 ) -> FilterChain:
-    """Return the filters of a connection manager, strict about the lines of HTTP/1, for the connections of a match."""
-    filters = [*first, http1_lines(), network_filter(manager)]
+    """Return the filters of a connection manager, strict about the lines of HTTP/1, for the connections of a match.
+
+    Those `last` come right before it.
+    """
+    filters = [*first, http1_lines(), *last, network_filter(manager)]
     return FilterChain(filters=filters, transport_socket=transport_socket, filter_chain_match=match)
 
 

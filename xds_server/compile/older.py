@@ -18,6 +18,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from google.protobuf.wrappers_pb2 import BoolValue
 
+from xds_server.compile.access_once import ACCESS, DECIDES, KEEPS, RBAC
 from xds_server.compile.apart import counts_statuses
 from xds_server.compile.pack import pack, serialize
 
@@ -34,6 +35,8 @@ class Part:
     since: Version
     extension: str
     loss: str
+    unsaid: bool = True
+    """Whether an Envoy that does not say its version has it."""
 
 
 HTTP1_LINES = Part(
@@ -59,7 +62,14 @@ OTLP_LOG = Part(
     "the access log goes to stdout alone, and not to `legation logs`: of requests that go well to its service, which "
     "callers' proxies leave to it, those show nothing without `logging: {mode: client_and_server}`",
 )
-PARTS = (HTTP1_LINES, PLAINTEXT_COUNT, SPAN_TAGS, OTLP_LOG)
+ACCESS_ONCE = Part(
+    "access_once",
+    (1, 38),
+    "envoy.filters.network.set_filter_state",
+    "each request of a caller that may do everything is decided by itself, which takes longer",
+    unsaid=False,
+)
+PARTS = (HTTP1_LINES, PLAINTEXT_COUNT, SPAN_TAGS, OTLP_LOG, ACCESS_ONCE)
 
 
 _GRPC_STATS = HttpFilter(
@@ -70,11 +80,11 @@ _GRPC_STATS = HttpFilter(
 
 
 def lacking(version: Version | None, extensions: Collection[str]) -> tuple[str, ...]:
-    """Return the names of the parts that a proxy does not know. One that does not say what it has, has all."""
+    """Return the names of the parts that a proxy does not know. One that does not say what it has, has most."""
     return tuple(
         part.name
         for part in PARTS
-        if (version is not None and version < part.since)
+        if (version < part.since if version is not None else not part.unsaid)
         or (part.extension and extensions and part.extension not in extensions)
     )
 
@@ -90,6 +100,8 @@ def leave_out(body: bytes, lacks: Collection[str]) -> bytes:
     for chain in listener.filter_chains:
         if HTTP1_LINES.name in lacks:
             _drop(chain.filters, lambda one: one.name == "envoy.filters.network.wasm")
+        if ACCESS_ONCE.name in lacks:
+            _drop(chain.filters, lambda one: one.name in {DECIDES, KEEPS})
         for one in chain.filters:
             _change(one, lacks)
     return serialize(listener)
@@ -103,11 +115,20 @@ def _change(one: Filter, lacks: Collection[str]) -> None:
             manager.tracing.ClearField("operation")
         if PLAINTEXT_COUNT.name in lacks and any(map(counts_statuses, manager.access_log)):
             manager.http_filters.insert(0, _GRPC_STATS)
+        if ACCESS_ONCE.name in lacks:
+            _keep_access(manager)
         _drop_logs(manager.access_log, lacks)
         one.typed_config.CopyFrom(pack(manager))
     elif one.typed_config.Unpack(proxy):
         _drop_logs(proxy.access_log, lacks)
         one.typed_config.CopyFrom(pack(proxy))
+
+
+def _keep_access(manager: HttpConnectionManager) -> None:
+    """Have no route turn access control off: an Envoy that passes over a row's condition would do so for everybody."""
+    for one in manager.http_filters:
+        if one.name == ACCESS:
+            one.name = RBAC
 
 
 def _drop_logs(logs: Any, lacks: Collection[str]) -> None:

@@ -11,6 +11,7 @@ from legation.mesh.model.service import Protocol
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
 from xds_server.compile.access_log import writer
+from xds_server.compile.access_once import decided_once
 from xds_server.compile.apart import with_zero
 from xds_server.compile.blocked import blocked_chain
 from xds_server.compile.by_name import by_host_chain, by_host_routes, by_port
@@ -58,15 +59,9 @@ class Own:
 
     def revoke(self, revoked: Revocations) -> bool:
         """Deny what peers with these certificates ask for, from now on; say whether listeners are others for it."""
-        position = self._source.position("services")
-        self.inbound_routes = resource(kinds.ROUTE, names.INBOUND, inbound_routes(revoked.serials), position)
-        self._named_inbound = {
-            protocol: resource(
-                kinds.ROUTE, names.INBOUND, inbound_routes(revoked.serials, app_rules(protocol)), position
-            )
-            for protocol in _WITH_ROUTES
-        }
         self._revoked = revoked.serials
+        self._to_apps: dict[tuple[Protocol | None, bool], Resource] = {}
+        self.inbound_routes = self._to_app(None, once=False)
         drained = [name for name, mark in revoked.drained.items() if mark != self._drained.get(name)]
         for name in drained:
             self._inbound.pop(name, None)
@@ -134,20 +129,29 @@ class Own:
         return found
 
     def routes_to_app(self, service: str, *, by_name: bool = False) -> Resource:
-        """Return the routes in front of a service's app: the same for all that take no WebSockets.
+        """Return the routes in front of a service's app: the same for most that take no WebSockets.
 
         Those `by_name` stand in front of a container, with what is tried again there.
         """
-        protocol, sockets = self._mesh.services[service].protocol, socket_paths(self._mesh, service)
+        called, sockets = self._mesh.services[service], socket_paths(self._mesh, service)
+        once = bool(decided_once(called, self._allowed[service]))
         if not sockets:
-            return self._named_inbound[protocol] if by_name else self.inbound_routes
-        made = inbound_routes(self._revoked, app_rules(protocol) if by_name else NOT_AGAIN, sockets)
+            return self._to_app(called.protocol if by_name else None, once=once)
+        made = inbound_routes(self._revoked, app_rules(called.protocol) if by_name else NOT_AGAIN, sockets, once=once)
         return resource(kinds.ROUTE, names.INBOUND, made, self._source.position("services", service, "routes"))
+
+    def _to_app(self, named: Protocol | None, *, once: bool) -> Resource:
+        """Return the routes that the apps of many services have in front of them; `named` are those of containers."""
+        if (named, once) not in self._to_apps:
+            made = inbound_routes(self._revoked, app_rules(named) if named else NOT_AGAIN, once=once)
+            position = self._source.position("services")
+            self._to_apps[named, once] = resource(kinds.ROUTE, names.INBOUND, made, position)
+        return self._to_apps[named, once]
 
     def named_routes(self, service: str, called: Iterable[str], outages: Mapping[str, Outage]) -> dict[str, Resource]:
         """Return the routes of containers that are not those of other proxies: to their apps, and of a shared port."""
         known, found = self._mesh.services.get(service), {}
-        if known is not None and known.protocol in self._named_inbound:
+        if known is not None and known.protocol in _WITH_ROUTES:
             found[names.INBOUND] = self.routes_to_app(service, by_name=True)
         for port, callees in by_port(self._mesh, called).items():
             if len(callees) > 1:

@@ -14,6 +14,7 @@ from legation.mesh.model.action import Mirror
 from legation.mesh.model.match import RouteMatch
 from legation.mesh.model.route import Route
 from legation.mesh.model.service import Service
+from xds_server.compile.access_once import with_decided
 from xds_server.compile.fault import befallen
 from xds_server.compile.forged import OF_PROXIES
 from xds_server.compile.http import IDLE_TIMEOUT
@@ -56,11 +57,13 @@ def inbound_routes(
     revoked: Collection[str] = (),
     rules: Sequence[RetryRule] = NOT_AGAIN,
     sockets: Sequence[RouteMatch] = (),
+    *,
+    once: bool = False,
 ) -> RouteConfiguration:
     """Return what stands in front of every app: all requests, without limits, as those are the caller's.
 
     None of a peer whose certificate's serial is `revoked`. `rules` are those of tries towards the app,
-    `sockets` where it may be asked for WebSockets.
+    `sockets` where it may be asked for WebSockets, `once` is whether some callers are decided once a connection.
 
     What an Envoy would believe of the app's answer is dropped: only its proxy may promise that a request never
     arrived. So is what only a caller's proxy says to its app; not at callers, where it would cost as much again.
@@ -69,7 +72,9 @@ def inbound_routes(
     for route in routes:
         route.route.upgrade_configs.append(websocket())
     routes += [_to_app(rule, RouteMatch()) for rule in rules]
-    found = configuration(names.INBOUND, [virtual_host(names.INBOUND, ["*"], routes)])
+    rows = refusing(routes)
+    host = components.VirtualHost(name=names.INBOUND, domains=["*"], routes=with_decided(rows) if once else rows)
+    found = configuration(names.INBOUND, [host])
     found.response_headers_to_remove[:] = [HEADER, *OF_PROXIES]
     for name, config in denied(revoked).items():
         found.typed_per_filter_config[name].CopyFrom(config)

@@ -25,8 +25,12 @@ class Authority:
 
     def issue(self, spiffe_id: str, folder: Path, life: timedelta = timedelta(hours=1)) -> Path:
         """Write cert.pem, key.pem, ca.pem and both SDS files; return the folder."""
+        return self.issue_for([spiffe_id], folder, life)
+
+    def issue_for(self, uris: Sequence[str], folder: Path, life: timedelta = timedelta(hours=1)) -> Path:
+        """Do so for several names, or a host's where there is none: what no CA of ours would sign."""
         key = ec.generate_private_key(ec.SECP256R1())
-        sans = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe_id)])
+        sans = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(u) for u in uris] or [x509.DNSName("web")])
         leaf = (
             _builder(x509.Name([]), self._name, key, life)
             .add_extension(sans, critical=True)
