@@ -16,8 +16,7 @@ from bench import sidecars, traffic_mesh
 from bench.dataplane import Side, answers, load_of
 from bench.h2load import INSTALL
 from bench.report import Figure
-from legation.mesh import names
-from xds_server.compile.access_log import runtime
+from legation.mesh.instance import Log
 
 ROUNDS, SECONDS = 15, 1
 _TRACED = f"tracing: {{otlp: {{host: {sidecars.address(0)}, port: {sidecars.APP_PORT}}}, sampling: 1}}\n"
@@ -32,6 +31,7 @@ class Part:
     says: str
     kept: Callable[[Started], Started]
     left_out: Callable[[Started], Started]
+    log: Log = "stdout"
 
 
 async def figures(only: str) -> AsyncIterator[Figure]:
@@ -52,7 +52,7 @@ async def _cost(part: str, protocol: str) -> Figure:
             folder = Path(name)
             (folder / "without").mkdir()
             await stack.enter_async_context(sidecars.app(folder, "{}"))
-            having = sidecars.ours(folder, plain + known.says, change=known.kept)
+            having = sidecars.ours(folder, plain + known.says, change=known.kept, log=known.log)
             lacking = sidecars.ours(folder / "without", plain, slot=4, change=known.left_out)
             pairs = [await stack.enter_async_context(pair) for pair in (having, lacking)]
             asked = traffic_mesh.headers(protocol, "none")
@@ -85,22 +85,11 @@ def _without(*fields: str) -> Callable[[Started], Started]:
     return change
 
 
-def _logs_to_the_app(started: Started) -> Started:
-    """Have the access log go over OTLP, to an app that takes whatever it is sent."""
-    (cluster,) = (c for c in started["static_resources"]["clusters"] if c["name"] == names.LOGS_CLUSTER)
-    (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
-    there = {"address": sidecars.address(0), "port_value": sidecars.APP_PORT}
-    endpoint["endpoint"]["address"] = {"socket_address": there}
-    for layer in started["layered_runtime"]["layers"]:
-        layer.get("static_layer", {}).update(runtime(to_telemetry=True))
-    return started
-
-
 _SILENT = _without("access_log")
 
 PARTS: Mapping[str, Part] = {
     "filelog": Part("", lambda started: started, _SILENT),
-    "otlplog": Part("", _logs_to_the_app, _SILENT),
+    "otlplog": Part("", lambda started: started, _SILENT, "otlp"),
     "traces": Part(_TRACED, _SILENT, _SILENT),
     "headers": Part("", _SILENT, _without("access_log", "early_header_mutation_extensions")),
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.program import Broken
 from legation.mesh import names
-from legation.mesh.instance import InstanceSpec
+from legation.mesh.instance import InstanceSpec, Log
 from legation.mesh.load import load
 from legation.runtime import binaries
 from legation.runtime.tasks import until
@@ -62,15 +62,17 @@ async def ours(
     slot: int = 1,
     change: Callable[[dict[str, Any]], dict[str, Any]] = _as_it_is,
     under: Under = _by_itself,
+    log: Log = "stdout",
 ) -> AsyncIterator[Pair]:
     """Run the caller's and the called sidecar of a mesh.yaml, and those of `others`, which the called one asks.
 
-    `change` is made to what each Envoy starts with; pairs beside each other take other slots.
+    `change` is made to what each Envoy starts with; pairs beside each other take other slots. A log
+    over OTLP goes to the app, which takes whatever it is sent.
     """
     mesh = load(text, "mesh.yaml")
     compiler, authority = Compiler(mesh), Authority("bench")
-    nodes = [_node(service, at) for at, service in enumerate((CALLER, CALLED), start=slot)]
-    nodes += [replace(_node(service, slot + 2), app_port=ASKED_PORT) for service in others]
+    nodes = [_node(service, at, log) for at, service in enumerate((CALLER, CALLED), start=slot)]
+    nodes += [replace(_node(service, slot + 2, log), app_port=ASKED_PORT) for service in others]
     endpoints = {n.service: (Endpoint(n.id, n.version, n.address, n.port),) for n in nodes}
     async with AsyncExitStack() as stack:
         pids = []
@@ -86,16 +88,24 @@ async def ours(
                 mesh.mesh.metrics.is_full,
             )
             static = json.loads(static_file(bootstrap(given), compiler.snapshot(node, endpoints), secrets))
-            text = json.dumps(change(static))
+            text = json.dumps(change(_logs_to_the_app(static)))
             pids.append(await stack.enter_async_context(envoy(folder, node.id, text, under(node.id))))
         called = [call.service for call in mesh.mesh.services[CALLER].calls]
         yield Pair(f"http://{nodes[0].address}:{names.outbound_ports(called, {})[CALLED]}", tuple(pids[:2]))
 
 
-def _node(service: str, slot: int) -> InstanceSpec:
+def _logs_to_the_app(started: dict[str, Any]) -> dict[str, Any]:
+    """Have the access log, where it is to go over OTLP, go to the app."""
+    (cluster,) = (c for c in started["static_resources"]["clusters"] if c["name"] == names.LOGS_CLUSTER)
+    (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    endpoint["endpoint"]["address"] = {"socket_address": {"address": address(0), "port_value": APP_PORT}}
+    return started
+
+
+def _node(service: str, slot: int, log: Log) -> InstanceSpec:
     return InstanceSpec(
         service, service, "v1", "1", address(slot), names.INBOUND_PORT,
-        app_address=address(0), app_port=APP_PORT, metrics_port=names.METRICS_PORT,
+        app_address=address(0), app_port=APP_PORT, metrics_port=names.METRICS_PORT, log=log,
     )  # fmt: skip
 
 

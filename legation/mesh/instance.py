@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from legation.mesh import names
+
+Log = Literal["otlp", "stdout"]
+"""Where a proxy's access log goes: to telemetry, or out as JSON lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class InstanceSpec:
     are where callers that are not in the mesh reach it while it is permissive, `metrics_address` where Prometheus does.
 
     A `standalone` Envoy is run by its team: no `legation run` says what it does, so its streams and checks do.
+    `log` is where its bootstrap has the access log go; an instance of before says nothing of it.
     `lacks` are parts of our configuration that its Envoy does not know, as xds_server has found.
     """
 
@@ -40,6 +45,7 @@ class InstanceSpec:
     plain_addresses: tuple[str, ...] = ()
     metrics_address: str = ""
     standalone: bool = False
+    log: Log | Literal[""] = ""
     lacks: tuple[str, ...] = ()
 
     @property

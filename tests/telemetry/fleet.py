@@ -42,7 +42,8 @@ class Fleet:
     """One Envoy a node, and what each of them is told."""
 
     def __init__(self, text: str, nodes: list[InstanceSpec], folder: Path, logs: Path | None = None) -> None:
-        self.sourced, self.nodes, self.folder = load(text, "mesh.yaml"), nodes, folder
+        self.sourced, self.folder = load(text, "mesh.yaml"), folder
+        self.nodes = [replace(node, log="otlp" if logs else "stdout") for node in nodes]
         self.authority, self.logs = Authority(), logs
         self._streams = 0
         endpoints = {n.service: (Endpoint(n.id, n.version, n.address, n.port),) for n in nodes}

@@ -2,14 +2,15 @@
 
 The fields are the same at both ends of a hop, but for what says nothing at the callee's.
 
-It goes to telemetry over OTLP where the bootstrap knows its socket, else as JSON lines to stdout: two loggers, one of
-which is off by the bootstrap's runtime, as all else is shared by a service's nodes.
+It goes to telemetry over OTLP where the bootstrap knows its socket, else as JSON lines to stdout: two loggers. A node
+that says which one it has a use for gets that alone (`keep_one`); one of before has both, of which its bootstrap's
+runtime turns one off.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from envoy.config.accesslog.v3.accesslog_pb2 import (
     AccessLog,
@@ -35,13 +36,13 @@ from envoy.extensions.access_loggers.open_telemetry.v3.logs_service_pb2 import O
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
-from google.protobuf.any_pb2 import Any
+from google.protobuf.any_pb2 import Any as PackedAny
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import UInt32Value
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from legation.mesh import names
-from legation.mesh.instance import InstanceSpec
+from legation.mesh.instance import InstanceSpec, Log
 from legation.mesh.logged import LETTERS
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Service
@@ -137,6 +138,32 @@ def runtime(to_telemetry: bool) -> dict[str, int]:
 
 
 _ON_STDOUT, _OVER_OTLP = "legation.access_log.stdout", "legation.access_log.otlp"
+_LOGGERS: Mapping[Log, str] = {
+    "stdout": "envoy.access_loggers.stdout",
+    "otlp": "envoy.access_loggers.open_telemetry",
+}
+
+
+def keep_one(logs: Any, kept: Log) -> None:
+    """Take the other logger out of a proxy's, and with it the question whether this one is on.
+
+    To ask the runtime for both, and for a random number each, costs a request what three values do (docs/bench.md).
+    """
+    other = _LOGGERS["stdout" if kept == "otlp" else "otlp"]
+    left = [log for log in logs if log.name != other]
+    for log in left:
+        if log.name == _LOGGERS[kept]:
+            _unasked(log)
+    del logs[:]
+    logs.extend(left)
+
+
+def _unasked(log: AccessLog) -> None:
+    """Take the first filter away, which is the runtime's."""
+    left = log.filter.and_filter.filters[1:]
+    log.ClearField("filter")
+    if left:
+        log.filter.CopyFrom(_all(left))
 
 
 @lru_cache(maxsize=4)
@@ -243,12 +270,12 @@ def _loggers(
     said = {**fields, "direction": direction, "service": service}
     return (
         AccessLog(
-            name="envoy.access_loggers.stdout",
+            name=_LOGGERS["stdout"],
             filter=_all((_where(_ON_STDOUT, 100), *filters)),
             typed_config=_json(said),
         ),
         AccessLog(
-            name="envoy.access_loggers.open_telemetry",
+            name=_LOGGERS["otlp"],
             filter=_all((_where(_OVER_OTLP, 0), *filters)),
             typed_config=_otlp({n: v for n, v in said.items() if n not in _KNOWN_TO_OTLP}),
         ),
@@ -267,14 +294,14 @@ def _all(filters: Sequence[AccessLogFilter]) -> AccessLogFilter:
     return AccessLogFilter(and_filter=AndFilter(filters=filters)) if len(filters) > 1 else filters[0]
 
 
-def _json(fields: Mapping[str, str]) -> Any:
+def _json(fields: Mapping[str, str]) -> PackedAny:
     """Return JSON lines on standard output itself: /dev/stdout cannot be opened where that is a socket."""
     shape = Struct()
     shape.update(fields)
     return pack(StdoutAccessLog(log_format=SubstitutionFormatString(json_format=shape)))
 
 
-def _otlp(fields: Mapping[str, str]) -> Any:
+def _otlp(fields: Mapping[str, str]) -> PackedAny:
     """Return records of OTLP; who writes is in their resource, once a batch. All else is one text, `name=value` a line.
 
     As attributes it cost three times as much (docs/bench.md). No header's value has a line break (RFC 9110 §5.5).

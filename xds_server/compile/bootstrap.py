@@ -1,6 +1,6 @@
 """What an Envoy of ours starts with: who it is, and where it gets everything else from."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -42,8 +42,8 @@ A gateway passes its clients' resets on to the connection that all of them share
 
 _OWNER_ONLY = 0o600
 
-_ELSEWHERE = {"loopback", "by_name", "plain_addresses", "metrics_address", "standalone"}
-"""What an instance on its xds_server's own host has nothing to say of."""
+_ELSEWHERE = {"loopback", "by_name", "plain_addresses", "metrics_address", "standalone", "log"}
+"""What is said only where there is something to say of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class BootstrapInput:
 
 def bootstrap(given: BootstrapInput) -> str:
     """Return an Envoy's bootstrap file, as JSON."""
-    node = given.node
+    node = replace(given.node, log="otlp" if given.logs_socket else "stdout")
     proto = Bootstrap(
         node=_node(node),
         admin=Admin(address=pipe(given.admin_socket, _OWNER_ONLY)),

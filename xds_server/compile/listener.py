@@ -19,11 +19,14 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
+from legation.mesh.instance import Log
+from xds_server.compile.access_log import keep_one
 from xds_server.compile.address import tcp
 from xds_server.compile.cluster import BUFFER_LIMIT
 from xds_server.compile.http import network_filter
 from xds_server.compile.http1_lines import http1_lines
 from xds_server.compile.pack import duration, pack, serialize
+from xds_server.compile.unpack import proxies
 
 HELLO_LIMIT = timedelta(seconds=15)
 """How long to wait for a client that is to speak first."""
@@ -31,7 +34,10 @@ HELLO_LIMIT = timedelta(seconds=15)
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A serialised listener but for its name and address: costly to build, equal for all nodes of a service."""
+    """A serialised listener but for its name and address: costly to build, equal for all nodes of a service.
+
+    But for where their log goes (`logging_to`).
+    """
 
     body: bytes
 
@@ -90,6 +96,16 @@ def shared(
         proto.listener_filters_timeout.CopyFrom(duration(inspect))
         proto.continue_on_listener_filters_timeout = True
     return Chain(serialize(proto))
+
+
+def logging_to(given: Chain, log: Log | Literal[""]) -> Chain:
+    """Return a chain for nodes whose access log goes there; one of before, that does not say, gets all of it."""
+    if not log:
+        return given
+    found = Listener.FromString(given.body)
+    for proxy in proxies(found):
+        keep_one(proxy.access_log, log)
+    return Chain(serialize(found))
 
 
 _TLS_INSPECTOR = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=pack(TlsInspector()))

@@ -6,21 +6,21 @@ it does not know it would reject, or, a field of what it gets over xDS, pass ove
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.http.grpc_stats.v3.config_pb2 import FilterConfig as GrpcStats
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
     HttpFilter,
 )
-from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from google.protobuf.wrappers_pb2 import BoolValue
 
+from legation.mesh.instance import InstanceSpec, Log
 from xds_server.compile.access_once import ACCESS, DECIDES, KEEPS, RBAC
 from xds_server.compile.apart import counts_statuses
 from xds_server.compile.pack import pack, serialize
+from xds_server.compile.unpack import proxies
 
 Version = tuple[int, int]
 OLDEST: Version = (1, 36)
@@ -94,6 +94,11 @@ def losses(lacks: Collection[str]) -> tuple[str, ...]:
     return tuple(part.loss for part in PARTS if part.name in lacks)
 
 
+def log_of(node: InstanceSpec) -> Log | Literal[""]:
+    """Return where a node's access log goes: what its Envoy cannot send goes to stdout."""
+    return "stdout" if OTLP_LOG.name in node.lacks else node.log
+
+
 def leave_out(body: bytes, lacks: Collection[str]) -> bytes:
     """Return a serialised listener without the parts that a proxy lacks."""
     listener = Listener.FromString(body)
@@ -102,26 +107,21 @@ def leave_out(body: bytes, lacks: Collection[str]) -> bytes:
             _drop(chain.filters, lambda one: one.name == "envoy.filters.network.wasm")
         if ACCESS_ONCE.name in lacks:
             _drop(chain.filters, lambda one: one.name in {DECIDES, KEEPS})
-        for one in chain.filters:
-            _change(one, lacks)
+    for proxy in proxies(listener):
+        if isinstance(proxy, HttpConnectionManager):
+            _change(proxy, lacks)
+        _drop_logs(proxy.access_log, lacks)
     return serialize(listener)
 
 
-def _change(one: Filter, lacks: Collection[str]) -> None:
-    manager, proxy = HttpConnectionManager(), TcpProxy()
-    if one.typed_config.Unpack(manager):
-        if SPAN_TAGS.name in lacks and manager.HasField("tracing"):
-            _drop(manager.tracing.custom_tags, lambda tag: tag.HasField("value"))
-            manager.tracing.ClearField("operation")
-        if PLAINTEXT_COUNT.name in lacks and any(map(counts_statuses, manager.access_log)):
-            manager.http_filters.insert(0, _GRPC_STATS)
-        if ACCESS_ONCE.name in lacks:
-            _keep_access(manager)
-        _drop_logs(manager.access_log, lacks)
-        one.typed_config.CopyFrom(pack(manager))
-    elif one.typed_config.Unpack(proxy):
-        _drop_logs(proxy.access_log, lacks)
-        one.typed_config.CopyFrom(pack(proxy))
+def _change(manager: HttpConnectionManager, lacks: Collection[str]) -> None:
+    if SPAN_TAGS.name in lacks and manager.HasField("tracing"):
+        _drop(manager.tracing.custom_tags, lambda tag: tag.HasField("value"))
+        manager.tracing.ClearField("operation")
+    if PLAINTEXT_COUNT.name in lacks and any(map(counts_statuses, manager.access_log)):
+        manager.http_filters.insert(0, _GRPC_STATS)
+    if ACCESS_ONCE.name in lacks:
+        _keep_access(manager)
 
 
 def _keep_access(manager: HttpConnectionManager) -> None:

@@ -1,7 +1,8 @@
 """What a node has for itself: its listeners and its app's cluster. Nodes of one service differ in addresses alone."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from urllib.parse import urlsplit
 
 from legation.mesh import names
@@ -21,8 +22,8 @@ from xds_server.compile.fault import fault_filters
 from xds_server.compile.front import Front, Outages, front_listener, front_routes, fronts
 from xds_server.compile.health_check import named_checks
 from xds_server.compile.inbound import inbound_chain, inbound_listener
-from xds_server.compile.listener import Chain, listener
-from xds_server.compile.older import leave_out
+from xds_server.compile.listener import Chain, listener, logging_to
+from xds_server.compile.older import leave_out, log_of
 from xds_server.compile.outbound import outbound_chain, outbound_listener
 from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import resource
@@ -47,8 +48,8 @@ class Own:
         """Take a valid mesh, and who may call each of its services."""
         self._source, self._mesh, self._life = mesh, mesh.mesh, connection_life
         self._allowed = allowed
-        self._inbound: dict[str, Chain] = {}
-        self._outbound: dict[tuple[str, str], Chain] = {}
+        self._inbound: dict[tuple[str, str], Chain] = {}
+        self._outbound: dict[tuple[str, str, str], Chain] = {}
         self._edge_routes: dict[str, tuple[tuple[Outage | None, ...], Resource]] = {}
         self._outside = {name: self._to_outside(name, asked) for name, asked in self._mesh.external.items()}
         self._outside[names.PASSTHROUGH] = self._to_anywhere()
@@ -63,8 +64,7 @@ class Own:
         self._to_apps: dict[tuple[Protocol | None, bool], Resource] = {}
         self.inbound_routes = self._to_app(None, once=False)
         drained = [name for name, mark in revoked.drained.items() if mark != self._drained.get(name)]
-        for name in drained:
-            self._inbound.pop(name, None)
+        self._inbound = {key: c for key, c in self._inbound.items() if key[0] not in drained}
         self._outbound = {key: c for key, c in self._outbound.items() if names.outbound_listener(key[1]) not in drained}
         self._drained = revoked.drained
         return bool(drained)
@@ -76,7 +76,7 @@ class Own:
         """
         drained, inbound, outbound = before._drained, before._inbound, before._outbound  # noqa: SLF001 - of this class
         if drained == self._drained:
-            self._inbound.update({name: made for name, made in list(inbound.items()) if name in services})
+            self._inbound.update({key: made for key, made in list(inbound.items()) if key[0] in services})
             self._outbound.update({key: made for key, made in list(outbound.items()) if key[0] in services})
 
     def clusters(self, node: InstanceSpec) -> Resources:
@@ -191,18 +191,18 @@ class Own:
 
     def _in(self, node: InstanceSpec) -> Resource:
         """Return the listener that brings requests to the node's own app."""
-        service = node.service
-        if service not in self._inbound:
-            allowed = self._allowed[service]
-            called = self._mesh.services[service]
-            self._inbound[service] = (
-                inbound_tcp_chain(self._mesh, service, allowed, self._drained.get(service, ""))
-                if called.protocol == "tcp"
-                else inbound_chain(self._mesh, service, allowed, self._life)
-            )
+        service, log = node.service, log_of(node)
+        if (service, log) not in self._inbound:
+            self._inbound[service, log] = logging_to(self._to_app(service), log)
         plain = self._mesh.services[service].port if self._mesh.is_permissive(service) else None
-        body = inbound_listener(node, self._inbound[service], plain)
+        body = inbound_listener(node, self._inbound[service, log], plain)
         return Resource.of(kinds.LISTENER, names.INBOUND, body, self._source.position("services", service))
+
+    def _to_app(self, service: str) -> Chain:
+        allowed = self._allowed[service]
+        if self._mesh.services[service].protocol == "tcp":
+            return inbound_tcp_chain(self._mesh, service, allowed, self._drained.get(service, ""))
+        return inbound_chain(self._mesh, service, allowed, self._life)
 
     def _out(self, node: InstanceSpec, called: Sequence[str]) -> list[Resource]:
         """Return the listeners through which the node's app calls others."""
@@ -213,7 +213,7 @@ class Own:
             Resource.of(
                 kinds.LISTENER,
                 names.outbound_listener(callee),
-                outbound_listener(node, callee, ports[callee], self._chain(node.service, callee)),
+                outbound_listener(node, callee, ports[callee], self._chain(node, callee)),
                 self._source.position("services", node.service, *_said(callee, index)),
             )
             for index, callee in enumerate(called)
@@ -224,31 +224,34 @@ class Own:
         position = self._source.position("services", node.service, "calls")
         name = names.shared_listener(port)  # the same for one and for several, as they would not fit beside each other
         one = len(found) == 1
-        made = self._chain(node.service, found[0]) if one else self._by_host(node.service, port, found)
+        made = self._chain(node, found[0]) if one else self._by_host(node, port, found)
         body = listener(name, (node.own_address, port), made, with_zero(writer(node)))
         return Resource.of(kinds.LISTENER, name, body, position)
 
-    def _by_host(self, service: str, port: int, found: Sequence[str]) -> Chain:
-        key = service, " ".join(found)
+    def _by_host(self, node: InstanceSpec, port: int, found: Sequence[str]) -> Chain:
+        return self._shared(node, " ".join(found), partial(by_host_chain, self._mesh, node.service, port, found))
+
+    def _chain(self, node: InstanceSpec, callee: str) -> Chain:
+        return self._shared(node, callee, partial(self._to_callee, node.service, callee))
+
+    def _shared(self, node: InstanceSpec, called: str, make: Callable[[], Chain]) -> Chain:
+        """Return what those nodes of a service share towards `called` whose log goes where this one's does."""
+        log = log_of(node)
+        key = node.service, called, log
         if key not in self._outbound:
-            self._outbound[key] = by_host_chain(self._mesh, service, port, found)
+            self._outbound[key] = logging_to(make(), log)
         return self._outbound[key]
 
-    def _chain(self, service: str, callee: str) -> Chain:
-        if (service, callee) not in self._outbound and callee in self._mesh.external:
-            self._outbound[service, callee] = external_chain(self._mesh, callee, service)
-        if (service, callee) not in self._outbound and callee == names.PASSTHROUGH:
-            passes = callee in self._mesh.reached(service)
-            make = passthrough_chain if passes else blocked_chain
-            self._outbound[service, callee] = make(self._mesh, service)
-        if (service, callee) not in self._outbound:
-            called = self._mesh.services[callee]
-            self._outbound[service, callee] = (
-                outbound_tcp_chain(callee, called, service, self._drained.get(names.outbound_listener(callee), ""))
-                if called.protocol == "tcp"
-                else outbound_chain(self._mesh, callee, service, fault_filters(called), called.protocol)
-            )
-        return self._outbound[service, callee]
+    def _to_callee(self, service: str, callee: str) -> Chain:
+        if callee in self._mesh.external:
+            return external_chain(self._mesh, callee, service)
+        if callee == names.PASSTHROUGH:
+            make = passthrough_chain if callee in self._mesh.reached(service) else blocked_chain
+            return make(self._mesh, service)
+        called = self._mesh.services[callee]
+        if called.protocol == "tcp":
+            return outbound_tcp_chain(callee, called, service, self._drained.get(names.outbound_listener(callee), ""))
+        return outbound_chain(self._mesh, callee, service, fault_filters(called), called.protocol)
 
     def _gateway(self, front: Front, node: InstanceSpec) -> Resource:
         first = (*front.sites, *front.redirects)[0]

@@ -24,7 +24,7 @@ def test_the_node_says_all_of_itself():
     assert (node["id"], node["cluster"]) == ("orders-v1-0", "orders")
     assert said == {
         "service": "orders", "version": "v1", "boot": "7", "address": "127.64.0.1", "port": 15006,
-        "app_address": "127.0.0.1", "app_port": 20000, "metrics_port": 15090, "zone": "z",
+        "app_address": "127.0.0.1", "app_port": 20000, "metrics_port": 15090, "zone": "z", "log": "stdout",
     }  # fmt: skip
     assert node["metadata"]["outbound_ports"] == {"payments": 15101}
 
