@@ -89,9 +89,14 @@ async def ours(
             )
             static = json.loads(static_file(bootstrap(given), compiler.snapshot(node, endpoints), secrets))
             text = json.dumps(change(_logs_to_the_app(static)))
-            pids.append(await stack.enter_async_context(envoy(folder, node.id, text, under(node.id))))
+            pids.append(await stack.enter_async_context(envoy(folder, node.id, text, (*_told(node), *under(node.id)))))
         called = [call.service for call in mesh.mesh.services[CALLER].calls]
         yield Pair(f"http://{nodes[0].address}:{names.outbound_ports(called, {})[CALLED]}", tuple(pids[:2]))
+
+
+def _told(node: InstanceSpec) -> Sequence[str]:
+    """Return what puts into an Envoy's environment who it is, as `legation run` does."""
+    return ("env", f"{names.INSTANCE_VARIABLE}={node.id}", f"{names.VERSION_VARIABLE}={node.version}")
 
 
 def _logs_to_the_app(started: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +111,7 @@ def _node(service: str, slot: int, log: Log) -> InstanceSpec:
     return InstanceSpec(
         service, service, "v1", "1", address(slot), names.INBOUND_PORT,
         app_address=address(0), app_port=APP_PORT, metrics_port=names.METRICS_PORT, log=log,
+        in_environment=True,
     )  # fmt: skip
 
 

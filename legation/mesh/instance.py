@@ -25,7 +25,8 @@ class InstanceSpec:
     are where callers that are not in the mesh reach it while it is permissive, `metrics_address` where Prometheus does.
 
     A `standalone` Envoy is run by its team: no `legation run` says what it does, so its streams and checks do.
-    `log` is where its bootstrap has the access log go; an instance of before says nothing of it.
+    `log` is where its bootstrap has the access log go; an instance of before says nothing of it. `in_environment`: its
+    Envoy's environment has id and version, for that log (`names.INSTANCE_VARIABLE`).
     `lacks` are parts of our configuration that its Envoy does not know, as xds_server has found.
     """
 
@@ -46,6 +47,7 @@ class InstanceSpec:
     metrics_address: str = ""
     standalone: bool = False
     log: Log | Literal[""] = ""
+    in_environment: bool = False
     lacks: tuple[str, ...] = ()
 
     @property

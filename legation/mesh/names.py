@@ -48,6 +48,8 @@ INBOUND_PORT = 15006
 SHARED_INBOUND_PORTS = range(15020, 15080)
 """For further instances on an address that other hosts reach, where several share it."""
 METRICS_PORT = 15090
+INSTANCE_VARIABLE, VERSION_VARIABLE = "LEGATION_INSTANCE", "LEGATION_VERSION"
+"""Who it is, in an Envoy's environment."""
 OUTBOUND_PORT_BASE = 15100
 XDS_PORT = 15010
 XDS_METRICS_PORT = 15011

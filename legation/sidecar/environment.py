@@ -42,10 +42,11 @@ def _proxy(url: str, spec: InstanceSpec) -> dict[str, str]:
 
 
 def envoy_environment(inherited: Mapping[str, str], spec: InstanceSpec) -> dict[str, str]:
-    """Return Envoy's environment: who it is, for its spans (OpenTelemetry, "Resource semantic conventions")."""
+    """Return Envoy's environment: who it is, for its log, and its spans (OpenTelemetry Resource)."""
     attributes = {"service.instance.id": spec.id, "service.version": spec.version}
     said = ",".join(f"{name}={value}" for name, value in attributes.items())
-    return {**_without_the_apps(inherited), "OTEL_RESOURCE_ATTRIBUTES": said}
+    own = {names.INSTANCE_VARIABLE: spec.id, names.VERSION_VARIABLE: spec.version, "OTEL_RESOURCE_ATTRIBUTES": said}
+    return {**_without_the_apps(inherited), **own}
 
 
 def _without_the_apps(inherited: Mapping[str, str]) -> dict[str, str]:

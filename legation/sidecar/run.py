@@ -187,7 +187,7 @@ async def _plan_unless_ended(
 ) -> SidecarPlan | None:
     """Return what xds_server plans for the instance, or None when its end is asked for before that is known."""
     request = SidecarRequest(
-        spec=settings.spec,
+        spec=replace(settings.spec, in_environment=True),
         xds_host=settings.xds_host,
         xds_port=settings.xds_port,
         sds_socket=str(settings.sds_socket),

@@ -77,4 +77,9 @@ def test_what_the_mesh_file_gives_the_app_reaches_nobody_else() -> None:
     spec = InstanceSpec("web-v1-0", "web", "v1", "1", "127.64.1.1", app_port=20001)
     assert {"LD_PRELOAD": "own.so", "PATH": "/own"}.items() <= app_environment(given, spec).items()
     assert "LD_PRELOAD" not in given
-    assert envoy_environment(given, spec).keys() == {"PATH", "OTEL_RESOURCE_ATTRIBUTES"}
+    assert envoy_environment(given, spec) == {
+        "PATH": "/bin",
+        "LEGATION_INSTANCE": "web-v1-0",
+        "LEGATION_VERSION": "v1",
+        "OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=web-v1-0,service.version=v1",
+    }

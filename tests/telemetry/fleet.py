@@ -43,7 +43,7 @@ class Fleet:
 
     def __init__(self, text: str, nodes: list[InstanceSpec], folder: Path, logs: Path | None = None) -> None:
         self.sourced, self.folder = load(text, "mesh.yaml"), folder
-        self.nodes = [replace(node, log="otlp" if logs else "stdout") for node in nodes]
+        self.nodes = [replace(node, log="otlp" if logs else "stdout", in_environment=True) for node in nodes]
         self.authority, self.logs = Authority(), logs
         self._streams = 0
         endpoints = {n.service: (Endpoint(n.id, n.version, n.address, n.port),) for n in nodes}

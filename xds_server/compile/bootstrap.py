@@ -42,7 +42,7 @@ A gateway passes its clients' resets on to the connection that all of them share
 
 _OWNER_ONLY = 0o600
 
-_ELSEWHERE = {"loopback", "by_name", "plain_addresses", "metrics_address", "standalone", "log"}
+_ELSEWHERE = {"loopback", "by_name", "plain_addresses", "metrics_address", "standalone", "log", "in_environment"}
 """What is said only where there is something to say of it."""
 
 

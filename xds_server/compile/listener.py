@@ -19,8 +19,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
-from legation.mesh.instance import Log
-from xds_server.compile.access_log import keep_one
+from xds_server.compile.access_log import Written, keep_one
 from xds_server.compile.address import tcp
 from xds_server.compile.cluster import BUFFER_LIMIT
 from xds_server.compile.http import network_filter
@@ -98,13 +97,13 @@ def shared(
     return Chain(serialize(proto))
 
 
-def logging_to(given: Chain, log: Log | Literal[""]) -> Chain:
-    """Return a chain for nodes whose access log goes there; one of before, that does not say, gets all of it."""
-    if not log:
+def logging_to(given: Chain, written: Written) -> Chain:
+    """Return a chain for nodes that write their access log so; one of before, that does not say, gets all of it."""
+    if not written.log:
         return given
     found = Listener.FromString(given.body)
     for proxy in proxies(found):
-        keep_one(proxy.access_log, log)
+        keep_one(proxy.access_log, written.log, in_environment=written.in_environment)
     return Chain(serialize(found))
 
 

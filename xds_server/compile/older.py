@@ -6,7 +6,7 @@ it does not know it would reject, or, a field of what it gets over xDS, pass ove
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.http.grpc_stats.v3.config_pb2 import FilterConfig as GrpcStats
@@ -16,7 +16,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from google.protobuf.wrappers_pb2 import BoolValue
 
-from legation.mesh.instance import InstanceSpec, Log
+from legation.mesh.instance import InstanceSpec
+from xds_server.compile.access_log import Written
 from xds_server.compile.access_once import ACCESS, DECIDES, KEEPS, RBAC
 from xds_server.compile.apart import counts_statuses
 from xds_server.compile.pack import pack, serialize
@@ -94,9 +95,9 @@ def losses(lacks: Collection[str]) -> tuple[str, ...]:
     return tuple(part.loss for part in PARTS if part.name in lacks)
 
 
-def log_of(node: InstanceSpec) -> Log | Literal[""]:
-    """Return where a node's access log goes: what its Envoy cannot send goes to stdout."""
-    return "stdout" if OTLP_LOG.name in node.lacks else node.log
+def written_by(node: InstanceSpec) -> Written:
+    """Return how a node writes its access log: what its Envoy cannot send goes to stdout."""
+    return Written("stdout" if OTLP_LOG.name in node.lacks else node.log, node.in_environment)
 
 
 def leave_out(body: bytes, lacks: Collection[str]) -> bytes:

@@ -11,7 +11,7 @@ from legation.mesh.model.external import External
 from legation.mesh.model.service import Protocol
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
-from xds_server.compile.access_log import writer
+from xds_server.compile.access_log import Written, writer
 from xds_server.compile.access_once import decided_once
 from xds_server.compile.apart import with_zero
 from xds_server.compile.blocked import blocked_chain
@@ -23,7 +23,7 @@ from xds_server.compile.front import Front, Outages, front_listener, front_route
 from xds_server.compile.health_check import named_checks
 from xds_server.compile.inbound import inbound_chain, inbound_listener
 from xds_server.compile.listener import Chain, listener, logging_to
-from xds_server.compile.older import leave_out, log_of
+from xds_server.compile.older import leave_out, written_by
 from xds_server.compile.outbound import outbound_chain, outbound_listener
 from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import resource
@@ -48,8 +48,8 @@ class Own:
         """Take a valid mesh, and who may call each of its services."""
         self._source, self._mesh, self._life = mesh, mesh.mesh, connection_life
         self._allowed = allowed
-        self._inbound: dict[tuple[str, str], Chain] = {}
-        self._outbound: dict[tuple[str, str, str], Chain] = {}
+        self._inbound: dict[tuple[str, Written], Chain] = {}
+        self._outbound: dict[tuple[str, str, Written], Chain] = {}
         self._edge_routes: dict[str, tuple[tuple[Outage | None, ...], Resource]] = {}
         self._outside = {name: self._to_outside(name, asked) for name, asked in self._mesh.external.items()}
         self._outside[names.PASSTHROUGH] = self._to_anywhere()
@@ -191,7 +191,7 @@ class Own:
 
     def _in(self, node: InstanceSpec) -> Resource:
         """Return the listener that brings requests to the node's own app."""
-        service, log = node.service, log_of(node)
+        service, log = node.service, written_by(node)
         if (service, log) not in self._inbound:
             self._inbound[service, log] = logging_to(self._to_app(service), log)
         plain = self._mesh.services[service].port if self._mesh.is_permissive(service) else None
@@ -235,8 +235,8 @@ class Own:
         return self._shared(node, callee, partial(self._to_callee, node.service, callee))
 
     def _shared(self, node: InstanceSpec, called: str, make: Callable[[], Chain]) -> Chain:
-        """Return what those nodes of a service share towards `called` whose log goes where this one's does."""
-        log = log_of(node)
+        """Return what those nodes of a service share towards `called` that write their log as this one does."""
+        log = written_by(node)
         key = node.service, called, log
         if key not in self._outbound:
             self._outbound[key] = logging_to(make(), log)

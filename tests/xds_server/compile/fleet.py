@@ -147,7 +147,7 @@ class Fleet:
         self.nodes[name] = InstanceSpec(
             name, service, version, "1", at, names.INBOUND_PORT,
             app_address=at, app_port=APP_PORT, metrics_port=names.METRICS_PORT, zone=zone, lacks=self.lacks,
-            log="otlp" if self.logs_socket else "stdout",
+            log="otlp" if self.logs_socket else "stdout", in_environment=True,
         )  # fmt: skip
         return self.nodes[name]
 

@@ -70,3 +70,20 @@ def test_what_an_older_envoy_cannot_send_goes_to_stdout(listeners):
     lacking = listeners("web", log="otlp", lacks=("otlp_log",))
     assert lacking == listeners("web", log="stdout", lacks=("otlp_log",))
     assert all(STDOUT in one and "runtime_filter" not in one for one in lacking.values())
+
+
+BY_METADATA, BY_ENVIRONMENT = "%METADATA(LISTENER:legation:", "%ENVIRONMENT(LEGATION_"
+
+
+@pytest.mark.parametrize("service", KINDS)
+@pytest.mark.parametrize(("log", "values"), [("otlp", 1), ("stdout", 2)])
+def test_who_writes_is_said_by_the_environment_where_that_says_it(listeners, service, log, values):
+    """OTLP has the instance in its resource. An Envoy that its team runs is told nothing, nor is one of before."""
+    told, untold = listeners(service, log=log, in_environment=True), listeners(service, log=log)
+    for name, text in told.items():
+        assert (text.count(BY_ENVIRONMENT), text.count(f"{BY_METADATA}service")) == (values, text.count(BY_METADATA))
+        assert (untold[name].count(BY_METADATA), BY_ENVIRONMENT in untold[name]) == (values, False)
+
+
+def test_a_node_of_before_is_told_by_its_metadata(listeners):
+    assert not any(BY_ENVIRONMENT in text for text in listeners("web", in_environment=True).values())
