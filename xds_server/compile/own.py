@@ -193,12 +193,12 @@ class Own:
         """Return the listener that brings requests to the node's own app."""
         service, log = node.service, written_by(node)
         if (service, log) not in self._inbound:
-            self._inbound[service, log] = logging_to(self._to_app(service), log)
+            self._inbound[service, log] = logging_to(self._inbound_chain(service), log)
         plain = self._mesh.services[service].port if self._mesh.is_permissive(service) else None
         body = inbound_listener(node, self._inbound[service, log], plain)
         return Resource.of(kinds.LISTENER, names.INBOUND, body, self._source.position("services", service))
 
-    def _to_app(self, service: str) -> Chain:
+    def _inbound_chain(self, service: str) -> Chain:
         allowed = self._allowed[service]
         if self._mesh.services[service].protocol == "tcp":
             return inbound_tcp_chain(self._mesh, service, allowed, self._drained.get(service, ""))
