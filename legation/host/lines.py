@@ -33,5 +33,6 @@ class Lines:
         failing = [name for name, condition in instances.items() if condition == "unhealthy"]
         self._failing = {name: self._failing.get(name, now) for name in failing}
         recently = [name for name in failing if now - self._failing[name] < _PATIENCE]
+        instances |= {i.id: f"unhealthy: {i.unwell}" for i in status.instances if i.id in failing and i.unwell}
         instances |= {name: self._said.get(name, "starting") for name in recently}
         return {name: component.state for name, component in status.components.items()} | instances

@@ -25,7 +25,7 @@ def picture(status: HostStatus, now: datetime) -> RenderableType:
     rows = tuple(_rows(status, now))
     title = Text.assemble((status.mesh, "bold"), "   ", status.gateway or "no service is exposed")
     shown = (Text(), _Instances(rows)) if rows else ()
-    return Group(title, _components(status), *shown, *_scaling(status), *_rollover(status), *_problems(status))
+    return Group(title, _components(status), *shown, *_scaling(status), *_rollover(status), *_problems(status, now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,7 @@ def _certificate(instance: InstanceStatus, now: datetime) -> Text:
     left = int((datetime.fromisoformat(instance.certificate_expires) - now).total_seconds())
     if left <= 0:
         return Text("expired", "red")
-    hours, rest = divmod(left, 3600)
-    text = f"{hours}h {rest // 60:02}m" if hours else f"{rest // 60}m {rest % 60:02}s"
-    return Text(f"{text} left", "green" if left > 60 else "yellow")
+    return Text(f"{_lasting(left)} left", "green" if left > 60 else "yellow")
 
 
 def _rollover(status: HostStatus) -> Iterator[RenderableType]:
@@ -129,11 +127,23 @@ def _scaling(status: HostStatus) -> Iterator[RenderableType]:
         yield Text.assemble("↕ ", (name, "bold"), f"  {number}  ", (scaling.reason, style or "dim"))
 
 
-def _problems(status: HostStatus) -> Iterator[RenderableType]:
-    if status.problems:
+def _problems(status: HostStatus, now: datetime) -> Iterator[RenderableType]:
+    problems = [*status.problems, *(f"{i.id}: {i.unwell}{_since(i, now)}" for i in status.instances if i.unwell)]
+    if problems:
         yield Text()
-    for problem in status.problems:
+    for problem in problems:
         yield Text(f"! {problem}", "yellow")
+
+
+def _since(instance: InstanceStatus, now: datetime) -> str:
+    if instance.unwell_since is None:
+        return ""
+    return f", for {_lasting(int((now - datetime.fromisoformat(instance.unwell_since)).total_seconds()))}"
+
+
+def _lasting(seconds: int) -> str:
+    hours, rest = divmod(max(0, seconds), 3600)
+    return f"{hours}h {rest // 60:02}m" if hours else f"{rest // 60}m {rest % 60:02}s"
 
 
 def svg(status: HostStatus, now: datetime) -> str:

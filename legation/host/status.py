@@ -12,6 +12,7 @@ import msgspec
 from legation.host.host import Host
 from legation.host.instances import Slot
 from legation.host.layout import gateway_url
+from legation.host.unwell import Unwell, explain
 from legation.mesh import names
 from legation.runtime import http, process
 from legation.runtime.control.client import SILENCE, ControlClient, ControlError
@@ -29,6 +30,8 @@ from legation.runtime.control.messages import (
 from legation.sidecar import report
 from legation.sidecar.admin import Admin, LeafCertificate
 
+_LOG_READ = 1 << 18
+"""Bytes of an Envoy's log that are looked at: some hundreds of checks."""
 ISOLATION = "none (one uid)"
 """Under one uid every process here can read every other's socket and files (design §6)."""
 
@@ -131,6 +134,7 @@ async def _instance(host: Host, known: _Known) -> InstanceStatus:
     leaf, counts = await _ask(host, known, spiffe) if alive else (None, {})
     app_runs = known.said is None or not known.said.spec.app_port or (pids.app is not None and process.runs(pids.app))
     ending = known.slot is not None and known.slot.ending
+    unwell = _unwell(host, known) if current is not None and current.state == "ready" else None
     return InstanceStatus(
         id=known.id,
         version=known.version,
@@ -149,8 +153,18 @@ async def _instance(host: Host, known: _Known) -> InstanceStatus:
         pids=pids,
         restarts=known.slot.supervisor.restarts if known.slot is not None else 0,
         envoy_restarts=current.envoy_restarts if current is not None else {},
+        unwell=unwell.why if unwell else None,
+        unwell_since=unwell.since if unwell else None,
         problem=known.problem or (current.nacks[0] if current and current.nacks else None),
     )
+
+
+def _unwell(host: Host, known: _Known) -> Unwell | None:
+    """Return why an instance does not pass its health check, by its Envoy's own words."""
+    if known.entry is None or known.entry.healthy is not False:
+        return None
+    asked = dict(host.desired.value.health_checks).get(known.service, "a connection")
+    return explain(asked, process.tail(host.state.instance(known.id) / "access.log", _LOG_READ, size=_LOG_READ))
 
 
 def _is_outdated(host: Host, known: _Known) -> bool:

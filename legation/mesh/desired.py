@@ -47,5 +47,7 @@ class DesiredMesh:
     services: tuple[str, ...]
     dev: bool = False
     """Its CA may be one for trying things out."""
+    health_checks: tuple[tuple[str, str], ...] = ()
+    """What the apps of a service are asked, in words: (service, words) pairs."""
     exposed: tuple[Exposed, ...] = ()
     replica_sets: tuple[ReplicaSet, ...] = ()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from legation.mesh.desired import DesiredMesh, Exposed, ReplicaSet, WorkloadSpec
 from legation.mesh.model.mesh import Mesh
 from legation.mesh.source import SourcedMesh
+from legation.mesh.types import format_duration
 
 
 def summarize(source: SourcedMesh) -> DesiredMesh:
@@ -16,9 +17,18 @@ def summarize(source: SourcedMesh) -> DesiredMesh:
         version=source.version,
         services=tuple(mesh.services),
         dev=mesh.certificates.dev,
+        health_checks=tuple(_health_checks(mesh)),
         exposed=tuple(_exposed(mesh)),
         replica_sets=tuple(_replica_sets(mesh)),
     )
+
+
+def _health_checks(mesh: Mesh) -> Iterator[tuple[str, str]]:
+    for name, service in mesh.services.items():
+        if (check := service.health_check) is not None:
+            what = f"GET {check.path}" if check.path else "a connection"
+            what = "grpc.health.v1" if service.protocol == "grpc" else what
+            yield name, f"{what} every {format_duration(check.interval)}, within {format_duration(check.timeout)}"
 
 
 def _exposed(mesh: Mesh) -> Iterator[Exposed]:

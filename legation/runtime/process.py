@@ -121,10 +121,10 @@ def last_words(log: Path) -> str:
     return why[-1] if why else "\n".join(lines[-3:])
 
 
-def tail(log: Path, lines: int = 5, *, since: int = 0) -> str:
-    """Return the last lines of a log, for messages; none of its first `since` bytes."""
+def tail(log: Path, lines: int = 5, *, since: int = 0, size: int = 8192) -> str:
+    """Return the last lines of a log, for messages: of its last `size` bytes, and none of its first `since`."""
     if not log.exists():
         return ""
     with log.open("rb") as file:
-        file.seek(max(since, log.stat().st_size - 8192))
+        file.seek(max(since, log.stat().st_size - size))
         return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])

@@ -64,6 +64,7 @@ class EnvoyProcess:
         files = self._settings.files
         argv = [str(self._settings.envoy), "-c", str(files / "bootstrap.json"), "--disable-hot-restart"]
         argv += ["--log-level", "warning", "--log-path", str(files / "envoy.log")]
+        argv += ["--file-flush-interval-msec", "1000"]  # by itself 10 s, after which a failed check is old
         argv += ["--concurrency", str(self._settings.concurrency)]
         # One drain window for GOAWAY and Connection: close, well inside the 25 s that a drain may take.
         return [*argv, "--drain-time-s", "5", "--drain-strategy", "immediate"]

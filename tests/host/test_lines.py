@@ -56,3 +56,6 @@ def test_an_app_that_does_not_listen_yet_is_no_news_and_one_that_stays_ill_is() 
     assert said(lines, ill, 4) == []
     assert said(lines, ill, 8.9) == []
     assert said(lines, ill, 9) == ["web-v1-0: unhealthy"]
+    assert said(lines, web(replace(WEB, state="ready", unwell="it says 503")), 10) == [
+        "web-v1-0: unhealthy: it says 503"
+    ]

@@ -225,6 +225,9 @@ def test_the_picture_says_all_states_of_an_instance() -> None:
     assert "expired" in drawn(with_web(certificate_expires="2029-01-01T00:00:00Z"))
     assert "1,200, 3 failed" in drawn(with_web(failures=3))
     assert "unhealthy" in drawn(with_web(healthy=False))
+    ill = with_web(healthy=False, unwell="it answers 503", unwell_since="2029-12-31T22:58:00Z")
+    assert "! web-v1-0: it answers 503, for 1h 02m\n" in drawn(ill)
+    assert "! web-v1-0: it answers 503\n" in drawn(with_web(healthy=False, unwell="it answers 503"))
     assert "● OpenBao   ○ xds_server starting" in drawn(replace(STATUS, xds_server=replace(UP, state="starting")))
     assert "SERVICE" not in drawn(replace(STATUS, services=())), "no table before there is an instance"
     assert "restarting" in drawn(with_web(healthy=False, state="restarting"))

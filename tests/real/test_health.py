@@ -39,6 +39,8 @@ def test_an_app_that_hangs_is_taken_out_and_comes_back(echo: Echo, shop: Mesh) -
     os.kill(pid, signal.SIGSTOP)
     try:
         wait_for("the instance is known to hang", lambda: not is_well(shop), 30)
+        reason = "(GET /well every 250ms, within 1s) has no answer in time"
+        wait_for("status says why", lambda: reason in (shop.instance(ILL).unwell or ""), 20)
         wait_for("requests go to the others alone", lambda: ILL not in set(echo.answered(10)), 20)
         assert ILL not in set(echo.answered(60))
     finally:
@@ -55,6 +57,7 @@ def test_an_app_that_flaps_costs_no_request_and_little_work(echo: Echo, shop: Me
         app(shop, ILL, "POST", "/become?status=503&all=503")
         assert {a.status_code for a in asked(40, echo.url)} == {200}
         wait_for("the instance is known to be ill", lambda: not is_well(shop), 30)
+        wait_for("status says why", lambda: "is answered with 503" in (shop.instance(ILL).unwell or ""), 20)
         app(shop, ILL, "POST", "/become")
         assert {a.status_code for a in asked(40, echo.url)} == {200}
         wait_for("the instance is well again", lambda: is_well(shop), 30)
@@ -78,8 +81,10 @@ FLAPPING = """
 AGAIN = "routes: [{timeout: 10s, retry: {retry_on: [unavailable], num_retries: 3, base_interval: 10ms}}]"
 
 
-@pytest.mark.parametrize(("kind", "more"), [("grpc", AGAIN), ("tcp", "")])
-def test_an_app_that_flaps_in_grpc_or_tcp_costs_nothing(shop: Mesh, kind: str, more: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "more", "why"), [("grpc", AGAIN, "is not answered with SERVING"), ("tcp", "", "the connection is refused")]
+)
+def test_an_app_that_flaps_in_grpc_or_tcp_costs_nothing(shop: Mesh, kind: str, more: str, why: str) -> None:
     """For gRPC the retries carry what it refuses; a TCP connection waits until the app listens, or fails its check."""
     instance = f"flap-{kind}-v1-0"
     with flapping_in(shop, kind, more) as ask:
@@ -88,8 +93,10 @@ def test_an_app_that_flaps_in_grpc_or_tcp_costs_nothing(shop: Mesh, kind: str, m
             for _ in range(TURNS):
                 os.kill(pid, signal.SIGUSR1)
                 wait_for("it is known to be ill", lambda: not shop.instance(instance).healthy, 30)
+                wait_for("status says why", lambda: why in (shop.instance(instance).unwell or ""), 30)
                 os.kill(pid, signal.SIGUSR2)
                 wait_for("it is well again", lambda: shop.instance(instance).healthy, 30)
+        assert shop.instance(instance).unwell is None
         assert changes(shop, instance) - before == 2 * TURNS
         assert {type(a) for a in answers} == {str}, [a for a in answers if not isinstance(a, str)][:3]
         assert set(answers) == {instance, f"flap-{kind}-v1-1"}

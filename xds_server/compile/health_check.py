@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.health_check_pb2 import HealthCheck
 from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint
+from envoy.extensions.health_check.event_sinks.file.v3.file_pb2 import HealthCheckEventFileSink
 from envoy.service.health.v3.hds_pb2 import ClusterHealthCheck, HealthCheckSpecifier, LocalityEndpoints
 from envoy.type.v3.http_pb2 import CodecClientType
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
@@ -15,7 +17,7 @@ from legation.mesh.model.active_health_check import ActiveHealthCheck
 from legation.mesh.model.health_check import HealthCheck as Check
 from legation.mesh.model.service import Service
 from xds_server.compile.address import tcp
-from xds_server.compile.pack import duration
+from xds_server.compile.pack import duration, pack
 
 REPORT_INTERVAL = timedelta(seconds=1)
 
@@ -28,6 +30,8 @@ def specifier(node: InstanceSpec, service: Service | None) -> HealthCheckSpecifi
     reports = duration(REPORT_INTERVAL)
     if service is None or node.by_name or (check := _asked(node, service)) is None:
         return HealthCheckSpecifier(interval=reports)
+    if not node.standalone:
+        _log_failures(check)
     app = Endpoint(address=tcp(node.app_address, node.app_port))
     checks = ClusterHealthCheck(
         cluster_name=names.CHECKED_APP,
@@ -47,6 +51,13 @@ def _asked(node: InstanceSpec, service: Service) -> HealthCheck | None:
     if service.health_check is not None:
         return _check(node.service, service, service.health_check)
     return _connects(paced(Check())) if node.standalone else None
+
+
+def _log_failures(check: HealthCheck) -> None:
+    """Have Envoy write what it finds to its stdout, which `legation run` keeps: a report of HDS says no reason."""
+    sink = HealthCheckEventFileSink(event_log_path="/dev/stdout")
+    check.event_logger.append(TypedExtensionConfig(name="envoy.health_check.event_sinks.file", typed_config=pack(sink)))
+    check.always_log_health_check_failures = True
 
 
 def _connects(proto: HealthCheck) -> HealthCheck:

@@ -340,6 +340,8 @@ class InstanceStatus(Message, frozen=True, kw_only=True):
     restarts: int = 0
     envoy_restarts: Annotated[dict[RestartReason, int], Meta(description="of its Envoy alone, by what was wrong")] = {}
     problem: Annotated[str | None, Meta(description="what is wrong and how to mend it")] = None
+    unwell: Annotated[str | None, Meta(description="what its health check asks and finds; None: it passes")] = None
+    unwell_since: Annotated[str | None, Meta(description="RFC 3339; None: for longer than is known")] = None
 
     @property
     def condition(self) -> str:
