@@ -10,6 +10,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1 import logs_pb2 as proto
 
+from legation.mesh import names
 from legation.mesh.logged import NAMES
 from legation.runtime.control.log_messages import LogRecord
 from telemetry.logs.lenient import LenientBatch
@@ -18,6 +19,9 @@ from telemetry.logs.shorten import shorten
 
 _NANOSECONDS = 1_000_000_000
 _OWN_COLUMNS = frozenset({"service", "version", "status", "grpc_status", "flags", "request_id", "traceparent"})
+
+_APP = names.own_stat_name(names.LOCAL_APP)
+"""The cluster that every connection in front of an app goes to."""
 
 
 def records(serialised: bytes) -> Iterator[LogRecord]:
@@ -109,13 +113,22 @@ def summary(said: Mapping[str, str]) -> str:
     """Return one record of an access log in a few words: what was asked, of whom, and what came of it."""
     took = f"{said['duration_ms']}ms" if "duration_ms" in said else ""
     if "method" not in said:
-        asked = ("connection", said.get("cluster", ""))
+        cluster = said.get("cluster", "")
+        asked = ("connection", _caller(said), "" if cluster == _APP else cluster)
         why = said.get("details", ""), said.get("transport_failure", "")
     else:
-        asked = (said["method"], said.get("authority", "") + said.get("path", ""))
+        asked = (said["method"], "", said.get("authority", "") + said.get("path", ""))
         why = said.get("details", ""), ""  # what went wrong with a connection is in them
     words = (*asked, said.get("status", ""), said.get("flags", ""), took, *why)
     return " ".join(word for word in words if word and word != "via_upstream")
+
+
+def _caller(said: Mapping[str, str]) -> str:
+    """Return who opened a connection: by its certificate, else by its address; what goes out is its writer's own."""
+    if said.get("direction") == "outbound":
+        return ""
+    caller = said.get("peer", "").removeprefix("spiffe://").partition("/")[2] or said.get("client", "")
+    return f"from {caller}" if caller else ""
 
 
 def _number(text: str | None) -> int | None:
