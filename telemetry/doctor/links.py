@@ -47,7 +47,7 @@ class Sent:
 
     @property
     def tag(self) -> tuple[str, str]:
-        """By what its records are found, and that: an Envoy that traces writes its decision into the x-request-id."""
+        """By what its records are found, and that: where there are traces, telemetry samples by them."""
         return ("trace", self.trace) if self.traced else ("request", self.request)
 
 

@@ -1,4 +1,7 @@
-"""Which requests that went well are kept, where that is a share of them: each at all of its hops, or at none. Pure."""
+"""Which requests that went well are kept, where that is a share of them: each at all of its hops, or at none. Pure.
+
+What bears neither a trace nor an x-request-id cannot be told at another hop: each of its records stands for itself.
+"""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -14,7 +17,12 @@ def sampled(records: Sequence[LogRecord], share: float) -> list[LogRecord]:
     """Return those that are kept: what failed, what apps wrote, and `share` per cent of all else."""
     if share >= 100:
         return list(records)
-    return [record for record in records if has_failed(record) or is_kept(record.trace or record.request, share)]
+    return [record for record in records if has_failed(record) or is_kept(_tag(record), share)]
+
+
+def _tag(record: LogRecord) -> str:
+    """Return what decides about a record; the same on each host that it is passed on to, as each decides anew."""
+    return record.trace or record.request or f"{record.instance} {record.time:.4f} {record.text}"
 
 
 def is_kept(tag: str, share: float) -> bool:

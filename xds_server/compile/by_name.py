@@ -23,7 +23,7 @@ from xds_server.compile.fault import fault_filters
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain
 from xds_server.compile.route import configuration, service_rows, virtual_host
-from xds_server.compile.tracing import hop, of_calls, trace
+from xds_server.compile.tracing import of_calls, trace
 from xds_server.compile.unavailable import Outage, unavailable
 
 _NOBODY = "no service has this host here\n"
@@ -56,7 +56,7 @@ def by_host_chain(mesh: Mesh, service: str, port: int, found: Sequence[str]) -> 
     prefix = names.shared_outbound_prefix(port)
     routes = names.shared_listener(port)
     filters = _filters(mesh, found)
-    manager = connection_manager(mesh, "outbound", prefix, routes, service, filters, hop(mesh, found), found)
+    manager = connection_manager(mesh, "outbound", prefix, routes, service, filters, called=found)
     # HTTP/1.0 has no Host that could tell them apart
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions())
     manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=[*unavailable(), no_route(404, _NOBODY)]))

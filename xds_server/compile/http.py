@@ -67,6 +67,7 @@ def connection_manager(
             grpc=may_be_grpc(mesh, direction, service, called),
         ),
         early_header_mutation_extensions=[_early(forbidden, mutations)],
+        generate_request_id=BoolValue(value=direction == "gateway" or mesh.logging.generate_request_id),
         normalize_path=BoolValue(value=not _leaves_paths(mesh, called)),
         server_name=SERVER_NAME,
         server_header_transformation=HttpConnectionManager.ServerHeaderTransformation.PASS_THROUGH,

@@ -16,7 +16,7 @@ from xds_server.compile.access_log import writer
 from xds_server.compile.apart import count_given_up, count_statuses
 from xds_server.compile.http import connection_manager
 from xds_server.compile.listener import Chain, chain, listener
-from xds_server.compile.tracing import hop, of_calls, operation, trace
+from xds_server.compile.tracing import of_calls, operation, trace
 from xds_server.compile.unavailable import unavailable
 
 
@@ -29,7 +29,7 @@ def outbound_chain(
 ) -> Chain:
     """Return what a service's listeners for one called service share; `filters` are those of the called one."""
     prefix = names.outbound_stat_prefix(callee)
-    manager = connection_manager(mesh, "outbound", prefix, callee, service, filters, hop(mesh, [callee]), [callee])
+    manager = connection_manager(mesh, "outbound", prefix, callee, service, filters, called=[callee])
     # nginx and ab still speak HTTP/1.0 to what is behind them.
     manager.http_protocol_options.CopyFrom(Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10=callee))
     manager.local_reply_config.CopyFrom(LocalReplyConfig(mappers=unavailable()))

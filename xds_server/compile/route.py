@@ -25,7 +25,7 @@ from xds_server.compile.retry import RETRY_HEADER, RetryRule, retry_rules
 from xds_server.compile.revoked import denied
 from xds_server.compile.rewrite import change_headers, redirect, respond, rewrite
 from xds_server.compile.strict import refusing
-from xds_server.compile.tracing import DECIDED, has_shares, route_tracing
+from xds_server.compile.tracing import route_tracing
 from xds_server.compile.unavailable import HEADER, Outage, route_metadata
 from xds_server.compile.websocket import websocket
 
@@ -45,10 +45,8 @@ def service_rows(name: str, service: Service, outage: Outage | None = None) -> l
         rows.append((f"{name}.default", Route()))
     routes = [proto for row, route in rows for proto in _routes(row, name, service, route)]
     why = route_metadata(name, outage)
-    for route in routes:
-        if has_shares(service):
-            route.request_headers_to_remove.append(DECIDED)
-        if why is not None:
+    if why is not None:
+        for route in routes:
             route.metadata.CopyFrom(why)
     return routes
 

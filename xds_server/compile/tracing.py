@@ -6,16 +6,14 @@ CLIENT span where a proxy of ours serves the call: what the app carries on is th
 
 A span is sampled when the connection manager decides so and the tracer's sampler does too (Envoy 1.40,
 tests/xds_server/compile/test_tracing.py). Where a request enters the mesh the manager decides, by the mesh's share or
-its route's. Behind, the sampler follows the span before. Where a called service's routes have shares of their own, its
-callers' managers are told by a header to have no say, as routes are the same there and would decide anew.
+its route's, from its x-request-id. Behind, the sampler follows the span before, and managers have no say: there need be
+no x-request-id, and routes are the same there and would decide anew.
 """
 
 from collections.abc import Collection
 from datetime import timedelta
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
-from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.config.route.v3 import route_components_pb2 as components
@@ -23,7 +21,9 @@ from envoy.config.trace.v3.http_tracer_pb2 import Tracing as Tracers
 from envoy.config.trace.v3.opentelemetry_pb2 import OpenTelemetryConfig
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
+    RequestIDExtension,
 )
+from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
 from envoy.extensions.tracers.opentelemetry.resource_detectors.v3.environment_resource_detector_pb2 import (
     EnvironmentResourceDetectorConfig,
 )
@@ -38,7 +38,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from legation.mesh import names
 from legation.mesh.model.mesh import Mesh
-from legation.mesh.model.service import Protocol, Service
+from legation.mesh.model.service import Protocol
 from legation.mesh.model.tracing import RouteTracing, Tracing
 from xds_server.compile.circuit_breaker import BATCHES, thresholds
 from xds_server.compile.cluster import HTTP_OPTIONS, http2
@@ -48,13 +48,13 @@ from xds_server.compile.pack import duration, pack
 FROM_OUTSIDE = ("traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-sampled", "x-client-trace-id")
 """Headers by which a client could have its requests traced, at our cost."""
 
-DECIDED = "x-client-trace-id"
-"""By it a manager is told to have no say, and not by `x-envoy-force-trace`: to an Envoy 1.40 all requests are from
-outside, and it takes that header away."""
-_HOP = HeaderMutation(append=HeaderValueOption(header=HeaderValue(key=DECIDED, value="true")))
-
 _TIMEOUT = timedelta(seconds=1)
 """Of one batch of spans; what the receiver does not take in time is dropped."""
+
+_NO_SAY = RequestIDExtension(
+    typed_config=pack(UuidRequestIdConfig(use_request_id_for_trace_sampling=BoolValue(value=False)))
+)
+"""With it a manager leaves each request to the sampler, with an x-request-id or without, and leaves that as it is."""
 
 _SAMPLERS = "envoy.tracers.opentelemetry.samplers"
 _TAGS = {"legation.route": "%ROUTE_NAME%", "legation.attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"}
@@ -73,8 +73,7 @@ def trace(
 ) -> None:
     """Have a manager make spans of `service`, called `operation` (Envoy's command operators are filled in).
 
-    `edge`: it is where requests enter the mesh. A caller's needs `hop` among its mutations. `inbound`: it is in front
-    of the app.
+    `edge`: it is where requests enter the mesh. `inbound`: it is in front of the app.
     """
     if tracing is None:
         return
@@ -82,6 +81,7 @@ def trace(
     tracer, tags = _tracer(service), _TAGS_INBOUND if inbound else _TAGS
     if not begins:
         tracer.sampler.CopyFrom(_like_parent(tracing.sampling))
+        manager.request_id_extension.CopyFrom(_NO_SAY)
     manager.tracing.CopyFrom(
         HttpConnectionManager.Tracing(
             client_sampling=Percent(value=0),
@@ -104,20 +104,6 @@ def left_to_callees(mesh: Mesh, called: Collection[str]) -> bool:
     return mesh.tracing is not None and mesh.tracing.mode == "server" and mesh.has_all(called)
 
 
-def hop(mesh: Mesh, called: Collection[str]) -> list[HeaderMutation]:
-    """Return what a caller's manager does to requests before it decides about their spans; `called` are behind it.
-
-    No more than is needed: what it adds is added to each request, and taken out again.
-    """
-    services = [mesh.services[name] for name in called if name in mesh.services]
-    return [_HOP] if of_calls(mesh, called) is not None and any(map(has_shares, services)) else []
-
-
-def has_shares(service: Service) -> bool:
-    """Say whether a service's routes have shares of their own; then they take `DECIDED` out of requests."""
-    return any(route.tracing for route in service.routes)
-
-
 def operation(protocol: Protocol, service: str) -> str:
     """Return what a span of a request to a service is called: its gRPC method, or its HTTP method and the service.
 
@@ -127,9 +113,9 @@ def operation(protocol: Protocol, service: str) -> str:
 
 
 def route_tracing(asked: RouteTracing) -> components.Tracing:
-    """Return what a route has of its own, where a trace begins: the gateway lets no client's `DECIDED` pass."""
+    """Return what a route has of its own, where a trace begins; a client has no say there."""
     return components.Tracing(
-        client_sampling=FractionalPercent(numerator=100),
+        client_sampling=FractionalPercent(numerator=0),
         random_sampling=_percentage(asked.sampling),
         overall_sampling=FractionalPercent(numerator=100),
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from legation.mesh.model.tracing import Share
-from legation.mesh.types import Argument, HeaderValue, Integer, Interval, Model, Url
+from legation.mesh.types import Argument, Boolean, HeaderValue, Integer, Interval, Model, Url
 
 MEGABYTE = 1 << 20
 
@@ -42,4 +42,8 @@ class Logging(Model):
         Share,
         Field(description="per cent of the requests that went well that are kept; those that failed are in any case"),
     ] = 100.0
+    generate_request_id: Annotated[
+        Boolean,
+        Field(description="true: every proxy gives an x-request-id to requests without one, and not the gateway alone"),
+    ] = False
     otlp: Annotated[Receiver | None, Field(description="who gets what is kept too")] = None

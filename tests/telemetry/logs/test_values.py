@@ -172,6 +172,18 @@ def test_a_share_of_what_goes_well_is_kept_at_all_hops_or_at_none():
     assert [is_kept("one", share) for share in (0, 100)] == [False, True]
 
 
+def test_a_share_is_kept_of_requests_that_bear_neither_a_trace_nor_an_id():
+    """Of those of one moment too; and all hosts that records are passed on to decide the same."""
+    moments = [1_790_000_000 + number * 0.000_123_457 for number in range(2000)]
+    one_moment = [record(text=f"GET orders/{number} 200 3ms") for number in range(2000)]
+    apart = [record(time=moment) for moment in moments]
+    for found in (one_moment, apart):
+        kept = sampled(found, 10)
+        assert 100 < len(kept) < 300
+        assert abs(len(sampled(list(otlp.passed_on(otlp.export(kept, "shop"))), 10)) - len(kept)) <= 2
+        assert not sampled(found, 0)
+
+
 def test_what_another_host_passes_on_arrives_as_it_was():
     given = [
         record(grpc=14, flags="UF,URX", trace=TRACE, request="r-1", fields={"method": "POST", "peer": "spiffe://a/b"}),
