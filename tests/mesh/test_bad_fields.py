@@ -86,6 +86,10 @@ BAD = {
         WEB + "logging: {mode: client}\n",
         ["mesh.yaml:5:17: logging.mode: 'client' is unknown, known here: server, client_and_server"],
     ),
+    "who makes ids in words": (
+        WEB + "logging: {generate_request_id: all}\n",
+        ["mesh.yaml:5:32: logging.generate_request_id: 'all' is text: write true or false"],
+    ),
     "an end of a call that makes spans alone": (
         WEB + "tracing: {otlp: {host: jaeger}, mode: client}\n",
         ["mesh.yaml:5:39: tracing.mode: 'client' is unknown, known here: server, client_and_server"],
