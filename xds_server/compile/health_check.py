@@ -17,6 +17,7 @@ from legation.mesh.model.active_health_check import ActiveHealthCheck
 from legation.mesh.model.health_check import HealthCheck as Check
 from legation.mesh.model.service import Service
 from xds_server.compile.address import tcp
+from xds_server.compile.older import GRPC_CHECKS
 from xds_server.compile.pack import duration, pack
 
 REPORT_INTERVAL = timedelta(seconds=1)
@@ -48,6 +49,8 @@ def named_checks(name: str, service: Service) -> Sequence[HealthCheck]:
 
 def _asked(node: InstanceSpec, service: Service) -> HealthCheck | None:
     """Return the service's own check; for a standalone proxy at least whether its app listens."""
+    if service.health_check is not None and service.protocol == "grpc" and GRPC_CHECKS.name in node.lacks:
+        return _connects(paced(service.health_check))
     if service.health_check is not None:
         return _check(node.service, service, service.health_check)
     return _connects(paced(Check())) if node.standalone else None

@@ -70,7 +70,13 @@ ACCESS_ONCE = Part(
     "each request of a caller that may do everything is decided by itself, which takes longer",
     unsaid=False,
 )
-PARTS = (HTTP1_LINES, PLAINTEXT_COUNT, SPAN_TAGS, OTLP_LOG, ACCESS_ONCE)
+GRPC_CHECKS = Part(
+    "grpc_checks",
+    (1, 38),
+    "",
+    "an app is not asked by grpc.health.v1, which ends Envoy 1.36, but whether it takes connections",
+)
+PARTS = (HTTP1_LINES, PLAINTEXT_COUNT, SPAN_TAGS, OTLP_LOG, ACCESS_ONCE, GRPC_CHECKS)
 
 
 _GRPC_STATS = HttpFilter(

@@ -3,18 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
+import pytest
 
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
 from legation.runtime import binaries
 from legation.runtime.tasks import Latest
+from tests.support.envoys import VERSIONS, envoy
 from tests.xds_server.serve.envoy import free_port, running
 from tests.xds_server.serve.world import Consumer, seen
 from xds_server.compile.health_check import specifier
 from xds_server.compile.pack import serialize
+from xds_server.prove.capabilities import capabilities
 from xds_server.serve.server import serve
 from xds_server.snapshot import Snapshot
 
@@ -112,22 +116,42 @@ def test_an_app_is_asked_in_its_own_protocol(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def asking(folder: Path, kind: str, mesh: str = MESH) -> AsyncIterator[tuple[Consumer, int]]:
+async def asking(
+    folder: Path, kind: str, mesh: str = MESH, version: str = VERSIONS[-1]
+) -> AsyncIterator[tuple[Consumer, int]]:
     """Run an Envoy that asks; gives who hears what it finds, and the port of the app that is not there yet.
 
     `bare` is a standalone proxy of a service without a check: whether its app listens is asked all the same.
     """
     port = free_port()
     node = InstanceSpec("web-v1-0", kind, "v1", "1", "127.0.0.1", app_port=port, standalone=kind == "bare")
+    node = replace(node, lacks=(await capabilities(envoy(version))).lacks)
     asked = specifier(node, load(mesh, "mesh.yaml").mesh.services[kind])
     assert len(asked.cluster_health_checks) == 1
     consumer = Consumer(Latest(Snapshot.of(())), Latest(serialize(asked)))
     async with (
         serve(consumer, address=folder / "xds.sock", health=consumer, grace=0.2),
-        running(folder, hds=True),
+        running(folder, hds=True, program=envoy(version)),
     ):
         await seen(lambda: consumer.reports[-1:] == [False], 30)
         yield consumer, port
+
+
+@pytest.mark.parametrize("version", VERSIONS[:-1])
+def test_an_older_envoy_asks_an_app_of_grpc_what_it_can(tmp_path: Path, version: str) -> None:
+    """Envoy 1.36 ends when it is to ask by grpc.health.v1 over HDS; it sees whether the app listens."""
+
+    async def main() -> None:
+        async with asking(tmp_path, "grpc", version=version) as (consumer, port):
+            async with app("grpc", port, tmp_path / "sick") as ill:
+                await seen(lambda: consumer.reports[-1:] == [True], 30)
+                ill()
+                known = len(consumer.reports)
+                await seen(lambda: len(consumer.reports) >= known + 4, 30)
+                assert consumer.reports[-1] is (version == "1.36.4")
+            await seen(lambda: consumer.reports[-1:] == [False], 30)
+
+    asyncio.run(main())
 
 
 async def is_asked(folder: Path, kind: str) -> None:
