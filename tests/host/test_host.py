@@ -3,9 +3,14 @@
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import watchfiles
 
+from legation.host import watch
 from legation.host.host import Host
 from legation.host.status import collect
 from legation.runtime import process
@@ -53,6 +58,27 @@ def test_an_edited_file_replaces_what_it_changes_successor_first(world: HostWorl
     play(scene)
     order = [call for call in world.xds.calls if call[0].startswith("web-")]
     assert order[:3] == [("web-v1-0", "ready"), ("web-v1-1", "ready"), ("web-v1-0", "withdraw")]
+
+
+def test_a_file_is_followed_where_the_kernel_tells_no_changes(
+    world: HostWorld, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user has 128 inotify instances, and other programs may hold them all."""
+
+    def polling_alone(*folders: Path, **given: Any) -> AsyncIterator[object]:
+        if not given.get("force_polling"):
+            raise RuntimeError("Error creating recommended watcher: Too many open files (os error 24)")
+        return watchfiles.awatch(*folders, **given)
+
+    monkeypatch.setattr(watch, "awatch", polling_alone)
+
+    async def scene() -> None:
+        async with world.running(ALONE) as host:
+            await world.serves(host, "web-v1-0")
+            world.file.write_text(ALONE.replace("8080", "80800"))
+            await eventually("the violations are known", lambda: host.file_problems)
+
+    play(scene)
 
 
 def test_a_bad_file_changes_nothing_and_is_said(world: HostWorld, play: Play) -> None:

@@ -68,3 +68,19 @@ def test_the_search_for_secrets_would_find_them(shop: Mesh) -> None:
     for file, value in secrets(shop).items():
         if file.startswith("/"):
             assert value in Path(file).read_text()
+
+
+def test_no_proxy_follows_a_file(shop: Mesh) -> None:
+    """A user has 128 inotify instances, and each file that an Envoy follows would take one: hence no secret is one."""
+    holders = {p.cmdline()[-1] for p in processes_below(shop) if any("inotify" in fd for fd in open_files(p.pid))}
+    assert len(holders) <= 1, "`legation up` itself, for mesh.yaml"
+    assert [h for h in holders if "up.json" not in h] == []
+
+
+def open_files(pid: int) -> list[str]:
+    """Return what a process has open."""
+    found = []
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            found.append(str(one.readlink()))
+    return found
