@@ -13,4 +13,6 @@ LETTERS: Mapping[str, str] = {
     "transport_failure": "x",
     "unavailable": "q", "upstream": "u", "upstream_instance": "j", "upstream_ms": "b", "version": "v",
 }  # fmt: skip
+SAID = "said"
+"""The attribute of a record that is all of it; proxies with an older configuration have it as its body."""
 NAMES: Mapping[str, str] = {letter: name for name, letter in LETTERS.items()}

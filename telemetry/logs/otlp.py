@@ -11,7 +11,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1 import logs_pb2 as proto
 
 from legation.mesh import names
-from legation.mesh.logged import NAMES
+from legation.mesh.logged import NAMES, SAID
 from legation.runtime.control.log_messages import LogRecord
 from telemetry.logs.lenient import LenientBatch
 from telemetry.logs.line import trace_of
@@ -91,8 +91,14 @@ def _known(said: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     }
 
 
+def _said(record: Any) -> bytes:
+    """Return what a proxy says of a request, in one text."""
+    found = (pair.value.string_value for pair in record.attributes if pair.key == SAID.encode())
+    return bytes(next(found, record.body.string_value))
+
+
 def _access(record: Any, writer: Mapping[str, str]) -> LogRecord:
-    said = _lines(record.body.string_value)
+    said = _lines(_said(record))
     return LogRecord(
         time=record.time_unix_nano / _NANOSECONDS,
         kind="access",

@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from legation.mesh.logged import LETTERS, NAMES
+from legation.mesh.logged import LETTERS, NAMES, SAID
 from telemetry.logs import line, otlp
 from telemetry.logs.budget import Budget, has_failed
 from telemetry.logs.query import BadQuery, code, parse
@@ -74,18 +74,23 @@ def test_a_proxy_s_record_is_read_by_letters_and_by_the_names_of_before():
     (record,) = otlp.records(_sent({"s": "503", "p": "/a=b", "n": "-"}))
     assert (record.service, record.instance, record.code, record.fields) == ("web", "web-v1-0", 503, {"path": "/a=b"})
     assert list(otlp.records(_sent({"status": "503", "path": "/a=b"}))) == [record]
+    assert list(otlp.records(_sent({"s": "503", "p": "/a=b"}, as_body=True))) == [record], "as proxies of before say it"
     assert len(NAMES) == len(LETTERS)
     assert set(LETTERS) <= {*_FIELDS, *_CARRIED, "direction"}
 
 
-def _sent(said: dict[str, str]) -> bytes:
+def _sent(said: dict[str, str], *, as_body: bool = False) -> bytes:
     """Return one record as an Envoy sends it."""
     request = ExportLogsServiceRequest()
     sent = request.resource_logs.add()
     for key, value in (("node_name", "web-v1-0"), ("cluster_name", "web")):
         sent.resource.attributes.add(key=key).value.string_value = value
-    body = "\n".join(f"{name}={value}" for name, value in said.items())
-    sent.instrumentation_library_logs.add().logs.add().body.string_value = body
+    text = "\n".join(f"{name}={value}" for name, value in said.items())
+    record = sent.instrumentation_library_logs.add().logs.add()
+    if as_body:
+        record.body.string_value = text
+    else:
+        record.attributes.add(key=SAID).value.string_value = text
     return bytes(request.SerializeToString())
 
 
