@@ -20,7 +20,7 @@ from legation.mesh.model.mesh import Mesh
 from legation.mesh.model.service import Protocol, Service
 from xds_server.compile import tls
 from xds_server.compile.access_log import writer
-from xds_server.compile.access_once import ACCESS, RBAC, decided_once, deciding_filters
+from xds_server.compile.access_once import ACCESS, RBAC, deciding_filters
 from xds_server.compile.active_health_check import answering
 from xds_server.compile.ask import asking_filters, token_filters
 from xds_server.compile.connection_limit import limit
@@ -50,7 +50,7 @@ def inbound_chain(mesh: Mesh, name: str, allowed: Callers, life: timedelta) -> C
     tokens = token_filters(name, service, with_claims=reads_claims(allowed))
     asked = answering(service.active_health_check)
     deciding = allowed if service.access.mode == "enforce" else {}
-    once = deciding_filters(mesh.trust_domain, decided_once(service, allowed))
+    once = deciding_filters(mesh.trust_domain, service, allowed)
     access = _access(service, mesh.trust_domain, allowed, ACCESS if once else RBAC)
     manager = _manager(mesh, name, deciding, life, [*revoked_filters(), *asked, *tokens, access])
     chains = [http_chain(manager, tls.downstream(), ENCRYPTED, first, once)]

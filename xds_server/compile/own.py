@@ -12,7 +12,7 @@ from legation.mesh.model.service import Protocol
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
 from xds_server.compile.access_log import Written, writer
-from xds_server.compile.access_once import decided_once
+from xds_server.compile.access_once import Rights, decided_once
 from xds_server.compile.apart import with_zero
 from xds_server.compile.blocked import blocked_chain
 from xds_server.compile.by_name import by_host_chain, by_host_routes, by_port
@@ -61,8 +61,8 @@ class Own:
     def revoke(self, revoked: Revocations) -> bool:
         """Deny what peers with these certificates ask for, from now on; say whether listeners are others for it."""
         self._revoked = revoked.serials
-        self._to_apps: dict[tuple[Protocol | None, bool], Resource] = {}
-        self.inbound_routes = self._to_app(None, once=False)
+        self._to_apps: dict[tuple[Protocol | None, tuple[str, ...]], Resource] = {}
+        self.inbound_routes = self._to_app(None, {})
         drained = [name for name, mark in revoked.drained.items() if mark != self._drained.get(name)]
         self._inbound = {key: c for key, c in self._inbound.items() if key[0] not in drained}
         self._outbound = {key: c for key, c in self._outbound.items() if names.outbound_listener(key[1]) not in drained}
@@ -134,19 +134,20 @@ class Own:
         Those `by_name` stand in front of a container, with what is tried again there.
         """
         called, sockets = self._mesh.services[service], socket_paths(self._mesh, service)
-        once = bool(decided_once(called, self._allowed[service]))
+        rights = decided_once(called, self._allowed[service])
         if not sockets:
-            return self._to_app(called.protocol if by_name else None, once=once)
-        made = inbound_routes(self._revoked, app_rules(called.protocol) if by_name else NOT_AGAIN, sockets, once=once)
+            return self._to_app(called.protocol if by_name else None, rights)
+        rules = app_rules(called.protocol) if by_name else NOT_AGAIN
+        made = inbound_routes(self._revoked, rules, sockets, rights)
         return resource(kinds.ROUTE, names.INBOUND, made, self._source.position("services", service, "routes"))
 
-    def _to_app(self, named: Protocol | None, *, once: bool) -> Resource:
+    def _to_app(self, named: Protocol | None, rights: Rights) -> Resource:
         """Return the routes that the apps of many services have in front of them; `named` are those of containers."""
-        if (named, once) not in self._to_apps:
-            made = inbound_routes(self._revoked, app_rules(named) if named else NOT_AGAIN, once=once)
-            position = self._source.position("services")
-            self._to_apps[named, once] = resource(kinds.ROUTE, names.INBOUND, made, position)
-        return self._to_apps[named, once]
+        key = named, tuple(sorted(rights))
+        if key not in self._to_apps:
+            made = inbound_routes(self._revoked, app_rules(named) if named else NOT_AGAIN, rights=rights)
+            self._to_apps[key] = resource(kinds.ROUTE, names.INBOUND, made, self._source.position("services"))
+        return self._to_apps[key]
 
     def named_routes(self, service: str, called: Iterable[str], outages: Mapping[str, Outage]) -> dict[str, Resource]:
         """Return the routes of containers that are not those of other proxies: to their apps, and of a shared port."""

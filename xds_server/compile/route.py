@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 
 from envoy.config.core.v3.base_pb2 import RuntimeFractionalPercent
 from envoy.config.route.v3 import route_components_pb2 as components
@@ -14,7 +15,7 @@ from legation.mesh.model.action import Mirror
 from legation.mesh.model.match import RouteMatch
 from legation.mesh.model.route import Route
 from legation.mesh.model.service import Service
-from xds_server.compile.access_once import with_decided
+from xds_server.compile.access_once import Rights, with_decided
 from xds_server.compile.fault import befallen
 from xds_server.compile.forged import OF_PROXIES
 from xds_server.compile.http import IDLE_TIMEOUT
@@ -55,13 +56,12 @@ def inbound_routes(
     revoked: Collection[str] = (),
     rules: Sequence[RetryRule] = NOT_AGAIN,
     sockets: Sequence[RouteMatch] = (),
-    *,
-    once: bool = False,
+    rights: Rights = MappingProxyType({}),
 ) -> RouteConfiguration:
     """Return what stands in front of every app: all requests, without limits, as those are the caller's.
 
     None of a peer whose certificate's serial is `revoked`. `rules` are those of tries towards the app,
-    `sockets` where it may be asked for WebSockets, `once` is whether some callers are decided once a connection.
+    `sockets` where it may be asked for WebSockets, `rights` those that are decided once a connection.
 
     What an Envoy would believe of the app's answer is dropped: only its proxy may promise that a request never
     arrived. So is what only a caller's proxy says to its app; not at callers, where it would cost as much again.
@@ -70,8 +70,8 @@ def inbound_routes(
     for route in routes:
         route.route.upgrade_configs.append(websocket())
     routes += [_to_app(rule, RouteMatch()) for rule in rules]
-    rows = refusing(routes)
-    host = components.VirtualHost(name=names.INBOUND, domains=["*"], routes=with_decided(rows) if once else rows)
+    rows = with_decided(refusing(routes), rights)
+    host = components.VirtualHost(name=names.INBOUND, domains=["*"], routes=rows)
     found = configuration(names.INBOUND, [host])
     found.response_headers_to_remove[:] = [HEADER, *OF_PROXIES]
     for name, config in denied(revoked).items():

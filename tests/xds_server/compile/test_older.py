@@ -48,7 +48,7 @@ FULL = frozenset(part.extension for part in PARTS)
         (None, frozenset(), ("access_once",)),
         ((1, 40), FULL, ()),
         ((1, 41), FULL, ()),
-        ((1, 38), FULL, ("plaintext_count", "otlp_log")),
+        ((1, 38), FULL, ("plaintext_count", "otlp_log", "access_once")),
         ((1, 36), FULL, ("plaintext_count", "span_tags", "otlp_log", "access_once", "grpc_checks")),
         ((1, 40), FULL - {"envoy.wasm.runtime.v8"}, ("http1_lines",)),
         ((1, 40), FULL - {"envoy.access_loggers.stats"}, ("plaintext_count",)),
@@ -122,7 +122,7 @@ def test_a_real_envoy_takes_what_is_made_for_it(version, tmp_path):
         found.lacks
         == {
             "1.36.4": ("plaintext_count", "span_tags", "otlp_log", "access_once", "grpc_checks"),
-            "1.38.3": ("http1_lines", "plaintext_count", "otlp_log"),
+            "1.38.3": ("http1_lines", "plaintext_count", "otlp_log", "access_once"),
             "1.40.0": (),
         }[version]
     )
