@@ -9,6 +9,7 @@ from pathlib import Path
 
 from legation.host.desired import gateway_ports
 from legation.host.layout import HostFile
+from legation.host.tidy import tidy
 from legation.mesh.desired import DesiredMesh, Exposed
 from legation.runtime import binaries, embedded, locks, process
 from legation.runtime.state import StateFolder, default_root
@@ -29,6 +30,7 @@ def taken(state: StateFolder, file: Path, mesh: DesiredMesh, gateway_port: int |
     """Take what a mesh needs of this host while the block runs; AlreadyUp or CannotStart when it is not to be had."""
     _check_components()
     state.make()
+    tidy(state)
     with _locked(state), _block() as block:
         _check_ca(state, mesh)
         _check_trust_domain(state, mesh)

@@ -6,7 +6,8 @@ import pwd
 import shlex
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 _SOCKET_LIMIT = 107
@@ -38,6 +39,9 @@ def _home(environ: Mapping[str, str]) -> Path:
 class StateFolder:
     """The state of one mesh on this host."""
 
+    OWNER = "root"
+    """The file in a sockets' folder elsewhere that names the state folder."""
+
     def __init__(self, root: Path) -> None:
         """Name the folder; nothing is made yet."""
         self.root = root.absolute()
@@ -50,6 +54,16 @@ class StateFolder:
                 _make(folder)
             except OSError as error:
                 raise UnusableFolder(f"{folder}: {error.strerror}: choose another folder with --state DIR") from error
+        if self.run.parent != self.root:
+            (self.run / self.OWNER).write_text(str(self.root))
+
+    def short_folders(self) -> Iterator[Path]:
+        """Yield the folders of sockets elsewhere that are this user's, of whatever mesh."""
+        for folder in Path(tempfile.gettempdir()).glob(_short("*")):
+            with suppress(OSError):
+                found = folder.lstat()
+                if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+                    yield folder
 
     @property
     def option(self) -> str:
@@ -125,7 +139,11 @@ class StateFolder:
         if len(str(self.root)) + _SOCKET_ROOM <= _SOCKET_LIMIT:
             return self.root / "run"
         digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"legation-{os.getuid()}-{digest}"
+        return Path(tempfile.gettempdir()) / _short(digest)
+
+
+def _short(digest: str) -> str:
+    return f"legation-{os.getuid()}-{digest}"
 
 
 def _make(folder: Path) -> None:

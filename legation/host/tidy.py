@@ -1,0 +1,36 @@
+"""Sockets' folders in the temporary one, whose state folder is gone: a mesh that was killed leaves them behind."""
+
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from legation.runtime.state import StateFolder
+
+
+def tidy(state: StateFolder) -> None:
+    """Remove this user's folders that no mesh has any more. What is not surely so stays."""
+    for folder in _left_behind(state):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _left_behind(state: StateFolder) -> Iterator[Path]:
+    for folder in state.short_folders():
+        with suppress(OSError, UnicodeDecodeError):
+            owner = StateFolder(Path((folder / StateFolder.OWNER).read_text()))
+            if owner.run == folder and not owner.root.exists() and not any(map(_answers, folder.glob("*.sock"))):
+                yield folder
+
+
+def _answers(path: Path) -> bool:
+    """Say whether somebody listens on a socket: a running mesh whose folder was removed keeps what it has."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True
+    return True
