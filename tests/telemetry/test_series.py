@@ -20,7 +20,7 @@ services:
 
 @pytest.fixture(scope="module")
 def web(tmp_path_factory):
-    fleet = Fleet(TEXT, tmp_path_factory.mktemp("fleet"))
+    fleet = Fleet(TEXT, tmp_path_factory.mktemp("fleet"), logs_socket="/nowhere")
     fleet.add("web")
     with fleet.running():
         yield fleet
