@@ -21,6 +21,7 @@ from tests.xds_server.serve.envoy import running
 from tests.xds_server.serve.world import Consumer, seen
 from xds_server import snapshot as kinds
 from xds_server.compile import BootstrapInput, Compiler
+from xds_server.compile.health_check import specifier
 from xds_server.compile.older import PARTS, lacking, losses
 from xds_server.compile.partial import certificates_alone, telemetry_alone
 from xds_server.prove.capabilities import capabilities
@@ -110,6 +111,15 @@ def test_calls_of_grpc_are_counted_by_envoys_own_filter_where_no_logger_can(serv
     assert len(by_logger) == 1
     assert {name: (name in by_logger, False) for name in counting()} == counting()
     assert {name: (False, name in by_logger) for name in counting()} == counting("plaintext_count")
+
+
+@pytest.mark.parametrize(("lacks", "asked"), [((), "grpc_health_check"), (("grpc_checks",), "tcp_health_check")])
+def test_an_app_of_grpc_is_asked_what_its_proxy_can_ask(lacks, asked):
+    mesh = load(
+        MESH.replace("orders: {protocol: http,", "orders: {health_check: {}, protocol: grpc,"), "mesh.yaml"
+    ).mesh
+    [checks] = specifier(node("orders", lacks), mesh.services["orders"]).cluster_health_checks
+    assert [check.WhichOneof("health_checker") for check in checks.health_checks] == [asked]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
