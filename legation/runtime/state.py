@@ -55,6 +55,7 @@ class StateFolder:
             except OSError as error:
                 raise UnusableFolder(f"{folder}: {error.strerror}: choose another folder with --state DIR") from error
         if self.run.parent != self.root:
+            (self.run / self.OWNER).touch(0o600)
             (self.run / self.OWNER).write_text(str(self.root))
 
     def short_folders(self) -> Iterator[Path]:
