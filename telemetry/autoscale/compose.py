@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from telemetry.autoscale.actuator import ActuatorError, Workload
 
 DOCKER = "docker"
 _ASK_LIMIT, _SCALE_LIMIT = 20.0, 120.0
+_END_LIMIT = 10.0
+"""For a command that has begun when telemetry ends. Killed, it may leave a container half started, and the Engine with
+an endpoint of it that no `down` takes away (network … has active endpoints)."""
 
 
 class Compose:
@@ -47,18 +51,27 @@ class Compose:
             )
         except OSError as error:
             raise ActuatorError(f"{self._program} cannot be started: {error.strerror}") from error
-        try:
-            said, chatter = await asyncio.wait_for(running.communicate(), limit)
-        except TimeoutError as error:
-            raise ActuatorError(f"docker compose {words[0]} has taken longer than {limit:.0f} s") from error
-        finally:
-            if running.returncode is None:
-                running.kill()
-                await running.wait()
+        said, chatter = await _output(running, limit, words[0])
         if running.returncode != 0:
             last = (chatter.decode(errors="replace").strip().splitlines() or ["it says nothing"])[-1]
             raise ActuatorError(f"docker compose {words[0]} ends with {running.returncode}: {last}")
         return said.decode(errors="replace")
+
+
+async def _output(running: asyncio.subprocess.Process, limit: float, word: str) -> tuple[bytes, bytes]:
+    """Return what a command has written when it ends; ActuatorError when that takes too long. None is left running."""
+    try:
+        return await asyncio.wait_for(running.communicate(), limit)
+    except TimeoutError as error:
+        raise ActuatorError(f"docker compose {word} has taken longer than {limit:.0f} s") from error
+    except asyncio.CancelledError:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(running.wait(), _END_LIMIT)
+        raise
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
 
 
 def _containers(said: str) -> Iterator[dict[str, Any]]:

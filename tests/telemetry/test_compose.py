@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from legation.runtime import process
+from legation.runtime.tasks import spawn, until
 from telemetry.autoscale.actuator import ActuatorError, Workload
 from telemetry.autoscale.compose import Compose
 from tests.support.programs import script
@@ -70,3 +73,28 @@ def test_no_docker_and_one_that_hangs(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("telemetry.autoscale.compose._ASK_LIMIT", 0.2)
     with pytest.raises(ActuatorError, match="docker compose ps has taken longer than 0 s"):
         asyncio.run(docker(tmp_path, more="exec sleep 60").look(["web"]))
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["in time", "never"])
+def test_a_command_that_has_begun_may_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    """Killed half-way, `up` leaves the Engine with an endpoint that no `down` takes away."""
+    monkeypatch.setattr("telemetry.autoscale.compose._END_LIMIT", 10 if ends else 0.1)
+    compose = docker(tmp_path, more=f"echo $$ > {tmp_path}/pid\nread x < {tmp_path}/gate\ntouch {tmp_path}/done")
+    os.mkfifo(tmp_path / "gate")
+    gate = os.open(tmp_path / "gate", os.O_RDWR)
+
+    async def begun() -> bool:
+        return bool((tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+
+    async def stopped() -> None:
+        async with asyncio.TaskGroup() as group:
+            scaling = spawn(group, "scale", compose.scale(Workload("web", "", 1, (), 1), 2, "much to do"))
+            assert await until(begun, limit=10)
+            scaling.cancel()
+            if ends:
+                await asyncio.to_thread(os.write, gate, b"go\n")
+
+    asyncio.run(stopped())
+    os.close(gate)
+    assert (tmp_path / "done").exists() == ends
+    assert not process.runs(int((tmp_path / "pid").read_text()))
