@@ -48,6 +48,7 @@ class Own:
         """Take a valid mesh, and who may call each of its services."""
         self._source, self._mesh, self._life = mesh, mesh.mesh, connection_life
         self._allowed = allowed
+        self._rights: dict[str, Rights] = {}
         self._inbound: dict[tuple[str, Written], Chain] = {}
         self._outbound: dict[tuple[str, str, Written], Chain] = {}
         self._edge_routes: dict[str, tuple[tuple[Outage | None, ...], Resource]] = {}
@@ -134,12 +135,18 @@ class Own:
         Those `by_name` stand in front of a container, with what is tried again there.
         """
         called, sockets = self._mesh.services[service], socket_paths(self._mesh, service)
-        rights = decided_once(called, self._allowed[service])
+        rights = self._rights_at(service)
         if not sockets:
             return self._to_app(called.protocol if by_name else None, rights)
         rules = app_rules(called.protocol) if by_name else NOT_AGAIN
         made = inbound_routes(self._revoked, rules, sockets, rights)
         return resource(kinds.ROUTE, names.INBOUND, made, self._source.position("services", service, "routes"))
+
+    def _rights_at(self, service: str) -> Rights:
+        """Return what its callers may do, for its routes: asked for again whenever an endpoint of a callee changes."""
+        if service not in self._rights:
+            self._rights[service] = decided_once(self._mesh.services[service], self._allowed[service])
+        return self._rights[service]
 
     def _to_app(self, named: Protocol | None, rights: Rights) -> Resource:
         """Return the routes that the apps of many services have in front of them; `named` are those of containers."""
