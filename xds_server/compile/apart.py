@@ -7,6 +7,7 @@ for gRPC counts calls that go well, too, for which nobody asks: 13 thousand inst
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from envoy.config.accesslog.v3.accesslog_pb2 import (
@@ -41,7 +42,6 @@ _GIVEN_UP = AccessLogFilter(and_filter=AndFilter(filters=(_BROKEN_OFF, _status(C
 """The flag first: a request that goes well bears none, and is asked nothing more."""
 _FAILURES = ("4", "5")
 
-GRPC_STATUS = "grpc_status"
 _FAILED_CALL = AccessLogFilter(and_filter=AndFilter(filters=(NOT_OK, IS_GRPC, _ANSWERED)))
 """The status first, which most calls have as OK. To Envoy whatever is no call of gRPC, or unanswered, has UNKNOWN."""
 
@@ -92,16 +92,19 @@ def count_statuses(protocols: Collection[Protocol]) -> Sequence[AccessLog]:
     `protocols` are those of the services behind. To HTTP a failed call is a 200. Methods are not told apart: their
     names are the client's to choose. There from the first one only.
     """
-    if "grpc" not in protocols:
-        return ()
-    cluster = {"name": "envoy.cluster_name", "value_format": "%UPSTREAM_CLUSTER%"}
-    status = {"name": "envoy.grpc_status", "value_format": "%GRPC_STATUS(SNAKE_STRING)%"}
-    return (_logger(_FAILED_CALL, {"counters": [_one(GRPC_STATUS, cluster, status)]}, "cluster"),)
+    return (_statuses(),) if "grpc" in protocols else ()
 
 
 def counts_statuses(log: AccessLog) -> bool:
     """Say whether that is what a log is for."""
-    return bool(log == count_statuses(["grpc"])[0])
+    return bool(log == _statuses())
+
+
+@cache
+def _statuses() -> AccessLog:
+    cluster = {"name": "envoy.cluster_name", "value_format": "%UPSTREAM_CLUSTER%"}
+    status = {"name": "envoy.grpc_status", "value_format": "%GRPC_STATUS(SNAKE_STRING)%"}
+    return _logger(_FAILED_CALL, {"counters": [_one("grpc_status", cluster, status)]}, "cluster")
 
 
 def _given_up(manager: Mapping[str, str]) -> AccessLog:
