@@ -221,3 +221,17 @@ class Fleet:
             return self.stat(name, "server.live") == 1
         except httpx.HTTPError:
             return False
+
+
+@contextmanager
+def shop(fleet: Fleet, outside: int | None = None) -> Iterator[dict[str, App]]:
+    """Run web and orders with their apps behind a gateway; with a slot for it, `bank` outside of the mesh too."""
+    nodes = [fleet.add("web"), fleet.add("orders")]
+    fleet.add(names.GATEWAY)
+    apps = {node.service: App(node.address, node.id) for node in nodes}
+    if outside is not None:
+        apps["bank"] = App(address(outside), "bank")
+    with fleet.running():
+        yield apps
+    for app in apps.values():
+        app.stop()

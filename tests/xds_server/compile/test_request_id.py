@@ -12,7 +12,7 @@ import pytest
 from legation.mesh import names
 from tests.support.envoys import VERSIONS, envoy
 from tests.support.otlp import Receiver, receiving
-from tests.xds_server.compile.fleet import APP_PORT, App, Fleet, address, wait_for
+from tests.xds_server.compile.fleet import APP_PORT, App, Fleet, address, shop, wait_for
 from xds_server.prove.capabilities import capabilities
 
 GATEWAY_SLOT, OUTSIDE_SLOT = 100, 140
@@ -99,13 +99,8 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         program = envoy(asked.version)
         lacks = asyncio.run(capabilities(program)).lacks
         fleet = Fleet(text, tmp_path_factory.mktemp("fleet"), program=program, lacks=lacks)
-        nodes = [fleet.add("web"), fleet.add("orders"), fleet.add(names.GATEWAY)]
-        apps = {node.service: App(node.address, node.id) for node in nodes[:2]}
-        apps["bank"] = App(address(OUTSIDE_SLOT), "bank")
-        with fleet.running():
+        with shop(fleet, OUTSIDE_SLOT) as apps:
             yield World(fleet, apps, receiver)
-        for app in apps.values():
-            app.stop()
 
 
 traced = pytest.mark.parametrize("world", TRACED, indirect=True, ids=VERSIONS)

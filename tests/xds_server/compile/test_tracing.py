@@ -5,9 +5,8 @@ import secrets
 import httpx
 import pytest
 
-from legation.mesh import names
 from tests.support.otlp import Span, receiving
-from tests.xds_server.compile.fleet import App, Fleet, address, wait_for
+from tests.xds_server.compile.fleet import App, Fleet, address, shop, wait_for
 
 GATEWAY_SLOT = 100
 MESH = """
@@ -60,12 +59,8 @@ def world(request, tmp_path_factory):
     with receiving() as receiver:
         text = mesh(receiver.port, getattr(request, "param", "ignore"))
         fleet = Fleet(text, tmp_path_factory.mktemp("fleet"))
-        nodes = [fleet.add("web"), fleet.add("orders"), fleet.add(names.GATEWAY)]
-        apps = {node.service: App(node.address, node.id) for node in nodes[:2]}
-        with fleet.running():
+        with shop(fleet) as apps:
             yield World(fleet, apps, receiver)
-        for app in apps.values():
-            app.stop()
 
 
 def trace_of(headers: dict[str, str]) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from legation.mesh import names
 from tests.support.otlp import receiving
 from tests.telemetry.logs.test_envoy import Telemetry
-from tests.xds_server.compile.fleet import APP_PORT, App, Fleet, address
+from tests.xds_server.compile.fleet import APP_PORT, Fleet, address, shop
 from tests.xds_server.compile.test_tracing import GATEWAY_SLOT, World, trace_of
 
 OUTSIDE_SLOT = 140
@@ -38,13 +37,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, telemetry: Telemetry) -> Ite
         text = MESH.replace("APP_PORT", str(APP_PORT)).replace("PORT", str(receiver.port))
         text = text.replace("GATEWAY", address(GATEWAY_SLOT)).replace("OUTSIDE", address(OUTSIDE_SLOT))
         fleet = Fleet(text, tmp_path_factory.mktemp("fleet"), logs_socket=str(telemetry.socket))
-        nodes = [fleet.add("web"), fleet.add("orders"), fleet.add(names.GATEWAY)]
-        apps = {node.service: App(node.address, node.id) for node in nodes[:2]}
-        apps["bank"] = App(address(OUTSIDE_SLOT), "bank")
-        with fleet.running():
+        with shop(fleet, OUTSIDE_SLOT) as apps:
             yield World(fleet, apps, receiver)
-        for app in apps.values():
-            app.stop()
 
 
 def test_a_call_is_one_span_of_who_serves_it_below_its_callers_own(world: World) -> None:
