@@ -33,6 +33,8 @@ from xds_server.compile.http1_lines import http1_lines
 LINES = "lines"
 """The case of the filter of decision 006 alone: the minimal pair, with it and without."""
 ROUNDS = 5
+PAIRS = 24
+"""How often both sides are measured as fast as they can, by turns and shortly: a machine's pace changes in seconds."""
 _WARM = 1
 _CALM = 400
 """Requests a second at which the time of one is measured where every one is asked about."""
@@ -128,12 +130,19 @@ async def _case(folder: Path, group: str, protocol: str, seconds: int) -> Iterab
         for side in (ours, peer):
             await answers(side)
         await measure(ours, peer, seconds, folder / "h2load.log")
-    cost = f"{median(ours.costs):.1f} us of a core a request, peer {median(peer.costs):.1f}"
+    return compared("dataplane", f"{group}-{protocol}", ours, peer, (_RPS, _P99))
+
+
+def compared(bench: str, case: str, ours: Side, peer: Side, goals: tuple[Goal | None, Goal | None]) -> Iterable[Figure]:
+    """Return what two sides have shown: `<case>-rps` and `<case>-p99`, and `-cost` behind it without a goal."""
+    more = median(our / their for our, their in zip(ours.costs, peer.costs, strict=True))
+    cost = f"{median(ours.costs):.1f} us of a core a request, peer {median(peer.costs):.1f}: {more:.3f}"
     rate = f"at {median(peer.rates) / 2:.0f}/s"
-    return (
-        Figure("dataplane", f"{group}-{protocol}-rps", "1/s", ours.rates, peer.rates, _RPS, cost),
-        Figure("dataplane", f"{group}-{protocol}-p99", "ms", ours.times, peer.times, _P99, rate),
+    rps, p99 = (
+        f"{case}-{name}{'-cost' if goal is None else ''}" for name, goal in zip(("rps", "p99"), goals, strict=True)
     )
+    yield Figure(bench, rps, "1/s", ours.rates, peer.rates, goals[0], cost, paired=True)
+    yield Figure(bench, p99, "ms", ours.times, peer.times, goals[1], rate, paired=True)
 
 
 def _ours(folder: Path, group: str, protocol: str) -> AbstractAsyncContextManager[Pair]:
@@ -166,11 +175,12 @@ async def answers(side: Side) -> None:
 
 
 async def measure(ours: Side, peer: Side, seconds: int, log: Path) -> None:
-    """Measure both in turns: as fast as they can, then at half of the peer's best."""
-    for _ in range(ROUNDS):
-        await ours.most(seconds)
-        await peer.most(seconds)
+    """Measure both in turns, each first in every other one: as fast as they can, then at half of the peer's best."""
+    turns = (ours, peer), (peer, ours)
+    for at in range(PAIRS):
+        for side in turns[at % 2]:
+            await side.most(seconds // 2)
     rate = median(peer.rates) / 2
-    for _ in range(ROUNDS):
-        for side in (ours, peer):
+    for at in range(ROUNDS * 2):
+        for side in turns[at % 2]:
             side.times.append(await side.load.p99(seconds, rate, log))

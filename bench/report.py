@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,11 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What one case has shown: samples of ours and of the peer, in `unit`. A side that did not run has none."""
+    """What one case has shown: samples of ours and of the peer, in `unit`. A side that did not run has none.
+
+    Samples are `paired` where each of ours was taken beside the peer's of the same place: what the machine did
+    meanwhile met both, so the ratio is the median of the pairs' own.
+    """
 
     bench: str
     case: str
@@ -31,13 +35,18 @@ class Figure:
     peer: Sequence[float]
     goal: Goal | None = None
     note: str = ""
+    paired: bool = False
 
     @property
     def ratio(self) -> float | None:
-        """The median of ours by the median of the peer's; None where one of them is missing, or the peer's is 0."""
+        """Ours by the peer's, of the medians or of the pairs; None where one is missing, or the peer's is 0."""
         if not self.ours or not self.peer or not median(self.peer):
             return None
-        return median(self.ours) / median(self.peer)
+        return median(self._ratios) if self.paired else median(self.ours) / median(self.peer)
+
+    @property
+    def _ratios(self) -> Sequence[float]:
+        return [ours / peer for ours, peer in zip(self.ours, self.peer, strict=True)] if self.paired else ()
 
     @property
     def holds(self) -> bool | None:
@@ -50,6 +59,14 @@ class Figure:
     @property
     def _median(self) -> float | None:
         return median(self.ours) if self.ours else None
+
+    @property
+    def _ratio_spread(self) -> Mapping[str, Sequence[float]]:
+        """The quartiles of the pairs' ratios; nothing where there are no pairs."""
+        if len(self._ratios) < 2:
+            return {}
+        lower, _, upper = quantiles(self._ratios, n=4)
+        return {"ratio": [round(lower, 3), round(upper, 3)]}
 
     def line(self) -> str:
         """Return the figure as one line of JSON."""
@@ -64,7 +81,7 @@ class Figure:
             "goal": self.goal and self.goal.text,
             "holds": self.holds,
             "runs": len(self.ours),
-            "spread": {"ours": _ends(self.ours), "peer": _ends(self.peer)},
+            "spread": {"ours": _ends(self.ours), "peer": _ends(self.peer), **self._ratio_spread},
             "note": self.note,
         }
         return json.dumps(fields)

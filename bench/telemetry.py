@@ -9,14 +9,13 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 
 from bench import sidecars, traffic_mesh
-from bench.dataplane import Side, answers, measure
+from bench.dataplane import Side, answers, compared, measure
 from bench.h2load import INSTALL, Load
 from bench.report import Figure, Goal
 from dashboards.render import render_grafana
@@ -142,10 +141,8 @@ async def requests(case: str, seconds: int) -> AsyncIterator[Figure]:
             for side in (ours, peer):
                 await answers(side)
             await measure(ours, peer, seconds, folder / "h2load.log")
-    cost = f"{median(ours.costs):.1f} us of a core a request, {median(peer.costs):.1f} without"
-    at = f"at {median(peer.rates) / 2:.0f}/s"
-    yield Figure("telemetry", cases[0], "1/s", ours.rates, peer.rates, goals[0], cost)
-    yield Figure("telemetry", cases[1], "ms", ours.times, peer.times, goals[1], at)
+    for figure in compared("telemetry", f"{case}-http1", ours, peer, goals):
+        yield figure
 
 
 def _unseen(started: dict[str, Any]) -> dict[str, Any]:

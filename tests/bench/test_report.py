@@ -48,6 +48,18 @@ def test_the_median_decides_and_not_an_outlier() -> None:
     assert figure([70.0, 70.0, 9000.0], [100.0]).holds is True
 
 
+def test_pairs_are_compared_with_each_other_as_the_machine_was_for_both() -> None:
+    paired = Figure("dataplane", "plain-http1-rps", "1/s", [90.0, 45.0, 20.0], [100.0, 50.0, 10.0], GOAL, paired=True)
+    told = json.loads(paired.line())
+    assert (told["ratio"], told["ours"], told["peer"]) == (0.9, 45.0, 50.0)
+    assert told["spread"] == {"ours": [20.0, 90.0], "peer": [10.0, 100.0], "ratio": [0.9, 2.0]}
+
+
+def test_one_pair_has_a_ratio_and_no_spread_of_it() -> None:
+    told = json.loads(Figure("dataplane", "plain-http1-rps", "1/s", [9.0], [10.0], paired=True).line())
+    assert (told["ratio"], told["spread"]) == (0.9, {"ours": [9.0, 9.0], "peer": [10.0, 10.0]})
+
+
 @pytest.mark.parametrize(
     ("ours", "peer"), [([50.0], []), ([], [100.0]), ([], [])], ids=["no peer", "only the peer", "neither"]
 )
