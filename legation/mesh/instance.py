@@ -27,6 +27,7 @@ class InstanceSpec:
     A `standalone` Envoy is run by its team: no `legation run` says what it does, so its streams and checks do.
     `log` is where its bootstrap has the access log go; an instance of before says nothing of it. `in_environment`: its
     Envoy's environment has id and version, for that log (`names.INSTANCE_VARIABLE`).
+    `lines_module` is the path, on its host, of what its Envoy can load to watch the lines of HTTP/1.
     `lacks` are parts of our configuration that its Envoy does not know, as xds_server has found.
     """
 
@@ -48,6 +49,7 @@ class InstanceSpec:
     standalone: bool = False
     log: Log | Literal[""] = ""
     in_environment: bool = False
+    lines_module: str = ""
     lacks: tuple[str, ...] = ()
 
     @property

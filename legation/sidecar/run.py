@@ -21,6 +21,7 @@ from legation.sidecar.drain import ACK_LIMIT, ENVOY_LIMIT
 from legation.sidecar.ending import Drainer, Termination
 from legation.sidecar.environment import app_environment
 from legation.sidecar.envoy import EnvoyProcess
+from legation.sidecar.modules import lines_module
 from legation.sidecar.phase import Phase
 from legation.sidecar.place import completed
 from legation.sidecar.registration import Registration, Said, plan
@@ -187,7 +188,7 @@ async def _plan_unless_ended(
 ) -> SidecarPlan | None:
     """Return what xds_server plans for the instance, or None when its end is asked for before that is known."""
     request = SidecarRequest(
-        spec=replace(settings.spec, in_environment=True),
+        spec=replace(settings.spec, in_environment=True, lines_module=lines_module()),
         xds_host=settings.xds_host,
         xds_port=settings.xds_port,
         sds_socket=str(settings.sds_socket),

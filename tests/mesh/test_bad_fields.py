@@ -21,7 +21,7 @@ BAD = {
     "an unknown field at the top": (
         WEB + "slo: {availability: 99.9}\n",
         [
-            "mesh.yaml:5:1: slo: unknown field, known here: mesh, trust_domain, services, external, mtls, passthrough, certificates, tracing, metrics, prometheus, logging, workloads"
+            "mesh.yaml:5:1: slo: unknown field, known here: mesh, trust_domain, services, external, mtls, passthrough, certificates, tracing, metrics, prometheus, logging, dynamic_modules, workloads"
         ],
     ),
     "a field with a slip": (

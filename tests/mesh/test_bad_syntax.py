@@ -14,25 +14,25 @@ BAD = {
     "an empty file": (
         "",
         [
-            "mesh.yaml:1:1: the file is empty: write a mapping of mesh, trust_domain, services, external, mtls, passthrough, certificates, tracing, metrics, prometheus, logging, workloads"
+            "mesh.yaml:1:1: the file is empty: write a mapping of mesh, trust_domain, services, external, mtls, passthrough, certificates, tracing, metrics, prometheus, logging, dynamic_modules, workloads"
         ],
     ),
     "only comments": (
         "# nothing yet\n",
         [
-            "mesh.yaml:1:1: the file is empty: write a mapping of mesh, trust_domain, services, external, mtls, passthrough, certificates, tracing, metrics, prometheus, logging, workloads"
+            "mesh.yaml:1:1: the file is empty: write a mapping of mesh, trust_domain, services, external, mtls, passthrough, certificates, tracing, metrics, prometheus, logging, dynamic_modules, workloads"
         ],
     ),
     "a list at the top": (
         "- web\n",
         [
-            "mesh.yaml:1:1: this is a list: write a mapping of mesh, trust_domain, services, external, mtls, passthrough, certificates, tracing, metrics, prometheus, logging, workloads"
+            "mesh.yaml:1:1: this is a list: write a mapping of mesh, trust_domain, services, external, mtls, passthrough, certificates, tracing, metrics, prometheus, logging, dynamic_modules, workloads"
         ],
     ),
     "text at the top": (
         "hello\n",
         [
-            "mesh.yaml:1:1: this is text: write a mapping of mesh, trust_domain, services, external, mtls, passthrough, certificates, tracing, metrics, prometheus, logging, workloads"
+            "mesh.yaml:1:1: this is text: write a mapping of mesh, trust_domain, services, external, mtls, passthrough, certificates, tracing, metrics, prometheus, logging, dynamic_modules, workloads"
         ],
     ),
     "two documents": (

@@ -379,7 +379,13 @@ def test_a_proxy_gets_what_it_knows(tmp_path: Path) -> None:
             info = replace(world.info(name), extensions=extensions, version=(1, 40))
             stream = await world.admission.admit(info)
             sizes.append(stream.snapshots.value.of_type(LISTENER)["inbound"].size)
-        assert world.of("orders-2").spec.lacks == ("http1_lines", "plaintext_count", "otlp_log", "access_once")
+        assert world.of("orders-2").spec.lacks == (
+            "http1_lines",
+            "plaintext_count",
+            "otlp_log",
+            "access_once",
+            "lines_module",
+        )
         assert sizes[1] < sizes[0] - 2000, "the filter is some 3 kB"
 
     asyncio.run(run())

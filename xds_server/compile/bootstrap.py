@@ -42,7 +42,8 @@ A gateway passes its clients' resets on to the connection that all of them share
 
 _OWNER_ONLY = 0o600
 
-_ELSEWHERE = {"loopback", "by_name", "plain_addresses", "metrics_address", "standalone", "log", "in_environment"}
+_ELSEWHERE = {"loopback", "by_name", "plain_addresses", "metrics_address", "standalone", "log"}
+_ELSEWHERE |= {"in_environment", "lines_module"}
 """What is said only where there is something to say of it."""
 
 

@@ -23,8 +23,8 @@ from xds_server.compile.access_log import writer
 from xds_server.compile.apart import count_apart, count_given_up, count_statuses, counted_as, with_zero
 from xds_server.compile.fault import fault_filters
 from xds_server.compile.gateway import edge_manager
-from xds_server.compile.listener import HELLO_LIMIT, http_chain, listener, logging_to, shared
-from xds_server.compile.older import written_by
+from xds_server.compile.listener import HELLO_LIMIT, Fit, fitting, http_chain, listener, shared
+from xds_server.compile.older import module_of, written_by
 from xds_server.compile.rewrite import to_https
 from xds_server.compile.route import configuration, service_rows, virtual_host
 from xds_server.compile.strict import not_here
@@ -104,7 +104,7 @@ def front_listener(
     )
     prefix = _stat_prefix(front)
     both = shared(chains, prefix, "INBOUND", reuse_port=True, inspect=HELLO_LIMIT if front.is_tls else None)
-    made = logging_to(both, written_by(node))
+    made = fitting(both, Fit(written_by(node), module_of(mesh, node)))
     address = "0.0.0.0" if node.by_name else front.address  # noqa: S104 - a container, whose ports docker publishes
     return listener(names.gateway_listener(front.address, port), (address, port), made, with_zero(writer(node)))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from envoy.config.core.v3.base_pb2 import Metadata, TrafficDirection, TransportSocket
 from envoy.config.listener.v3.listener_components_pb2 import (
@@ -23,7 +23,7 @@ from xds_server.compile.access_log import Written, keep_one
 from xds_server.compile.address import tcp
 from xds_server.compile.cluster import BUFFER_LIMIT
 from xds_server.compile.http import network_filter
-from xds_server.compile.http1_lines import http1_lines
+from xds_server.compile.http1_lines import http1_lines, with_module
 from xds_server.compile.pack import duration, pack, serialize
 from xds_server.compile.unpack import proxies
 
@@ -35,7 +35,7 @@ HELLO_LIMIT = timedelta(seconds=15)
 class Chain:
     """A serialised listener but for its name and address: costly to build, equal for all nodes of a service.
 
-    But for where their log goes (`logging_to`).
+    But for what differs between their hosts (`fitting`).
     """
 
     body: bytes
@@ -97,13 +97,25 @@ def shared(
     return Chain(serialize(proto))
 
 
-def logging_to(given: Chain, written: Written) -> Chain:
-    """Return a chain for nodes that write their access log so; one of before, that does not say, gets all of it."""
-    if not written.log:
+class Fit(NamedTuple):
+    """What differs between nodes of one service: how they write their log, and what they load for HTTP/1's lines."""
+
+    written: Written
+    lines_module: str
+
+
+def fitting(given: Chain, fit: Fit) -> Chain:
+    """Return a chain for nodes of that fit; one of before, that does not say how it writes, gets all of the log."""
+    if not fit.written.log and not fit.lines_module:
         return given
     found = Listener.FromString(given.body)
-    for proxy in proxies(found):
-        keep_one(proxy.access_log, written.log, in_environment=written.in_environment)
+    for filters in (one.filters for one in found.filter_chains if fit.lines_module):
+        loaded = list(with_module(filters, fit.lines_module))
+        del filters[:]
+        filters.extend(loaded)
+    if fit.written.log:
+        for proxy in proxies(found):
+            keep_one(proxy.access_log, fit.written.log, in_environment=fit.written.in_environment)
     return Chain(serialize(found))
 
 

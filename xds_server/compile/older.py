@@ -17,9 +17,11 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from legation.mesh.instance import InstanceSpec
+from legation.mesh.model.mesh import Mesh
 from xds_server.compile.access_log import Written
 from xds_server.compile.access_once import ACCESS, DECIDES, KEEPS, RBAC
 from xds_server.compile.apart import counts_statuses
+from xds_server.compile.http1_lines import is_http1_lines
 from xds_server.compile.pack import pack, serialize
 from xds_server.compile.unpack import proxies
 
@@ -38,6 +40,14 @@ class Part:
     loss: str
     unsaid: bool = True
     """Whether an Envoy that does not say its version has it."""
+    until: Version | None = None
+    """The last version that has it, where a newer one may be another thing."""
+
+    def is_in(self, version: Version | None) -> bool:
+        """Say whether an Envoy of a version has it."""
+        if version is None:
+            return self.unsaid
+        return self.since <= version and (self.until is None or version <= self.until)
 
 
 HTTP1_LINES = Part(
@@ -70,13 +80,21 @@ ACCESS_ONCE = Part(
     "who a peer is is looked at in each request, which takes longer",
     unsaid=False,
 )
+LINES_MODULE = Part(
+    "lines_module",
+    (1, 40),
+    "envoy.filters.network.dynamic_modules",
+    "the lines of HTTP/1 are looked at in WebAssembly, which takes longer",
+    unsaid=False,
+    until=(1, 40),  # the ABI of modules has no promise yet, and one of another version is loaded with a warning
+)
 GRPC_CHECKS = Part(
     "grpc_checks",
     (1, 38),
     "",
     "an app is not asked by grpc.health.v1, which ends Envoy 1.36, but whether it takes connections",
 )
-PARTS = (HTTP1_LINES, PLAINTEXT_COUNT, SPAN_TAGS, OTLP_LOG, ACCESS_ONCE, GRPC_CHECKS)
+PARTS = (HTTP1_LINES, PLAINTEXT_COUNT, SPAN_TAGS, OTLP_LOG, ACCESS_ONCE, LINES_MODULE, GRPC_CHECKS)
 
 
 _GRPC_STATS = HttpFilter(
@@ -91,8 +109,7 @@ def lacking(version: Version | None, extensions: Collection[str]) -> tuple[str, 
     return tuple(
         part.name
         for part in PARTS
-        if (version < part.since if version is not None else not part.unsaid)
-        or (part.extension and extensions and part.extension not in extensions)
+        if not part.is_in(version) or (part.extension and extensions and part.extension not in extensions)
     )
 
 
@@ -106,12 +123,17 @@ def written_by(node: InstanceSpec) -> Written:
     return Written("stdout" if OTLP_LOG.name in node.lacks else node.log, node.in_environment)
 
 
+def module_of(mesh: Mesh, node: InstanceSpec) -> str:
+    """Return the path of what a node's Envoy loads for the lines of HTTP/1; nothing where it may not, or cannot."""
+    return node.lines_module if mesh.dynamic_modules and LINES_MODULE.name not in node.lacks else ""
+
+
 def leave_out(body: bytes, lacks: Collection[str]) -> bytes:
     """Return a serialised listener without the parts that a proxy lacks."""
     listener = Listener.FromString(body)
     for chain in listener.filter_chains:
         if HTTP1_LINES.name in lacks:
-            _drop(chain.filters, lambda one: one.name == "envoy.filters.network.wasm")
+            _drop(chain.filters, is_http1_lines)
         if ACCESS_ONCE.name in lacks:
             _drop(chain.filters, lambda one: one.name in {DECIDES, KEEPS})
     for proxy in proxies(listener):

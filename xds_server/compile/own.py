@@ -11,7 +11,7 @@ from legation.mesh.model.external import External
 from legation.mesh.model.service import Protocol
 from legation.mesh.source import SourcedMesh
 from xds_server import snapshot as kinds
-from xds_server.compile.access_log import Written, writer
+from xds_server.compile.access_log import writer
 from xds_server.compile.access_once import Rights, decided_once
 from xds_server.compile.apart import with_zero
 from xds_server.compile.blocked import blocked_chain
@@ -22,8 +22,8 @@ from xds_server.compile.fault import fault_filters
 from xds_server.compile.front import Front, Outages, front_listener, front_routes, fronts
 from xds_server.compile.health_check import named_checks
 from xds_server.compile.inbound import inbound_chain, inbound_listener
-from xds_server.compile.listener import Chain, listener, logging_to
-from xds_server.compile.older import leave_out, written_by
+from xds_server.compile.listener import Chain, Fit, fitting, listener
+from xds_server.compile.older import leave_out, module_of, written_by
 from xds_server.compile.outbound import outbound_chain, outbound_listener
 from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import resource
@@ -38,6 +38,9 @@ from xds_server.compile.websocket import socket_paths
 from xds_server.revocations import NONE_REVOKED, Revocations
 from xds_server.snapshot import Resource, Resources
 
+_MOST_MODULES = 4
+"""Paths of modules of one service's nodes that are told apart: hosts have few places where programs are."""
+
 _WITH_ROUTES: tuple[Protocol, ...] = ("http", "http2", "grpc")
 
 
@@ -49,8 +52,9 @@ class Own:
         self._source, self._mesh, self._life = mesh, mesh.mesh, connection_life
         self._allowed = allowed
         self._rights: dict[str, Rights] = {}
-        self._inbound: dict[tuple[str, Written], Chain] = {}
-        self._outbound: dict[tuple[str, str, Written], Chain] = {}
+        self._modules: dict[str, set[str]] = {}
+        self._inbound: dict[tuple[str, Fit], Chain] = {}
+        self._outbound: dict[tuple[str, str, Fit], Chain] = {}
         self._edge_routes: dict[str, tuple[tuple[Outage | None, ...], Resource]] = {}
         self._outside = {name: self._to_outside(name, asked) for name, asked in self._mesh.external.items()}
         self._outside[names.PASSTHROUGH] = self._to_anywhere()
@@ -199,11 +203,11 @@ class Own:
 
     def _in(self, node: InstanceSpec) -> Resource:
         """Return the listener that brings requests to the node's own app."""
-        service, log = node.service, written_by(node)
-        if (service, log) not in self._inbound:
-            self._inbound[service, log] = logging_to(self._inbound_chain(service), log)
+        service, fit = node.service, self._fit(node)
+        if (service, fit) not in self._inbound:
+            self._inbound[service, fit] = fitting(self._inbound_chain(service), fit)
         plain = self._mesh.services[service].port if self._mesh.is_permissive(service) else None
-        body = inbound_listener(node, self._inbound[service, log], plain)
+        body = inbound_listener(node, self._inbound[service, fit], plain)
         return Resource.of(kinds.LISTENER, names.INBOUND, body, self._source.position("services", service))
 
     def _inbound_chain(self, service: str) -> Chain:
@@ -243,12 +247,19 @@ class Own:
         return self._shared(node, callee, partial(self._to_callee, node.service, callee))
 
     def _shared(self, node: InstanceSpec, called: str, make: Callable[[], Chain]) -> Chain:
-        """Return what those nodes of a service share towards `called` that write their log as this one does."""
-        log = written_by(node)
-        key = node.service, called, log
+        """Return what those nodes of a service share towards `called` that fit as this one does."""
+        fit = self._fit(node)
+        key = node.service, called, fit
         if key not in self._outbound:
-            self._outbound[key] = logging_to(make(), log)
+            self._outbound[key] = fitting(make(), fit)
         return self._outbound[key]
+
+    def _fit(self, node: InstanceSpec) -> Fit:
+        """Return how a node differs from others of its service: in few ways, as each is kept and it says its path."""
+        known, module = self._modules.setdefault(node.service, set()), module_of(self._mesh, node)
+        if module and len(known) < _MOST_MODULES:
+            known.add(module)
+        return Fit(written_by(node), module if module in known else "")
 
     def _to_callee(self, service: str, callee: str) -> Chain:
         if callee in self._mesh.external:

@@ -33,6 +33,9 @@ class Mesh(Model):
     metrics: Annotated[Metrics, Field(description="what proxies count")] = Metrics()
     prometheus: Annotated[Prometheus | None, Field(description="the one that scrapes this mesh")] = None
     logging: Logging = Logging()
+    dynamic_modules: Annotated[
+        Boolean, Field(description="proxies may load the native code that comes with this program, where they can")
+    ] = True
     workloads: tuple[Workload, ...] = ()
 
     def callers(self, service: str) -> tuple[tuple[str, Service], ...]:

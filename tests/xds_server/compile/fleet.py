@@ -21,6 +21,7 @@ from legation.mesh.load import load
 from legation.runtime import binaries
 from legation.runtime.tasks import until
 from legation.sidecar.environment import envoy_environment
+from legation.sidecar.modules import lines_module
 from tests.xds_server.compile.authority import Authority
 from tests.xds_server.compile.rendition import static_file, write_assignments
 from xds_server.compile import BootstrapInput, Compiler, bootstrap
@@ -135,6 +136,7 @@ class Fleet:
     logs_socket: str = ""
     program: Path = field(default_factory=binaries.envoy)
     lacks: tuple[str, ...] = ()
+    lines_module: str = field(default_factory=lines_module)
 
     def __post_init__(self) -> None:
         self.mesh = load(self.text, str(self.folder / "mesh.yaml"))
@@ -148,6 +150,7 @@ class Fleet:
             name, service, version, "1", at, names.INBOUND_PORT,
             app_address=at, app_port=APP_PORT, metrics_port=names.METRICS_PORT, zone=zone, lacks=self.lacks,
             log="otlp" if self.logs_socket else "stdout", in_environment=True,
+            lines_module=self.lines_module,
         )  # fmt: skip
         return self.nodes[name]
 

@@ -46,11 +46,11 @@ FULL = frozenset(part.extension for part in PARTS)
 @pytest.mark.parametrize(
     ("version", "extensions", "expected"),
     [
-        (None, frozenset(), ("access_once",)),
+        (None, frozenset(), ("access_once", "lines_module")),
         ((1, 40), FULL, ()),
-        ((1, 41), FULL, ()),
-        ((1, 38), FULL, ("plaintext_count", "otlp_log", "access_once")),
-        ((1, 36), FULL, ("plaintext_count", "span_tags", "otlp_log", "access_once", "grpc_checks")),
+        ((1, 41), FULL, ("lines_module",)),
+        ((1, 38), FULL, ("plaintext_count", "otlp_log", "access_once", "lines_module")),
+        ((1, 36), FULL, ("plaintext_count", "span_tags", "otlp_log", "access_once", "lines_module", "grpc_checks")),
         ((1, 40), FULL - {"envoy.wasm.runtime.v8"}, ("http1_lines",)),
         ((1, 40), FULL - {"envoy.access_loggers.stats"}, ("plaintext_count",)),
         ((1, 36), frozenset({"x"}), EVERYTHING),
@@ -131,8 +131,8 @@ def test_a_real_envoy_takes_what_is_made_for_it(version, tmp_path):
     assert (
         found.lacks
         == {
-            "1.36.4": ("plaintext_count", "span_tags", "otlp_log", "access_once", "grpc_checks"),
-            "1.38.3": ("http1_lines", "plaintext_count", "otlp_log", "access_once"),
+            "1.36.4": ("plaintext_count", "span_tags", "otlp_log", "access_once", "lines_module", "grpc_checks"),
+            "1.38.3": ("http1_lines", "plaintext_count", "otlp_log", "access_once", "lines_module"),
             "1.40.0": (),
         }[version]
     )

@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 import pytest
 
 from legation.mesh import names
+from legation.sidecar.modules import lines_module
 from tests.xds_server.compile.fleet import App, Fleet, wait_for
 from tests.xds_server.compile.strict import CHUNKED, GET, MESH, POST, World, everything, some
 
@@ -56,9 +57,9 @@ REFUSED = {
 }
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    fleet = Fleet(MESH, tmp_path_factory.mktemp("fleet"))
+@pytest.fixture(scope="module", params=[lines_module(), ""], ids=["module", "wasm"])
+def running(tmp_path_factory, request):
+    fleet = Fleet(MESH, tmp_path_factory.mktemp("fleet"), lines_module=request.param)
     nodes = [fleet.add("web"), fleet.add("orders"), fleet.add("desk"), fleet.add(names.GATEWAY)]
     apps = {node.id: App(node.address, node.id) for node in nodes if node.service in ("web", "orders")}
     with fleet.running():
