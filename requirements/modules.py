@@ -16,6 +16,8 @@ from typing import Mapping  # noqa: UP035 - for any python3
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parent / "legation" / "sidecar" / "modules"
 COMPILER = HERE.parent / "build" / "zig"
+MACHINES = ("x86_64", "aarch64")
+"""The kinds of machine that there are modules for, as `uname -m` has them."""
 _ALWAYS = ("-O2", "-s", "-nostdlib", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
 _WASM = HERE.parent / "xds_server" / "compile" / "http1_wasm.py"
 
@@ -38,9 +40,10 @@ def compiler() -> Path:
 
 def built() -> "Mapping[Path, bytes]":
     """Return what each file that is made from the C should hold."""
-    shared = _compiled("x86_64-linux-gnu", "http1_lines.c", "http1_lines_envoy.c", "-shared", "-fPIC")
+    source = "http1_lines.c", "http1_lines_envoy.c", "-shared", "-fPIC"
+    shared = {SOURCE / f"http1_lines-{kind}.so": _compiled(f"{kind}-linux-gnu", *source) for kind in MACHINES}
     wasm = _compiled("wasm32-freestanding", "http1_lines.c", "http1_lines_wasm.c", "-Wl,--no-entry")
-    return {SOURCE / "http1_lines-x86_64.so": shared, _WASM: _as_python(wasm).encode()}
+    return {**shared, _WASM: _as_python(wasm).encode()}
 
 
 def _compiled(target: str, *words: str) -> bytes:
@@ -62,5 +65,7 @@ def _as_python(wasm: bytes) -> str:
 if __name__ == "__main__":
     fetch()
     for file, content in built().items():
-        file.write_bytes(content)
+        fresh = file.with_suffix(".new")
+        fresh.write_bytes(content)
+        fresh.rename(file)  # an Envoy that has the one before mapped would not live through a write into it
         print(file)  # noqa: T201

@@ -81,7 +81,7 @@ def test_an_envoy_is_told_what_it_misses(home: Home) -> None:
     assert "Envoy 1.38.3 takes the mesh, without some parts of it" in done.stderr
     assert "left out for Envoy 1.38.3: bare CR, bare LF and folded lines" in done.stderr
     said = json.loads(home.legation("validate", "--envoy", str(old), "-o", "json").stdout)
-    assert (said["envoy"], len(said["lost"])) == ("1.38.3", 4)
+    assert (said["envoy"], len(said["lost"])) == ("1.38.3", 5)
     assert "Envoy 1.40.0 takes the mesh\n" in home.legation("validate", "--envoy", str(new)).stderr
     done = home.legation(*WORDS, *FILE, "--only", "certificates", "--envoy", str(old))
     assert "left out for Envoy 1.38.3" in done.stderr

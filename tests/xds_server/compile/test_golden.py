@@ -19,6 +19,7 @@ from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
 from legation.mesh.schema import schema
 from legation.runtime import binaries
+from legation.sidecar.modules import lines_module
 from tests.mesh.test_features import field_paths
 from tests.xds_server.compile.authority import Authority
 from tests.xds_server.compile.rendition import as_dict, protos, static_file
@@ -39,6 +40,7 @@ RECORDED = {
     "edge": ("shop", "banner", names.GATEWAY),
     "finer": ("web", "asked", names.GATEWAY),
     "named": ("web", "orders", names.GATEWAY),
+    "loaded": ("web", names.GATEWAY),
 }
 KINDS = {"clusters": kinds.CLUSTER, "endpoints": kinds.ENDPOINT, "listeners": kinds.LISTENER, "routes": kinds.ROUTE}
 
@@ -57,6 +59,8 @@ def compiled(case: str):
         )  # fmt: skip
         if case == "named":
             node = _container(node)
+        if case == "loaded":
+            node = replace(node, lines_module=lines_module())
         given = BootstrapInput(
             node, mesh.mesh.trust_domain, "127.64.255.1", names.XDS_PORT, "/run/mesh/sds.sock", "/run/mesh/admin.sock"
         )
@@ -79,13 +83,17 @@ def _endpoints(service: str, slot: int) -> tuple[Endpoint, ...]:
 
 
 def _yaml(value: object) -> str:
-    """Return YAML; the filter that is the same everywhere is cut short."""
+    """Return YAML; the filter that is the same everywhere is cut short, and so is where it is loaded from."""
     text = StringIO()
     yaml = YAML(typ="safe")
     yaml.default_flow_style = False
     yaml.width = 200
-    yaml.dump(json.loads(json.dumps(value).replace(b64encode(WASM).decode(), "…")), text)
+    yaml.dump(json.loads(_cut(json.dumps(value))), text)
     return text.getvalue()
+
+
+def _cut(text: str) -> str:
+    return text.replace(b64encode(WASM).decode(), "…").replace(lines_module(), "….so")
 
 
 @pytest.mark.parametrize("case", RECORDED)
@@ -94,7 +102,7 @@ def test_what_each_node_gets_is_as_recorded(case, golden):
     for node, text, compiler, snapshot in compiled(case):
         if node.service not in RECORDED[case]:
             continue
-        files[f"{node.service}/bootstrap.json"] = text
+        files[f"{node.service}/bootstrap.json"] = _cut(text)
         files[f"{node.service}/health.yaml"] = _health(compiler.health_specifier(node))
         for name, kind in KINDS.items():
             resources = snapshot.of_type(kind)
