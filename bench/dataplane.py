@@ -27,11 +27,12 @@ from bench.sidecars import Pair
 from legation.mesh.load import load
 from legation.mesh.model.mesh import Mesh
 from legation.runtime.tasks import until
+from legation.sidecar.modules import lines_module
 from tests.xds_server.compile.tokens import Issuer
-from xds_server.compile.http1_lines import http1_lines
+from xds_server.compile.http1_lines import http1_lines, with_module
 
 LINES = "lines"
-"""The case of the filter of decision 006 alone: the minimal pair, with it and without."""
+"""The case of the filter of decision 029 alone: the minimal pair, with it and without."""
 ROUNDS = 5
 PAIRS = 24
 """How often both sides are measured as fast as they can, by turns and shortly: a machine's pace changes in seconds."""
@@ -148,8 +149,10 @@ def compared(bench: str, case: str, ours: Side, peer: Side, goals: tuple[Goal | 
 def _ours(folder: Path, group: str, protocol: str) -> AbstractAsyncContextManager[Pair]:
     if group == LINES:
         (folder / "lines").mkdir()
-        lines = MessageToDict(http1_lines(), preserving_proto_field_name=True)
-        return sidecars.minimal(folder / "lines", protocol, [lines], slot=6)
+        lines = [
+            MessageToDict(one, preserving_proto_field_name=True) for one in with_module([http1_lines()], lines_module())
+        ]
+        return sidecars.minimal(folder / "lines", protocol, lines, slot=6)
     return sidecars.ours(folder, traffic_mesh.text(traffic_mesh.GROUPS[group], protocol))
 
 
