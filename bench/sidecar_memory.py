@@ -11,6 +11,7 @@ from bench.report import Figure
 from legation.mesh import names
 from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
+from legation.sidecar.modules import lines_module
 from tests.xds_server.compile.authority import Authority
 from tests.xds_server.compile.rendition import static_file
 from xds_server import snapshot as kinds
@@ -45,6 +46,7 @@ async def _taken(folder: Path, calls: int) -> float:
     node = InstanceSpec(
         "web", "web", "v1", "1", sidecars.address(0), names.INBOUND_PORT,
         app_address=sidecars.address(0), app_port=sidecars.APP_PORT, metrics_port=names.METRICS_PORT,
+        log="stdout", in_environment=True, lines_module=lines_module(),
     )  # fmt: skip
     given = BootstrapInput(node, world.TRUST_DOMAIN, "127.0.0.1", 1, "/nowhere", str(folder / "web.sock"))
     secrets = Authority("bench").issue(names.spiffe_id(world.TRUST_DOMAIN, "web"), folder / "secrets")

@@ -348,6 +348,7 @@ def test_what_another_host_revokes_is_cut_off_here(mesh: Two) -> None:
     """orders is shut out by its own host's certmgr: it is no endpoint any more, and may ask for nothing."""
     orders = address_of(mesh, mesh.second, "orders")
     wish = RevokeRequest(identity="orders", shut_out=True, by="test", wait=5)
+    wait_for("it is an endpoint", lambda: instances(mesh) == {"orders": "ready", "web": "ready"}, 30)
     try:
         done = certmgr(mesh.second, "POST", "/revoke", wish, RevokeReport)
         assert done.withdrawn == ("orders",)
