@@ -51,7 +51,7 @@ async def _taken(folder: Path, calls: int) -> float:
     given = BootstrapInput(node, world.TRUST_DOMAIN, "127.0.0.1", 1, "/nowhere", str(folder / "web.sock"))
     secrets = Authority("bench").issue(names.spiffe_id(world.TRUST_DOMAIN, "web"), folder / "secrets")
     snapshot = Compiler(mesh).snapshot(node, _endpoints())
-    if len(snapshot.of_type(kinds.LISTENER)) != calls + 1:
+    if len(snapshot.of_type(kinds.LISTENER)) != calls + 2:  # in front of its app, and for what mesh.yaml does not name
         raise AssertionError("it must be sent what it calls")
     async with sidecars.envoy(folder, "web", static_file(bootstrap(given), snapshot, secrets)) as pid:
         return memory(pid).rss
