@@ -36,7 +36,7 @@ envoys: sync ## fetch the older Envoys that tests run beside ours, pinned by has
 
 .PHONY: zig modules
 zig: python ## fetch the compiler of what Envoys load, pinned by hash, into build/zig (for a test, and make modules)
-	@$(PYTHON) -c "import sys; sys.path.insert(0, 'requirements'); import modules; modules.fetch()"
+	@$(PYTHON) requirements/modules.py fetch
 
 modules: python ## compile what Envoys load anew, from legation/sidecar/modules/*.c
 	@$(PYTHON) requirements/modules.py

@@ -29,7 +29,7 @@ from legation.mesh.model.mesh import Mesh
 from legation.runtime.tasks import until
 from legation.sidecar.modules import lines_module
 from tests.xds_server.compile.tokens import Issuer
-from xds_server.compile.http1_lines import http1_lines, with_module
+from xds_server.compile.http1_lines import http1_lines
 
 LINES = "lines"
 """The case of the filter of decision 029 alone: the minimal pair, with it and without."""
@@ -39,6 +39,8 @@ PAIRS = 24
 _WARM = 1
 _CALM = 400
 """Requests a second at which the time of one is measured where every one is asked about."""
+Goals = tuple[Goal | None, Goal | None]
+"""Of requests per second, and of the time of 99 of 100 of them."""
 _RPS, _P99 = Goal(0.95, ">= 0.95 x peer", least=True), Goal(1.1, "<= 1.1 x peer")
 
 
@@ -134,14 +136,18 @@ async def _case(folder: Path, group: str, protocol: str, seconds: int) -> Iterab
     return compared("dataplane", f"{group}-{protocol}", ours, peer, (_RPS, _P99))
 
 
-def compared(bench: str, case: str, ours: Side, peer: Side, goals: tuple[Goal | None, Goal | None]) -> Iterable[Figure]:
-    """Return what two sides have shown: `<case>-rps` and `<case>-p99`, and `-cost` behind it without a goal."""
+def cases_of(case: str, goals: Goals) -> tuple[str, str]:
+    """Return the names of what is compared of a case, with `-cost` behind it where there is no goal."""
+    rps, p99 = ("" if goal else "-cost" for goal in goals)
+    return f"{case}-rps{rps}", f"{case}-p99{p99}"
+
+
+def compared(bench: str, case: str, ours: Side, peer: Side, goals: Goals) -> Iterable[Figure]:
+    """Return what two sides have shown: as fast as they could, and at one rate."""
     more = median(our / their for our, their in zip(ours.costs, peer.costs, strict=True))
     cost = f"{median(ours.costs):.1f} us of a core a request, peer {median(peer.costs):.1f}: {more:.3f}"
     rate = f"at {median(peer.rates) / 2:.0f}/s"
-    rps, p99 = (
-        f"{case}-{name}{'-cost' if goal is None else ''}" for name, goal in zip(("rps", "p99"), goals, strict=True)
-    )
+    rps, p99 = cases_of(case, goals)
     yield Figure(bench, rps, "1/s", ours.rates, peer.rates, goals[0], cost, paired=True)
     yield Figure(bench, p99, "ms", ours.times, peer.times, goals[1], rate, paired=True)
 
@@ -149,10 +155,8 @@ def compared(bench: str, case: str, ours: Side, peer: Side, goals: tuple[Goal | 
 def _ours(folder: Path, group: str, protocol: str) -> AbstractAsyncContextManager[Pair]:
     if group == LINES:
         (folder / "lines").mkdir()
-        lines = [
-            MessageToDict(one, preserving_proto_field_name=True) for one in with_module([http1_lines()], lines_module())
-        ]
-        return sidecars.minimal(folder / "lines", protocol, lines, slot=6)
+        lines = MessageToDict(http1_lines(lines_module()), preserving_proto_field_name=True)
+        return sidecars.minimal(folder / "lines", protocol, [lines], slot=6)
     return sidecars.ours(folder, traffic_mesh.text(traffic_mesh.GROUPS[group], protocol))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from bench import sidecars, traffic_mesh
-from bench.dataplane import Side, answers, compared, measure
+from bench.dataplane import Side, answers, cases_of, compared, measure
 from bench.h2load import INSTALL, Load
 from bench.report import Figure, Goal
 from dashboards.render import render_grafana
@@ -121,9 +121,8 @@ def _scrape(profile: str) -> tuple[int, int]:
 async def requests(case: str, seconds: int) -> AsyncIterator[Figure]:
     """Send requests through a pair that counts by a profile and traces 1 %, and through one that does neither."""
     goals = (_RPS, _P99) if case == "standard" else (None, None)
-    cases = [f"{case}-http1-{name}{'' if case == 'standard' else '-cost'}" for name in ("rps", "p99")]
     if not shutil.which("h2load"):
-        for name, unit, goal in zip(cases, ("1/s", "ms"), goals, strict=True):
+        for name, unit, goal in zip(cases_of(f"{case}-http1", goals), ("1/s", "ms"), goals, strict=True):
             yield Figure("telemetry", name, unit, [], [], goal, INSTALL)
         return
     plain = traffic_mesh.text(traffic_mesh.GROUPS["plain"], "http1")

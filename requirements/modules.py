@@ -1,4 +1,4 @@
-"""`python requirements/modules.py`: compiles what Envoys load, by the compiler that is locked here, from its C.
+"""`python requirements/modules.py [fetch]`: compiles what Envoys load, by the compiler that is locked here, from its C.
 
 The same bytes come out on every machine, so they are kept beside their source, and nobody who runs a mesh
 needs a compiler.
@@ -64,7 +64,7 @@ def _as_python(wasm: bytes) -> str:
 
 if __name__ == "__main__":
     fetch()
-    for file, content in built().items():
+    for file, content in built().items() if sys.argv[1:] != ["fetch"] else ():
         fresh = file.with_suffix(".new")
         fresh.write_bytes(content)
         fresh.rename(file)  # an Envoy that has the one before mapped would not live through a write into it

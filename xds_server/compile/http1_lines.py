@@ -6,8 +6,6 @@ WebAssembly, which comes with the filter, or loads it from its host, where it ha
 (docs/decisions/029-native-code-for-lines.md).
 """
 
-from collections.abc import Iterable, Iterator
-
 from envoy.config.core.v3.base_pb2 import AsyncDataSource, DataSource
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.extensions.filters.network.wasm.v3.wasm_pb2 import Wasm
@@ -21,8 +19,13 @@ _NAME, _IN_WASM = "legation.http1_lines", "envoy.filters.network.wasm"
 _CONFIG = "type.googleapis.com/envoy.extensions.filters.network.dynamic_modules.v3.DynamicModuleNetworkFilter"
 
 
-def http1_lines() -> Filter:
-    """Return the filter. All listeners of a proxy share its machine: one a worker thread."""
+def http1_lines(module: str = "") -> Filter:
+    """Return the filter: as the module of this path, where there is one, else as WebAssembly.
+
+    All listeners of a proxy share the machine of that: one a worker thread.
+    """
+    if module:
+        return _loaded(module)
     vm = VmConfig(
         vm_id=_NAME,
         runtime="envoy.wasm.runtime.v8",
@@ -35,12 +38,6 @@ def http1_lines() -> Filter:
 def is_http1_lines(one: Filter) -> bool:
     """Say whether a filter is this one, as WebAssembly."""
     return bool(one.name == _IN_WASM)
-
-
-def with_module(filters: Iterable[Filter], module: str) -> Iterator[Filter]:
-    """Yield filters, with the one that is WebAssembly as a module, of this path, that Envoy loads."""
-    for one in filters:
-        yield _loaded(module) if is_http1_lines(one) else one
 
 
 def _loaded(module: str) -> Filter:

@@ -23,7 +23,7 @@ from xds_server.compile.access_log import Written, keep_one
 from xds_server.compile.address import tcp
 from xds_server.compile.cluster import BUFFER_LIMIT
 from xds_server.compile.http import network_filter
-from xds_server.compile.http1_lines import http1_lines, with_module
+from xds_server.compile.http1_lines import http1_lines, is_http1_lines
 from xds_server.compile.pack import duration, pack, serialize
 from xds_server.compile.unpack import proxies
 
@@ -109,10 +109,9 @@ def fitting(given: Chain, fit: Fit) -> Chain:
     if not fit.written.log and not fit.lines_module:
         return given
     found = Listener.FromString(given.body)
-    for filters in (one.filters for one in found.filter_chains if fit.lines_module):
-        loaded = list(with_module(filters, fit.lines_module))
-        del filters[:]
-        filters.extend(loaded)
+    if fit.lines_module:
+        for one in filter(is_http1_lines, (one for chain in found.filter_chains for one in chain.filters)):
+            one.CopyFrom(http1_lines(fit.lines_module))
     if fit.written.log:
         for proxy in proxies(found):
             keep_one(proxy.access_log, fit.written.log, in_environment=fit.written.in_environment)

@@ -79,6 +79,8 @@ class Own:
 
         May run in a thread while another uses the one before.
         """
+        modules = before._modules  # noqa: SLF001 - of this class
+        self._modules.update({one: set(known) for one, known in list(modules.items()) if one in services})
         drained, inbound, outbound = before._drained, before._inbound, before._outbound  # noqa: SLF001 - of this class
         if drained == self._drained:
             self._inbound.update({key: made for key, made in list(inbound.items()) if key[0] in services})

@@ -13,6 +13,7 @@ from legation.sidecar.modules import lines_module
 from tests.xds_server.compile.fleet import Fleet
 from xds_server import snapshot as kinds
 from xds_server.compile import Compiler
+from xds_server.prove.affected import made_up
 
 MESH = """
 mesh: lines
@@ -26,9 +27,7 @@ PATH = "/opt/legation/http1_lines-x86_64.so"
 
 
 def node(service: str, path: str = PATH, **more: Any) -> InstanceSpec:
-    port = 0 if service == names.GATEWAY else 20000
-    spec = InstanceSpec(f"{service}-1", service, "v1", "1", "127.0.0.1", app_port=port, lines_module=path)
-    return replace(spec, **more)
+    return replace(made_up(service), lines_module=path, **more)
 
 
 def loaded(compiler: Compiler, asked: InstanceSpec) -> dict[str, tuple[int, int]]:
@@ -75,6 +74,14 @@ def test_few_paths_of_a_service_are_kept_and_the_others_do_without():
     ] * 2
     assert has(compiler, "orders", paths[-1])
     assert has(compiler, "web", paths[0])
+
+
+def test_a_change_of_the_mesh_makes_room_for_no_more_of_them():
+    before, after = (Compiler(load(MESH, "mesh.yaml")) for _ in range(2))
+    paths = [f"/opt/{number}.so" for number in range(5)]
+    assert [has(before, "web", path) for path in paths] == [True] * 4 + [False]
+    after.inherit(before, ["web", "orders", "ledger"])
+    assert [has(after, "web", path) for path in reversed(paths)] == [False] + [True] * 4
 
 
 def test_a_change_of_mind_is_a_change_of_every_listener_with_http():

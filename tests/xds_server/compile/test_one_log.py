@@ -12,6 +12,7 @@ from legation.mesh.load import load
 from tests.xds_server.compile.rendition import as_dict
 from xds_server import snapshot as kinds
 from xds_server.compile import Compiler
+from xds_server.prove.affected import made_up
 
 MESH = """
 mesh: logs
@@ -26,8 +27,7 @@ KINDS = (names.GATEWAY, "web", "ledger")
 
 
 def node(service: str, **said: Any) -> InstanceSpec:
-    port = 0 if service == names.GATEWAY else 20000
-    return replace(InstanceSpec(f"{service}-1", service, "v1", "1", "127.0.0.1", app_port=port), **said)
+    return replace(made_up(service), **said)
 
 
 @pytest.fixture(scope="module")
