@@ -8,6 +8,7 @@ import asyncio
 import getpass
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -29,10 +30,10 @@ from legation.cli.output import Exit, Format, chatter, console, fail, write
 from legation.cli.rollover_steps import (
     ask,
     certmgr_client,
+    change,
     drive,
     failed,
     give,
-    move,
     operator_of,
     running,
     standing_now,
@@ -113,35 +114,25 @@ def plan(state: StateFolder, there: Target, wish: Wish, form: Format) -> Exit:
 
 def start(state: StateFolder, there: Target, wish: Wish, *, wait: bool) -> Exit:
     """Begin a roll-over, and go with it as far as the operator is needed."""
-    known = ask(standing_now(state))
     old, new = _pair(state, there, wish)
     now = time.time()
     fresh = Rollover(
         secrets.token_hex(4), wish.kind, old, new, "prepare", now, now, settle=wish.settle, by=getpass.getuser()
     )
-    try:
-        ask(move(state, known, begin(known, fresh)))
-    except CannotRollOver as error:
-        raise fail(Exit.USAGE, str(error)) from error
+    _changed(state, lambda known: begin(known, fresh))
     return drive(state, there, wait=wait)
 
 
 def start_own(state: StateFolder, settle: str | None, *, wait: bool) -> Exit:
     """Have another root follow the embedded OpenBao's now; it needs nobody, as when it comes by itself."""
     ask(certmgr_client(state).send("POST", "/root", None, RolloverView, limit=_START_LIMIT))
-    if settle is not None:
-        known = ask(standing_now(state))
-        ask(move(state, known, _settling(running(known), settle)))
+    _changed(state, lambda known: _settling(running(known), settle))
     return drive(state, None, wait=wait)
 
 
 def go_on(state: StateFolder, there: Target | None, settle: str | None, *, wait: bool) -> Exit:
     """Let a roll-over go on that is paused, or that waits for an operator."""
-    known = ask(standing_now(state))
-    rollover = running(known)
-    after = _settling(replace(rollover, paused=False), settle)
-    if after != rollover:
-        ask(move(state, known, after))
+    _changed(state, lambda known: _settling(replace(running(known), paused=False), settle))
     if there is None:
         return status(state, Format.TABLE)
     return drive(state, there, wait=wait)
@@ -149,23 +140,29 @@ def go_on(state: StateFolder, there: Target | None, settle: str | None, *, wait:
 
 def pause(state: StateFolder) -> Exit:
     """Let a roll-over stay where it is; what its phase has everybody do, they do."""
-    known = ask(standing_now(state))
-    ask(move(state, known, replace(running(known), paused=True)))
+    _changed(state, lambda known: replace(running(known), paused=True))
     chatter("it stays where it is, until legation certs rollover continue")
     return Exit.OK
 
 
 def roll_back(state: StateFolder, there: Target | None, settle: str | None, *, wait: bool) -> Exit:
     """Call a roll-over off: all the way back to the CA that was there before."""
-    known = ask(standing_now(state))
-    if there is None and running(known).kind != "vault":  # for that one each host turns back by itself
-        raise fail(Exit.USAGE, "--vault URL is missing: an operator's token has the roles there sign as before")
+
+    def back(known: Standing) -> Rollover:
+        if there is None and running(known).kind != "vault":  # for that one each host turns back by itself
+            raise fail(Exit.USAGE, "--vault URL is missing: an operator's token has the roles there sign as before")
+        return called_off(_settling(running(known), settle), time.time())
+
+    _changed(state, back)
+    return drive(state, there, wait=wait)
+
+
+def _changed(state: StateFolder, wish: Callable[[Standing], Rollover]) -> None:
+    """Have the roll-over be what `wish` makes of it; leaves with what speaks against it."""
     try:
-        back = called_off(_settling(running(known), settle), time.time())
+        ask(change(state, wish))
     except CannotRollOver as error:
         raise fail(Exit.USAGE, str(error)) from error
-    ask(move(state, known, back))
-    return drive(state, there, wait=wait)
 
 
 def forget(state: StateFolder, host: str) -> Exit:
@@ -263,5 +260,3 @@ def _next(there: Target, mount: str, first: str) -> str:
     names = (str(issuer.get("issuer_name") or "").rpartition("-") for issuer in there.setup.issuers(mount))
     numbers = [int(number) for name, _, number in names if name == row and number.isdigit()]
     return f"{row}-{max(numbers, default=0) + 1}"
-
-    # somebody was faster; the next event says where it is now

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,8 @@ from legation.runtime.control.rollover_messages import RolloverMove, RolloverVie
 from legation.runtime.state import StateFolder
 
 T = TypeVar("T")
+_TRIES = 20
+"""More than a roll-over has phases, there and back."""
 
 
 async def give(state: StateFolder, there: Target) -> None:
@@ -89,7 +91,7 @@ async def _act(state: StateFolder, there: Target, standing: Standing, rollover: 
         case _:
             await asyncio.to_thread(operator.retire, rollover)
             after = following(rollover, now)
-    await move(state, standing, after)
+    await move(state, standing, after)  # where somebody was faster, the next event says where it is now
 
 
 def _tell(rollover: Rollover, waits: tuple[str, ...], *, news: bool) -> None:
@@ -144,14 +146,29 @@ async def standing_now(state: StateFolder) -> Standing:
     return (await xds_client(state).get("/rollover", RolloverView)).standing
 
 
-async def move(state: StateFolder, known: Standing, rollover: Rollover) -> None:
-    """Take a step from where it is known to stand."""
+async def move(state: StateFolder, known: Standing, rollover: Rollover) -> bool:
+    """Take a step from where it is known to stand; say whether it stood there still."""
     step = RolloverMove(version=known.version, rollover=rollover)
     try:
         await xds_client(state).send("PUT", "/rollover", step, RolloverView)
     except ControlError as error:
         if error.status != 409:
             raise
+        return False
+    return True
+
+
+async def change(state: StateFolder, wish: Callable[[Standing], Rollover]) -> Rollover:
+    """Have the roll-over be what `wish` makes of where it stands, and return it; made anew where others were faster.
+
+    They move it a phase at a time, so whoever asks again soon gets his turn. Whatever `wish` raises ends it.
+    """
+    for _ in range(_TRIES):
+        known = await standing_now(state)
+        rollover = wish(known)
+        if rollover == known.rollover or await move(state, known, rollover):
+            return rollover
+    raise ControlError(409, f"others have moved the roll-over {_TRIES} times meanwhile: ask again")
 
 
 def ask(work: Coroutine[Any, Any, T]) -> T:

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -12,8 +15,11 @@ from certmgr.issue.vault import Denied, Missing, Unreachable
 from certmgr.store import Store
 from legation.cli import rollover_steps
 from legation.cli.output import Exit
-from legation.mesh.rollover import CaRef, Rollover
+from legation.mesh.rollover import CaRef, Rollover, Standing
+from legation.runtime.control.client import ControlError
+from legation.runtime.control.rollover_messages import RolloverView
 from legation.runtime.identity import Identity as Presented
+from legation.runtime.state import StateFolder
 from legation.runtime.tasks import until
 from tests.certmgr.coordinator import Coordinator, coordinator
 from tests.certmgr.host import NAMES, mesh
@@ -157,6 +163,60 @@ def test_nothing_to_go_on_with_is_said(there):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("faster", [0, 1, 3])
+def test_a_wish_counts_also_where_others_move_the_roll_over_meanwhile(tmp_path, faster):
+    """As certmgr does, between an operator's look and his word: `pause` and `--settle` were lost then."""
+
+    async def main(state: StateFolder):
+        async with hurried(state, faster) as there:
+            paused = await rollover_steps.change(state, lambda known: replace(started(known), paused=True))
+            assert paused == there.standing.rollover
+            assert (paused.paused, paused.since) == (True, float(faster)), "what the others did is kept"
+
+    asyncio.run(main(made_state(tmp_path)))
+
+
+def test_who_is_never_first_is_told_so(tmp_path):
+    async def main(state: StateFolder):
+        async with hurried(state, 1000):
+            with pytest.raises(ControlError, match="others have moved the roll-over 20 times meanwhile: ask again"):
+                await rollover_steps.change(state, lambda known: replace(started(known), paused=True))
+
+    asyncio.run(main(made_state(tmp_path)))
+
+
+@asynccontextmanager
+async def hurried(state: StateFolder, times: int) -> AsyncIterator[Coordinator]:
+    """A roll-over that others move on, just before whoever wants to; so many times."""
+
+    def faster(moment: str, _: str) -> None:
+        before = there.standing
+        if moment == "before" and started(before).since < times:
+            after = replace(started(before), since=started(before).since + 1)
+            show(replace(before, version=before.version + 1, rollover=after))
+
+    def show(standing: Standing) -> None:
+        there.rollovers.view.set(RolloverView(standing=standing))
+
+    async with coordinator(state, mesh(), faster) as there:
+        show(Standing(rollover=AT_TRUST))
+        yield there
+
+
+AT_TRUST = Rollover("x", "root", CaRef("int-1", "root-1"), CaRef("int-2", "root-2"), "trust", 0.0, 0.0)
+
+
+def made_state(folder: Path) -> StateFolder:
+    state = StateFolder(folder / "state")
+    state.make()
+    return state
+
+
+def started(known: Standing) -> Rollover:
+    assert known.rollover is not None
+    return known.rollover
+
+
 @pytest.fixture(scope="module")
 def there(tmp_path_factory):
     with made(tmp_path_factory.mktemp("there")) as scene:
@@ -164,14 +224,13 @@ def there(tmp_path_factory):
 
 
 def test_of_many_who_are_waited_for_five_are_named(capsys):
-    rollover = Rollover("x", "root", CaRef("int-1", "root-1"), CaRef("int-2", "root-2"), "trust", 0.0, 0.0)
-    rollover_steps._tell(rollover, tuple(f"host {n}: away" for n in range(7)), news=True)
+    rollover_steps._tell(AT_TRUST, tuple(f"host {n}: away" for n in range(7)), news=True)
     said = capsys.readouterr().err
     assert "trust: every proxy trusts" in said
     assert "host 4: away" in said
     assert "host 5: away" not in said
     assert "and for 2 more" in said
-    assert rollover_steps._end(replace(rollover, paused=True)) is Exit.FINDINGS
+    assert rollover_steps._end(replace(AT_TRUST, paused=True)) is Exit.FINDINGS
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,13 @@ PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 T = TypeVar("T")
 
 
-def legation(*words: str, check: bool = True, limit: float = 240) -> "subprocess.CompletedProcess[str]":
-    """Run the command; its output is kept."""
-    done = subprocess.run([*LEGATION, *words], capture_output=True, text=True, timeout=limit, cwd=ROOT, check=False)
+def legation(*words: str, check: bool = True, limit: float = 110) -> "subprocess.CompletedProcess[str]":
+    """Run the command; its output is kept, and told of one that does not end in time."""
+    try:
+        done = subprocess.run([*LEGATION, *words], capture_output=True, text=True, timeout=limit, cwd=ROOT, check=False)
+    except subprocess.TimeoutExpired as late:
+        said = b"\n".join(filter(None, (late.stdout, late.stderr))).decode(errors="replace")
+        raise AssertionError(f"legation {' '.join(words)} did not end within {limit:.0f} s\n{said}") from late
     if check and done.returncode != 0:
         raise AssertionError(f"legation {' '.join(words)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
