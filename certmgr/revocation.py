@@ -66,9 +66,8 @@ class Revocation:
         self._tell, self._in_use, self._roots = tell, in_use, roots
         self._vault, self._login, self._ledger, self._file = vault, login, ledger, file
         self._clock, self._metrics, self._show, self._poll = clock, metrics, show, poll
-        self._issuers: Mapping[str, x509.Certificate] = {}
-        self._others: Mapping[str, x509.Certificate] = {}
         self._certificates: dict[str, x509.Certificate] = {}
+        self._signers: dict[x509.Name, x509.Certificate] = {}
         self._other: Vault | None = None
         self._rotated_for: frozenset[str] = frozenset()
         self._order = asyncio.Lock()
@@ -82,9 +81,12 @@ class Revocation:
         if content is None or not served:
             return
         try:
-            self._take(_whole(content, served, self._clock.now()))
+            found = _whole(content, served, self._clock.now())
         except BadCrl as error:
             log.info("stored lists of revoked certificates are not shown", reason=str(error))
+        else:
+            self._signers |= {crl.issuer: signer for signer, crl in found}
+            self._take(tuple(crl for _, crl in found))
 
     async def run(self) -> None:
         """Look for news every few seconds; never show a list that has ended."""
@@ -103,8 +105,7 @@ class Revocation:
 
     def look_too(self, other: Vault | None) -> None:
         """Show the lists of another Vault too, while a roll-over leads from one to the other."""
-        if (other is None) != (self._other is None):
-            self._other, self._others = other, {}
+        self._other = other
 
     async def look_now(self) -> None:
         """Get the lists now, as there may be another intermediate. Raises when there are none."""
@@ -128,8 +129,8 @@ class Revocation:
         found = await asyncio.to_thread(self._look, holds)
         self.problem = None
         if [crl.pem for crl in found] != [crl.pem for crl in self.crls]:
-            of = {known.subject: known for known in (*self._others.values(), *self._issuers.values())}
-            await asyncio.to_thread(write, self._file, b"".join(pem([of[crl.issuer]]) + crl.pem for crl in found))
+            content = b"".join(pem([self._signers[crl.issuer]]) + crl.pem for crl in found)
+            await asyncio.to_thread(write, self._file, content)
             self._take(found)
 
     async def revoke(self, records: Sequence[Record], by: str, wait: float, *, gently: bool) -> RevokedResult:
@@ -158,17 +159,17 @@ class Revocation:
         return revoke(self._vault, token, record.certificate)
 
     def _look(self, holds: Mapping[str, x509.Name]) -> tuple[Crl, ...]:
-        """Return the lists; BadCrl when the one of its issuer lacks a serial of `holds`, which is revoked for sure."""
-        self._issuers = self._intermediates(self._vault)
-        found = self._checked(self._vault, self._issuers)
-        missing = self._revoked_there() - _serials(found) - self._rotated_for
-        if missing and self._login is not None:
-            self._login.call(partial(rotate, self._vault))
-            self._rotated_for |= missing  # what has ended is on no list: it is not asked for again
-            found = self._checked(self._vault, self._issuers)
-        found += self._elsewhere()
+        """Return the lists that are to be shown; BadCrl when the one of its issuer lacks what `holds` says is revoked.
+
+        None at all are begun with while one is missing: proxies check by all of them, or by none.
+        """
+        found = self._ours() + self._elsewhere()
+        found += self._kept(found)
         if not found:
             raise BadCrl("Vault has no intermediate of a root that this host trusts")
+        if not self.crls and (listless := self._listless(found)):
+            name = listless[0].subject.rfc4514_string()
+            raise BadCrl(f"no list of an intermediate of {name} is here, which is trusted too")
         lacks = sorted(
             s for s, name in holds.items() if any(crl.issuer == name and s not in crl.serials for crl in found)
         )
@@ -176,16 +177,39 @@ class Revocation:
             raise BadCrl(f"the list lacks what was revoked: {', '.join(lacks)}")
         return found
 
+    def _ours(self) -> tuple[Crl, ...]:
+        """Return the lists of the Vault in use, made anew where they lack what it says is revoked."""
+        intermediates = self._intermediates(self._vault)
+        found = self._checked(self._vault, intermediates)
+        missing = self._revoked_there() - _serials(found) - self._rotated_for
+        if missing and self._login is not None:
+            self._login.call(partial(rotate, self._vault))
+            self._rotated_for |= missing  # what has ended is on no list: it is not asked for again
+            found = self._checked(self._vault, intermediates)
+        return found
+
     def _elsewhere(self) -> tuple[Crl, ...]:
-        """Return the lists of the other Vault; those from before while it is away, as it may be gone for good."""
+        """Return the lists of the other Vault; none while it is away, as it may be gone for good."""
         if self._other is None:
             return ()
         try:
-            self._others = self._intermediates(self._other)
-            return self._checked(self._other, self._others)
+            return self._checked(self._other, self._intermediates(self._other))
         except VaultError:
-            names = {known.subject for known in self._others.values()}
-            return tuple(crl for crl in self.crls if crl.issuer in names)
+            return ()
+
+    def _kept(self, found: Sequence[Crl]) -> tuple[Crl, ...]:
+        """Return the lists from before of each root that is trusted and has none now: proxies would refuse its leaves.
+
+        Its Vault is away, or not looked at yet: who has just turned to another one hears of that a moment later.
+        """
+        listless = self._listless(found)
+        return tuple(crl for crl in self.crls if anchor(self._signers[crl.issuer], listless) is not None)
+
+    def _listless(self, found: Sequence[Crl]) -> tuple[x509.Certificate, ...]:
+        """Return the roots that this host trusts, and that have no list among these."""
+        roots = self._roots()
+        listed = {anchor(self._signers[crl.issuer], roots) for crl in found}
+        return tuple(root for root in roots if root not in listed)
 
     def _intermediates(self, vault: Vault) -> Mapping[str, x509.Certificate]:
         """Return the issuers of a Vault that are intermediates of a root which we trust, by their ids."""
@@ -193,8 +217,10 @@ class Revocation:
         for issuer in there:
             if issuer not in self._certificates:
                 self._certificates[issuer] = certificate_of(vault, issuer)
-        found = {issuer: self._certificates[issuer] for issuer in there}
-        return {issuer: one for issuer, one in found.items() if one not in roots and anchor(one, roots)}
+        known = {issuer: self._certificates[issuer] for issuer in there}
+        found = {issuer: one for issuer, one in known.items() if one not in roots and anchor(one, roots)}
+        self._signers |= {one.subject: one for one in found.values()}
+        return found
 
     def _checked(self, vault: Vault, intermediates: Mapping[str, x509.Certificate]) -> tuple[Crl, ...]:
         """Return the list of each intermediate: all of them, as a leaf is refused whose own is not there."""
@@ -252,10 +278,15 @@ def _waits(error: Exception) -> None:
     log.warning("a revocation waits for Vault", reason=str(error))
 
 
-def _whole(content: bytes, served: tuple[x509.Certificate, ...], now: float) -> tuple[Crl, ...]:
-    """Return the lists of a file; BadCrl when one is bad, or missing for an intermediate of what is served."""
-    found = tuple(checked(crl, issuer, now, after=None, holds=()) for issuer, crl in pairs(content, served))
-    if not {issuer.subject for issuer in served} <= {crl.issuer for crl in found}:
+def _whole(
+    content: bytes, served: tuple[x509.Certificate, ...], now: float
+) -> tuple[tuple[x509.Certificate, Crl], ...]:
+    """Return the lists of a file, each with who has signed it.
+
+    BadCrl when one is bad, or missing for an intermediate of what is served.
+    """
+    found = tuple((issuer, checked(crl, issuer, now, after=None, holds=())) for issuer, crl in pairs(content, served))
+    if not {issuer.subject for issuer in served} <= {crl.issuer for _, crl in found}:
         raise BadCrl("one of them is missing")
     return found
 

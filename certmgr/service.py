@@ -59,8 +59,8 @@ async def run(settings: Settings, clock: Clock) -> None:
     while True:
         try:
             await _run(settings, clock)
-        except* Turned as turned:
-            log.info("turned to another Vault", vault=str(turned.exceptions[0]))
+        except* Turned:
+            log.info("turned to another Vault", vault=Vaults(settings, store).url or "that of the settings")
 
 
 async def _run(settings: Settings, clock: Clock) -> None:

@@ -111,7 +111,7 @@ class Vaults:
             write(self._folder / "in-use", called.encode())
         else:
             (self._folder / "in-use").unlink(missing_ok=True)
-        raise Turned(url or "that of the settings")
+        raise Turned
 
     def begin_with(self, number: int) -> None:
         """Use an embedded OpenBao that is still to be set up."""

@@ -40,7 +40,7 @@ class Proxies:
         async for _ in latest.watch():
             now = [one.value for one in self.shown.values()]
             if None not in now:
-                self.refused += [f"{a.serial} by {b.serial}" for a in now for b in now if a and b and not takes(b, a)]
+                self.refused += [f"{who(a)} by {who(b)}" for a in now for b in now if a and b and not takes(b, a)]
 
     def roots(self) -> set[bytes]:
         return {one.value.trust_bundle for one in self.shown.values() if one.value is not None}
@@ -98,9 +98,26 @@ class Scene(Proxies):
 
 
 def takes(one: Presented, other: Presented) -> bool:
-    """Whether the chain that another shows ends at a root that one trusts."""
+    """Whether one takes what another shows, as Envoy does: it ends at a root that is trusted, and, where lists of
+    revoked certificates are checked, there is the one of who has signed it.
+    """
     chain = x509.load_pem_x509_certificates(other.certificate_chain)
-    return anchor(chain[-1], x509.load_pem_x509_certificates(one.trust_bundle)) is not None
+    lists = [x509.load_pem_x509_crl(content) for content in lists_of(one.crl)]
+    listed = not lists or chain[0].issuer in [found.issuer for found in lists]
+    return listed and anchor(chain[-1], x509.load_pem_x509_certificates(one.trust_bundle)) is not None
+
+
+def who(one: Presented) -> str:
+    """What is shown: whose leaf, and whom its owner takes."""
+    leaf = x509.load_pem_x509_certificate(one.certificate_chain)
+    roots = [root.subject.rfc4514_string() for root in x509.load_pem_x509_certificates(one.trust_bundle)]
+    lists = [x509.load_pem_x509_crl(content).issuer.rfc4514_string() for content in lists_of(one.crl)]
+    return f"{one.serial} of {leaf.issuer.rfc4514_string()} (roots {roots}, lists {lists})"
+
+
+def lists_of(content: bytes) -> list[bytes]:
+    end = b"-----END X509 CRL-----\n"
+    return [part + end for part in content.split(end)[:-1]]
 
 
 @contextmanager
