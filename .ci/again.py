@@ -18,8 +18,8 @@ MOST = 3
 def main() -> int:
     """Say which tests failed, and run them again where that may tell something."""
     failed = sorted(json.loads(FAILED.read_text())) if FAILED.exists() else []
-    final = [test for test in failed if test.startswith(FINAL)]
-    if not failed or final or len(failed) > MOST:
+    if reason := _no_second_run(failed):
+        sys.stdout.write(f"=== no second run: {reason}\n" + "".join(f"    {t}\n" for t in failed))
         return 1
     sys.stdout.write("=== failed beside other tests, run once more alone:\n" + "".join(f"    {t}\n" for t in failed))
     sys.stdout.flush()
@@ -28,6 +28,15 @@ def main() -> int:
         return code
     sys.stdout.write(f"=== unsteady: {len(failed)} passed alone after a failure; mend what they do not wait for\n")
     return 0
+
+
+def _no_second_run(failed: list[str]) -> str | None:
+    """Say why what has failed is not run again; None when it may be."""
+    if not failed:
+        return "no test has failed"
+    if any(test.startswith(FINAL) for test in failed):
+        return f"{FINAL} is among what failed, and a request that is lost there is lost"
+    return f"{len(failed)} failed, and no more than {MOST} are run again" if len(failed) > MOST else None
 
 
 if __name__ == "__main__":
