@@ -94,6 +94,10 @@ class Metrics:
             self.phase.labels(phase).set(standing.rollover is not None and standing.rollover.phase == phase)
         self.waits.set(len(waits))
 
+    def logged_in(self, outcome: str) -> None:
+        """Count a login of this host."""
+        self.logins.labels(outcome).inc()
+
     def expect(self, identity: str) -> None:
         """Count an identity from 0: the first failure of a counter that is not there yet is no increase."""
         for outcome in ("issued", "failed"):

@@ -19,6 +19,7 @@ from certmgr.core.rollover import desired, settles_at, step, waits_for
 from certmgr.core.trust import fingerprint
 from certmgr.issue.rollover import WrongCa, ca_of, present_ca
 from certmgr.issue.vault import VaultError
+from certmgr.lists import Place
 from certmgr.metrics import Metrics
 from certmgr.own_root import bygone
 from certmgr.revocation import Revocation
@@ -155,9 +156,12 @@ class RollingOver:
         if wants.issuer is not None and wants.issuer.vault != self.vaults.url:
             self.vaults.turn(wants.issuer.vault)
         others = [ca.vault for ca in wants.trusted if ca.vault != self.vaults.url]
-        self._revocation.look_too(self.vaults.at(others[0]) if others else None)
+        self._revocation.look_too(self._place(others[0]) if others else None)
         if rollover.phase == "done":
             self.vaults.forget_others()
+
+    def _place(self, url: str) -> Place:
+        return Place(self.vaults.at(url), self.vaults.login(url, self._clock, self._metrics.logged_in))
 
     async def _trust(self, roots: list[x509.Certificate]) -> None:
         """Trust these roots and no others, on disk first."""

@@ -16,13 +16,12 @@ from certmgr.desk import Desk
 from certmgr.edge import IssuedSites
 from certmgr.embedded import Embedded
 from certmgr.enrolment import Enrolment
-from certmgr.issue.auth import enter
 from certmgr.issue.edge import EdgeEnroller, EdgeIssuer
 from certmgr.issue.issuer import Issuer
-from certmgr.issue.login import Login
 from certmgr.issue.setup import Authority
 from certmgr.issue.vault import Vault, VaultState
 from certmgr.ledger import Ledger
+from certmgr.lists import Lists, Place
 from certmgr.metrics import Metrics
 from certmgr.own_root import OwnRoot, begin_anew_where_ended
 from certmgr.revocation import Revocation
@@ -98,12 +97,12 @@ class _Service:
         embedded = None
         if (number := self._vaults.generation) is not None:
             embedded = Embedded(self._vault, self._folder.openbao(number), self._vaults.way_in(number))
-        login = self._login(clock)
+        here = Place(self._vault, self._vaults.login(self._vaults.url, clock, self._metrics.logged_in))
         self.ledger = Ledger(self._folder.certmgr / "ledger.jsonl")
         self._say_broken(self.ledger.open(clock.now()))
         free = embedded is not None
         edge = EdgeEnroller(self._vault, self._store, free=free)
-        self.enrolment = Enrolment(self._vault, self._store, clock, self._metrics, login, embedded, edge)
+        self.enrolment = Enrolment(self._vault, self._store, clock, self._metrics, here.login, embedded, edge)
         self.traces = Traces("certmgr", self._metrics.registry)
         issuer = Issuer(self._vault, self._store, clock, lambda: self.enrolment.problem, self.ledger.append)
         rotations = Rotations(issuer, clock, self.traces.emit)
@@ -129,8 +128,7 @@ class _Service:
         )
         self.sites = Sites(self._store, self._metrics, self.agent.show_sites, self.issued)
         self.revocation = Revocation(
-            self._vault,
-            login,
+            Lists(here, self._store.roots, clock),
             self.ledger,
             self._folder.certmgr / "crl.pem",
             clock,
@@ -138,7 +136,6 @@ class _Service:
             self.agent.show_crls,
             self._deny,
             lambda: frozenset(i.serial for i in self.agent.identities() if i.serial is not None),
-            self._store.roots,
             settings.revocation_poll,
         )
         self._xds = self._client()
@@ -164,14 +161,6 @@ class _Service:
         )
         self.agent.wire_problems = lambda: self.wire.problems
         self._desk = Desk(self.agent, self.revocation, self.ledger, self.enrolment, clock)
-
-    def _login(self, clock: Clock) -> Login | None:
-        """Return the host's way in; None where others put the credentials of each identity in place."""
-        method = self._vaults.method
-        if method is None:
-            return None
-        entering = enter(self._vault, method, self._vaults.kept)
-        return Login(entering, clock, lambda outcome: self._metrics.logins.labels(outcome).inc())
 
     def recall(self) -> None:
         """Take in the last mesh, so that what is on disk is served before anybody answers."""

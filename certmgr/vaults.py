@@ -11,15 +11,18 @@ vaults/in-use            the id of the one in use; not there: the one of the set
 
 import json
 import shutil
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 from certmgr import generations
 from certmgr.core.bundle import Damaged
 from certmgr.issue.auth import Method, enter
+from certmgr.issue.login import Login, Outcome
 from certmgr.issue.vault import Address, Vault
 from certmgr.settings import Settings
 from certmgr.store import Store, read, write
+from legation.runtime.clock import Clock
 
 
 class Turned(Exception):
@@ -67,19 +70,21 @@ class Vaults:
         """Where the one in use is."""
         return self._settings.vault if self.is_own else self._address(self._in_use)
 
-    @property
-    def method(self) -> Method | None:
-        """How this host logs in there; None where others enrol its identities."""
-        return self._settings.method(self._store) if self.is_own else self._method(self._in_use)
-
-    @property
-    def kept(self) -> Path:
-        """Where an unwrapped secret id of the one in use stays."""
-        return self._store.host_file if self.is_own else self._folder / self._in_use / "enrol.json"
-
     def at(self, url: str) -> Vault:
         """Return a Vault by its URL (empty: that of the settings); UnknownVault when it is another one."""
         return Vault(self._settings.vault if not url else self._address(self._known(url)))
+
+    def login(self, url: str, clock: Clock, told: Callable[[Outcome], None]) -> Login | None:
+        """Return this host's way in to a Vault, by its URL (empty: that of the settings).
+
+        None where others put the credentials of each identity in place. `told` hears how each login went.
+        """
+        called = _id(url) if url else ""
+        if called:
+            entering = enter(Vault(self._address(called)), self._method(called), self._folder / called / "enrol.json")
+            return Login(entering, clock, told)
+        method = self._settings.method(self._store)
+        return None if method is None else Login(enter(self.at(""), method, self._store.host_file), clock, told)
 
     def learn(self, url: str, ca: str, role_id: str, wrapped: str) -> None:
         """Take what this host logs in to a Vault with, and do so once. VaultError or Damaged: it does not work."""

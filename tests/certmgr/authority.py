@@ -32,14 +32,15 @@ class Authority:
         path_length: int = 0,
         critical: bool = True,
         root: str = "root",
+        intermediate: str = "int",
     ) -> None:
-        self.now = now
+        self.now, self.name = now, intermediate
         self.root_key, self.key = new_key(), new_key()
         self.root = self._ca(root, self.root_key, root, self.root_key, ())
         bound = (
             ((x509.NameConstraints([x509.UniformResourceIdentifier(domain)], None), critical),) if constrained else ()
         )
-        self.intermediate = self._ca("int", self.key, root, self.root_key, bound, path_length)
+        self.intermediate = self._ca(intermediate, self.key, root, self.root_key, bound, path_length)
 
     def _ca(self, name: str, key: Key, issuer: str, signer: Key, more: tuple, path_length: int | None = 1):
         return sign(
@@ -68,7 +69,7 @@ class Authority:
         if names:
             extensions.append((x509.SubjectAlternativeName(names), True))
         subject = new_key() if wrong.get("other_key") else key
-        leaf = sign(subject, wrong.get("called", ""), "int", wrong.get("signer", self.key), life, tuple(extensions))
+        leaf = sign(subject, wrong.get("called", ""), self.name, wrong.get("signer", self.key), life, tuple(extensions))
         return Bundle(key, leaf, wrong.get("chain", (self.intermediate,)), wrong.get("root", self.root))
 
 
