@@ -1,12 +1,12 @@
 """Sockets' folders in the temporary one, whose state folder is gone: a mesh that was killed leaves them behind."""
 
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from legation.runtime.state import StateFolder
+from legation.runtime.unix_socket import is_served
 
 
 def tidy(state: StateFolder) -> None:
@@ -19,18 +19,5 @@ def _left_behind(state: StateFolder) -> Iterator[Path]:
     for folder in state.short_folders():
         with suppress(OSError, UnicodeDecodeError):
             owner = StateFolder(Path((folder / StateFolder.OWNER).read_text()))
-            if owner.run == folder and not owner.root.exists() and not any(map(_answers, folder.glob("*.sock"))):
+            if owner.run == folder and not owner.root.exists() and not any(map(is_served, folder.glob("*.sock"))):
                 yield folder
-
-
-def _answers(path: Path) -> bool:
-    """Say whether somebody listens on a socket: a running mesh whose folder was removed keeps what it has."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except OSError:
-            return True
-    return True

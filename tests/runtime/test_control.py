@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import stat
 from pathlib import Path
 
@@ -85,6 +86,23 @@ def test_a_live_socket_is_not_taken_over_and_a_dead_one_is(tmp_path: Path) -> No
         bind_unix(path)
     live.close()
     bind_unix(path).close()
+
+
+def test_a_socket_whose_process_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    """Its queue is full, so that a connection would wait for as long as it hangs."""
+    path = tmp_path / "x.sock"
+    waiting: list[socket.socket] = []
+    with bind_unix(path) as hung:
+        hung.listen(0)
+        for _ in range(2):
+            waiting.append(socket.socket(socket.AF_UNIX))
+            waiting[-1].settimeout(0.1)
+            with contextlib.suppress(OSError):
+                waiting[-1].connect(str(path))
+        with pytest.raises(OSError, match="served by another process"):
+            bind_unix(path)
+    for one in waiting:
+        one.close()
 
 
 def test_nobody_there_is_said_with_the_path(tmp_path: Path) -> None:

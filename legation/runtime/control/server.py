@@ -21,6 +21,7 @@ from legation.runtime import host_port
 from legation.runtime.control.guard import Connection, bounded
 from legation.runtime.control.messages import Message
 from legation.runtime.tasks import Latest, until_set
+from legation.runtime.unix_socket import is_served
 
 M = TypeVar("M", bound=Message)
 
@@ -52,9 +53,8 @@ def events(latest: Latest[M]) -> StreamingResponse:
 def bind_unix(path: Path) -> socket.socket:
     """Return a listening unix socket with mode 0600; a dead one in its place is replaced, a live one is an error."""
     if path.is_socket():
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(path)) == 0:
-                raise OSError(f"{path} is served by another process")
+        if is_served(path):
+            raise OSError(f"{path} is served by another process")
         path.unlink()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
