@@ -1,7 +1,8 @@
 """What people may ask of certmgr: rotate, revoke, show. Each answer says what came of it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -13,13 +14,16 @@ from certmgr.enrolment import Enrolment
 from certmgr.ledger import Ledger
 from certmgr.revocation import CannotRevoke, Revocation
 from legation.runtime.clock import Clock
-from legation.runtime.control.messages import RevokeReport, RevokeRequest
+from legation.runtime.control.messages import Instance, ProxyReport, RevokeReport, RevokeRequest
 from legation.runtime.tasks import patiently
 
 log = structlog.get_logger(__name__)
 
 _PATIENCE = 2.0
 """Seconds for the proxies to take a new certificate before the old one is revoked."""
+
+_COME_BACK = 10.0
+"""Seconds after certmgr's start in which proxies open their streams again, on a busy machine too."""
 
 
 class _VaultAway(CannotRevoke):
@@ -28,13 +32,15 @@ class _VaultAway(CannotRevoke):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The parts of certmgr that an order needs."""
+    """The parts of certmgr that an order needs; `instances` are those of the registry, where that can be asked."""
 
     agent: Agent
     revocation: Revocation
     ledger: Ledger
     enrolment: Enrolment
     clock: Clock
+    instances: Callable[[], Awaitable[Collection[Instance]]]
+    began: float = field(default_factory=time.monotonic)
 
     async def revoke(self, request: RevokeRequest) -> RevokeReport:
         """Revoke certificates; what is in use is renewed before, so that its holder goes on without a failure.
@@ -53,9 +59,9 @@ class Desk:
             for name in hit:
                 renew = partial(self._renew, name, in_use[name])
                 await patiently(renew, request.wait, transient=(_VaultAway,), waits=partial(_waits, name))
-            await self.agent.acknowledged(hit, _PATIENCE)
+            await self._taken(hit, _PATIENCE)
         denied = await self.revocation.revoke(records, request.by, request.wait, gently=not request.shut_out)
-        proxies = await self.agent.acknowledged(tuple(in_use), request.wait)
+        proxies = await self._taken(tuple(in_use), request.wait)
         return RevokeReport(
             serials=tuple(record.serial for record in records),
             renewed=() if request.shut_out else tuple(hit),
@@ -64,6 +70,17 @@ class Desk:
             withdrawn=denied.withdrawn,
             seconds=self.clock.now() - started,
         )
+
+    async def _taken(self, of: Collection[str], limit: float) -> tuple[ProxyReport, ...]:
+        """Wait until the proxies of identities have taken what is shown, at most `limit` s; say how each is.
+
+        Just after a start they are not back yet, and have what they had: until then they are waited for too.
+        """
+        rest = self.began + _COME_BACK - time.monotonic()
+        if rest > 0:
+            theirs = {i.id for i in await self.instances() if i.connected and i.spec.service in of}
+            await self.agent.moves.until(lambda: theirs <= set(self.agent.taken()), rest)
+        return await self.agent.acknowledged(of, limit)
 
     def _chosen(self, request: RevokeRequest) -> Sequence[Record]:
         live = self.ledger.live(self.clock.now())

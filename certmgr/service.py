@@ -3,6 +3,7 @@
 import asyncio
 import random
 import socket
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -40,7 +41,7 @@ from legation.runtime.clock import Clock
 from legation.runtime.control import server
 from legation.runtime.control.client import ControlClient, ControlError
 from legation.runtime.control.contexts import to_xds_server
-from legation.runtime.control.messages import Revoked, RevokedResult
+from legation.runtime.control.messages import Instance, InstanceList, Revoked, RevokedResult
 from legation.runtime.registry import metrics_registry
 from legation.runtime.tasks import pause, spawn
 from legation.runtime.traces import Traces
@@ -160,7 +161,7 @@ class _Service:
             loaded_by(self._folder.admin),
         )
         self.agent.wire_problems = lambda: self.wire.problems
-        self._desk = Desk(self.agent, self.revocation, self.ledger, self.enrolment, clock)
+        self._desk = Desk(self.agent, self.revocation, self.ledger, self.enrolment, clock, self._instances)
 
     def recall(self) -> None:
         """Take in the last mesh, so that what is on disk is served before anybody answers."""
@@ -193,6 +194,13 @@ class _Service:
         except ControlError as error:
             log.debug("xds_server does not deny what is revoked", reason=str(error))
             return RevokedResult(unsynced=("all of them, as xds_server does not answer",))
+
+    async def _instances(self) -> Collection[Instance]:
+        try:
+            return (await self._xds.get("/instances", InstanceList)).instances
+        except ControlError as error:
+            log.debug("it is not known which proxies there are", reason=str(error))
+            return ()
 
     async def watch_vault(self) -> None:
         """Know how Vault is; when it comes back, look at the set-up and try again what has failed."""
