@@ -35,21 +35,19 @@ class Lists:
         self.other: Place | None = None
         self._roots, self._clock = roots, clock
         self._certificates: dict[str, x509.Certificate] = {}
-        self._signers: dict[x509.Name, x509.Certificate] = {}
         self._rotated_for: frozenset[str] = frozenset()
 
     def recall(self, content: bytes, served: tuple[x509.Certificate, ...]) -> tuple[Crl, ...]:
         """Return the lists of a file; BadCrl when one is bad, or missing for an intermediate of what is served."""
-        known = tuple(pairs(content, served))
+        known = pairs(content, served)
         found = tuple(checked(crl, signer, self._clock.now(), after=None, holds=()) for signer, crl in known)
-        if not {signer.subject for signer in served} <= {crl.issuer for crl in found}:
+        if not set(served) <= {crl.signer for crl in found}:
             raise BadCrl("one of them is missing")
-        self._signers |= {signer.subject: signer for signer, _ in known}
         return found
 
     def file(self, crls: Sequence[Crl]) -> bytes:
         """Return lists as `recall` takes them: each behind the certificate of who has signed it."""
-        return b"".join(pem([self._signers[crl.issuer]]) + crl.pem for crl in crls)
+        return b"".join(pem([crl.signer]) + crl.pem for crl in crls)
 
     def look(self, shown: Sequence[Crl]) -> tuple[Crl, ...]:
         """Return the lists that are to be shown in place of others.
@@ -60,7 +58,7 @@ class Lists:
         found += self._kept(found, shown)
         if not found:
             raise BadCrl("Vault has no intermediate of a root that this host trusts")
-        if not shown and (listless := self._without({crl.issuer for crl in found})):
+        if not shown and (listless := self._without({crl.signer for crl in found})):
             name = listless[0].subject.rfc4514_string()
             raise BadCrl(f"no list of an intermediate of {name} is here, which is trusted too")
         return found
@@ -74,12 +72,12 @@ class Lists:
 
         Unreachable: it may be of a Vault that is not looked at yet, as by who has just turned to another one.
         """
-        known: set[x509.Name] = set()
+        known: set[x509.Certificate] = set()
         for place in (self.here, self.other):
             intermediates = {} if place is None else self._intermediates(place.vault)
             if _is_of(leaf, intermediates):
                 return place
-            known |= {one.subject for one in intermediates.values()}
+            known |= set(intermediates.values())
         if listless := self._without(known):
             name = listless[0].subject.rfc4514_string()
             raise Unreachable(f"the Vault that signs below {name}, which this host trusts, is not known here")
@@ -111,13 +109,13 @@ class Lists:
 
         Its Vault is away, or not looked at yet: who has just turned to another one hears of that a moment later.
         """
-        listless = self._without({crl.issuer for crl in found})
-        return tuple(crl for crl in shown if anchor(self._signers[crl.issuer], listless) is not None)
+        listless = self._without({crl.signer for crl in found})
+        return tuple(crl for crl in shown if anchor(crl.signer, listless) is not None)
 
-    def _without(self, intermediates: set[x509.Name]) -> tuple[x509.Certificate, ...]:
+    def _without(self, intermediates: set[x509.Certificate]) -> tuple[x509.Certificate, ...]:
         """Return the roots that are trusted and have signed none of these."""
         roots = self._roots()
-        have = {anchor(self._signers[name], roots) for name in intermediates}
+        have = {anchor(one, roots) for one in intermediates}
         return tuple(root for root in roots if root not in have)
 
     def _intermediates(self, vault: Vault) -> Mapping[str, x509.Certificate]:
@@ -127,17 +125,15 @@ class Lists:
             if issuer not in self._certificates:
                 self._certificates[issuer] = certificate_of(vault, issuer)
         known = {issuer: self._certificates[issuer] for issuer in there}
-        found = {issuer: one for issuer, one in known.items() if one not in roots and anchor(one, roots)}
-        self._signers |= {one.subject: one for one in found.values()}
-        return found
+        return {issuer: one for issuer, one in known.items() if one not in roots and anchor(one, roots)}
 
     def _checked(
         self, vault: Vault, intermediates: Mapping[str, x509.Certificate], shown: Sequence[Crl]
     ) -> tuple[Crl, ...]:
         """Return the list of each intermediate: all of them, as a leaf is refused whose own is not there."""
-        before = {crl.issuer: crl for crl in shown}
+        before = {crl.signer: crl for crl in shown}
         return tuple(
-            checked(fetch(vault, issuer), one, self._clock.now(), after=before.get(one.subject), holds=())
+            checked(fetch(vault, issuer), one, self._clock.now(), after=before.get(one), holds=())
             for issuer, one in intermediates.items()
         )
 

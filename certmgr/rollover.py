@@ -198,7 +198,7 @@ class RollingOver:
         crls, known = self._agent.trust.crls, self._known.get(rollover.new.intermediate)
         if rollover.phase == "drop" or known is None or not crls:
             return ()
-        if any(crl.issuer == known[0].subject for crl in crls):
+        if any(crl.signer == known[0] for crl in crls):
             return ()
         return (f"the list of revoked certificates of {rollover.new.issuer} is not here: {self._revocation.problem}",)
 

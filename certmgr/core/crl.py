@@ -23,13 +23,14 @@ class BadCrl(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Crl:
-    """A list that was checked."""
+    """A list that was checked; `signer` is who has signed it, as another CA may have the name of one before it."""
 
     pem: bytes
     number: int
     ends: float
     serials: frozenset[str]
     issuer: x509.Name
+    signer: x509.Certificate
 
     def covers(self, bundle: Bundle) -> bool:
         """Say whether it is the list of who signed a leaf: a leaf of another would be refused."""
@@ -52,6 +53,7 @@ def checked(content: bytes, issuer: x509.Certificate, now: float, *, after: Crl 
         ends=found.next_update_utc.timestamp() if found.next_update_utc else 0.0,
         serials=frozenset(serial_text(revoked.serial_number) for revoked in found),
         issuer=found.issuer,
+        signer=issuer,
     )
     if found.issuer != issuer.subject or not found.is_signature_valid(issuer.public_key()):  # type: ignore[arg-type]
         raise BadCrl("it is not signed by the intermediate")

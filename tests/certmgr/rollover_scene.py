@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 
@@ -103,7 +104,9 @@ def takes(one: Presented, other: Presented) -> bool:
     """
     chain = x509.load_pem_x509_certificates(other.certificate_chain)
     lists = [x509.load_pem_x509_crl(content) for content in lists_of(one.crl)]
-    listed = not lists or chain[0].issuer in [found.issuer for found in lists]
+    theirs = [found for found in lists if found.issuer == chain[0].issuer]
+    key: Any = chain[1].public_key()
+    listed = not lists or any(found.is_signature_valid(key) for found in theirs)
     return listed and anchor(chain[-1], x509.load_pem_x509_certificates(one.trust_bundle)) is not None
 
 

@@ -115,6 +115,20 @@ def test_lists_are_begun_with_when_there_is_one_of_each_root():
     assert named(both.lists.look(())) == ["int new", "int old"]
 
 
+def test_another_ca_of_the_same_name_has_its_own_list():
+    """As when a roll-over follows one that was called off: the list of the first is shown still, and is of no use."""
+    both = Both("old", "new")
+    both.new.number = 7
+    shown = both.shown()
+    assert named(shown) == ["int new", "int old"]
+    again = FakeVault("new")
+    both.roots = (both.old.ca.root, again.ca.root)
+    lists = both.made(both.old)
+    assert [one.signer for one in lists.look(shown)] == [both.old.ca.intermediate]
+    lists.other = Place(again, way())
+    assert [one.signer for one in lists.look(shown)] == [both.old.ca.intermediate, again.ca.intermediate]
+
+
 def test_nothing_trusted_is_said():
     with pytest.raises(BadCrl, match="Vault has no intermediate of a root that this host trusts"):
         Both("old").lists.look(())
