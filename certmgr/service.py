@@ -56,16 +56,20 @@ async def run(settings: Settings, clock: Clock) -> None:
     """Be certmgr until cancelled. The caller holds the lock of the state folder (`Store.lock`)."""
     store = Store(settings.folder.certmgr)
     begin_anew_where_ended(settings.folder, Vaults(settings, store), store, clock.now())
+    ledger = Ledger(settings.folder.certmgr / "ledger.jsonl")  # one: threads that outlive a turn write into it too
+    broken = ledger.open(clock.now())
     while True:
         try:
-            await _run(settings, clock)
+            await _run(settings, clock, ledger, broken)
         except* Turned:
+            broken = None
             log.info("turned to another Vault", vault=Vaults(settings, store).url or "that of the settings")
 
 
-async def _run(settings: Settings, clock: Clock) -> None:
-    """Be certmgr until cancelled, or until this host turns to another Vault."""
-    service = _Service(settings, clock)
+async def _run(settings: Settings, clock: Clock, ledger: Ledger, broken: str | None) -> None:
+    """Be certmgr until cancelled, or until this host turns to another Vault; `broken` is what the ledger has."""
+    service = _Service(settings, clock, ledger)
+    service.say_broken(broken)
     service.recall()
     async with AsyncExitStack() as stack:
         await service.listen(stack)
@@ -86,7 +90,7 @@ async def _run(settings: Settings, clock: Clock) -> None:
 class _Service:
     """The parts of certmgr, and what passes between them."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, ledger: Ledger) -> None:
         """Make the parts; nothing runs yet."""
         self._settings = settings
         self._folder = settings.folder
@@ -99,8 +103,7 @@ class _Service:
         if (number := self._vaults.generation) is not None:
             embedded = Embedded(self._vault, self._folder.openbao(number), self._vaults.way_in(number))
         here = Place(self._vault, self._vaults.login(self._vaults.url, clock, self._metrics.logged_in))
-        self.ledger = Ledger(self._folder.certmgr / "ledger.jsonl")
-        self._say_broken(self.ledger.open(clock.now()))
+        self.ledger = ledger
         free = embedded is not None
         edge = EdgeEnroller(self._vault, self._store, free=free)
         self.enrolment = Enrolment(self._vault, self._store, clock, self._metrics, here.login, embedded, edge)
@@ -261,7 +264,7 @@ class _Service:
         else:
             self.enrolment.ask()
 
-    def _say_broken(self, problem: str | None) -> None:
+    def say_broken(self, problem: str | None) -> None:
         """Somebody has changed the ledger: that is no accident."""
         if problem is not None:
             log.error("ALARM: the ledger was tampered with", reason=problem)

@@ -1,6 +1,8 @@
 """The embedded OpenBao's own root: another one follows it in time, by itself."""
 
 import asyncio
+import os
+import signal
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,8 +19,10 @@ from certmgr.core.trust import fingerprint
 from certmgr.embedded import Embedded
 from certmgr.issue.setup import root_of
 from certmgr.issue.vault import AppRole
+from certmgr.ledger import verify
 from certmgr.store import Store, app_role
 from legation.mesh.rollover import CaRef, Rollover
+from legation.runtime.control.rollover_messages import RolloverView
 from legation.runtime.embedded import desired
 from legation.runtime.state import StateFolder
 from legation.runtime.tasks import until
@@ -265,5 +269,42 @@ def test_attack_35_the_embedded_openbao_is_for_nobody_who_does_not_say_dev(up):
             finally:
                 up.certmgr.kill()
                 server.kill()
+
+    asyncio.run(main())
+
+
+def test_whoever_is_issuing_as_the_host_turns_to_another_vault_does_not_break_the_ledger(up):
+    """The old Vault hangs, and answers when this host has turned to the new one already."""
+    ledger = up.state.certmgr / "ledger.jsonl"
+
+    async def main():
+        async with up.running() as there:
+            await up.certmgr.ready(names=NAMES)
+            async with up.certmgr.client() as client:
+                await client.send("POST", "/root", None, RolloverView, limit=90)
+            await there.rollovers.move(there.standing.version, replace(there.standing.rollover, paused=True))
+
+            async def taken():
+                return any(said.phase == "trust" and not said.waits for said in there.standing.hosts.values())
+
+            assert await until(taken, 30), there.standing
+            os.kill(up.servers[1].process.pid, signal.SIGSTOP)
+            renewing = [asyncio.ensure_future(up.certmgr.renew(name)) for name in ("web", "orders")]
+            for _ in range(5):  # what was asked before is begun with by then
+                await up.certmgr.status()
+            await there.rollovers.move(there.standing.version, replace(there.standing.rollover, paused=False))
+
+            async def issued():
+                return ledger.read_text().count('"issue"') >= 2 * len(NAMES)
+
+            assert await until(issued, 30), up.certmgr.log.read_text()[-3000:]
+            os.kill(up.servers[1].process.pid, signal.SIGCONT)
+
+            async def late():
+                return ledger.read_text().count('"issue"') >= 2 * len(NAMES) + len(renewing)
+
+            assert await until(late, 20), ledger.read_text()
+            assert verify([ledger]).lines >= 2 * len(NAMES) + len(renewing)
+            await asyncio.gather(*renewing, return_exceptions=True)
 
     asyncio.run(main())
