@@ -96,12 +96,13 @@ class Lists:
         return found
 
     def _elsewhere(self, shown: Sequence[Crl]) -> tuple[Crl, ...]:
-        """Return the lists of the other Vault; none while it is away, as it may be gone for good."""
-        if self.other is None:
+        """Return the lists of the other Vault; none while it is away or gone, or has none that may be shown."""
+        other = self.other  # once: it may be taken from us at any time, on another thread
+        if other is None:
             return ()
         try:
-            return self._of(self.other, shown)
-        except (VaultError, Damaged):
+            return self._of(other, shown)
+        except (VaultError, Damaged, BadCrl):  # what is revoked here is to be shown all the same
             return ()
 
     def _kept(self, found: Sequence[Crl], shown: Sequence[Crl]) -> tuple[Crl, ...]:

@@ -107,6 +107,19 @@ def test_what_was_listed_stays_while_its_root_is_trusted_though_its_vault_is_not
     assert named(both.lists.look(shown)) == ["int new"]
 
 
+def test_a_bad_list_of_the_other_vault_does_not_hide_what_is_revoked_here():
+    """As where it was restored from a backup: its list is older than the one that is shown, which stays."""
+    both = Both("old", "new")
+    both.old.number = 7
+    shown = both.shown()
+    both.look_too()
+    both.old.number = 3
+    both.new.revoked = ("0a:1b",)
+    here, kept = both.lists.look(shown)
+    assert (here.signer, set(here.serials)) == (both.new.ca.intermediate, {"0a1b"})
+    assert (kept.signer, kept.number) == (both.old.ca.intermediate, 7)
+
+
 def test_lists_are_begun_with_when_there_is_one_of_each_root():
     both = Both("old", "new")
     with pytest.raises(BadCrl, match="no list of an intermediate of CN=root old is here, which is trusted too"):
