@@ -5,7 +5,8 @@ trust     every proxy trusts both roots, and has both lists of revoked certifica
 switch    the operator has the roles sign with the new intermediate
 issue     every identity has a certificate of the new one, and every proxy has taken it
 retire    the operator takes the right to sign from the old intermediate
-settle    a time in which all can still be called off; the last certificate of the old one ends in it
+settle    a time in which all can still be called off; the last certificate of the old one ends in it. It is not over
+          while a host that has come meanwhile says that it has no certificate of the new one
 drop      no proxy trusts what is left behind
 done
 
@@ -142,8 +143,7 @@ def waits_for(standing: Standing, now: float) -> tuple[str, ...]:
         case "hosts":
             return (*_hosts(standing, rollover), *_instances(standing, rollover))
         case "time":
-            rest = rollover.since + rollover.settle - now
-            return (f"{rest:.0f} s of its time to settle",) if rest > 0 else ()
+            return tuple(_settling(standing, rollover, now))
         case "nobody":
             return ()
 
@@ -160,7 +160,21 @@ def _hosts(standing: Standing, rollover: Rollover) -> Iterator[str]:
     for host, said in sorted(standing.hosts.items()):
         if not _speaks_of(said, rollover):
             yield f"host {host}: its certmgr has said nothing of it yet"
-        yield from (f"host {host}: {who}" for who in said.waits if _speaks_of(said, rollover))
+        yield from _lacking(host, said, rollover)
+
+
+def _lacking(host: str, said: HostProgress, rollover: Rollover) -> Iterator[str]:
+    """Yield what a host says that it lacks; nothing when it does not speak of this phase."""
+    yield from (f"host {host}: {who}" for who in said.waits if _speaks_of(said, rollover))
+
+
+def _settling(standing: Standing, rollover: Rollover, now: float) -> Iterator[str]:
+    """Yield the rest of the time, and what hosts lack: one that has come meanwhile may have the old CA alone."""
+    rest = rollover.since + rollover.settle - now
+    if rest > 0:
+        yield f"{rest:.0f} s of its time to settle"
+    for host, said in sorted(standing.hosts.items()):
+        yield from _lacking(host, said, rollover)
 
 
 def _instances(standing: Standing, rollover: Rollover) -> Iterator[str]:

@@ -107,6 +107,16 @@ def test_what_settles_is_over_when_its_time_is():
     assert after.phase == "drop"
 
 
+def test_what_settles_is_not_over_while_a_host_that_has_come_meanwhile_has_the_old_ca_alone():
+    """It would be cut off; one that is away is no reason, as it had its certificates before."""
+    rollover = at("settle")
+    late, away = said(rollover, "b", waits=("nothing to log in with",)), HostProgress("c", "x", "issue", waits=("?",))
+    now = standing(rollover, said(rollover), late, away)
+    assert waits_for(now, NOW + 59) == ("1 s of its time to settle", "host b: nothing to log in with")
+    assert step(now, NOW + 60) is None
+    assert step(standing(rollover, said(rollover), said(rollover, "b"), away), NOW + 60) is not None
+
+
 @pytest.mark.parametrize("phase", [phase for phase in PHASES if ACTORS[phase] in {"operator", "nobody"}])
 def test_nobody_takes_an_operators_step_for_him(phase):
     rollover = at(phase)
