@@ -107,9 +107,9 @@ class OwnRoot:
                 raise CannotFollow(f"roll-over {standing.rollover.id} is at {standing.rollover.phase} already")
             old = await asyncio.to_thread(self._present)
             after = generations.after(self._state, number)
-            generations.want(self._state, (number, after))
-            new = await self._prepared(authority, old, after)
-            return await self._begin(standing, old, new)
+            with self._vaults.preparing(after):  # a look at the last roll-over may come in between: it is over
+                new = await self._prepared(authority, old, after)
+                return await self._begin(standing, old, new)
 
     async def _prepared(self, authority: Authority, old: CaRef, number: int) -> CaRef:
         """Return the CA of another OpenBao, which is started and set up for it; its names are the next of their row."""

@@ -11,7 +11,8 @@ vaults/in-use            the id of the one in use; not there: the one of the set
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Vaults:
         self._folder = store.folder / "vaults"
         content = read(self._folder / "in-use")
         self._in_use = "" if content is None else content.decode()
+        self._coming: tuple[int, ...] = ()
 
     @property
     def is_own(self) -> bool:
@@ -125,14 +127,28 @@ class Vaults:
         write(self._folder / "in-use", self._in_use.encode())
         self.forget_others()
 
+    @contextmanager
+    def preparing(self, number: int) -> Iterator[None]:
+        """Have an embedded OpenBao run beside the one in use; while the block runs it is not forgotten."""
+        self._coming = (number,)
+        try:
+            generations.want(self._settings.folder, self._numbers())
+            yield
+        finally:
+            self._coming = ()
+
+    def _numbers(self) -> tuple[int, ...]:
+        return self._coming if self.generation is None else (self.generation, *self._coming)
+
     def forget_others(self) -> None:
         """Forget every Vault that is not in use, with what this host logs in there with; of ours the data goes too."""
+        stay = {self._in_use, *(_id(generations.url(number)) for number in self._coming)}
         for folder in self._folder.glob("*/"):
-            if folder.name != self._in_use:
+            if folder.name not in stay:
                 shutil.rmtree(folder, ignore_errors=True)
         if self._settings.vault_address:
             return
-        generations.want(self._settings.folder, () if self.generation is None else (self.generation,))
+        generations.want(self._settings.folder, self._numbers())
         if not self.is_own:
             self._store.host_file.unlink(missing_ok=True)
 

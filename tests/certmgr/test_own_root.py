@@ -21,7 +21,7 @@ from certmgr.issue.setup import root_of
 from certmgr.issue.vault import AppRole
 from certmgr.ledger import verify
 from certmgr.store import Store, app_role
-from legation.mesh.rollover import CaRef, Rollover
+from legation.mesh.rollover import CaRef, HostProgress, Rollover
 from legation.runtime.control.rollover_messages import RolloverView
 from legation.runtime.embedded import desired
 from legation.runtime.state import StateFolder
@@ -306,5 +306,27 @@ def test_whoever_is_issuing_as_the_host_turns_to_another_vault_does_not_break_th
             assert await until(late, 20), ledger.read_text()
             assert verify([ledger]).lines >= 2 * len(NAMES) + len(renewing)
             await asyncio.gather(*renewing, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def test_a_look_at_the_last_roll_over_does_not_end_the_openbao_that_is_being_set_up(up):
+    """As when xds_server is restarted, and says again that the last one is over, while another one is prepared."""
+
+    async def main():
+        async with up.running() as there:
+            await up.certmgr.ready(names=NAMES)
+            await up.order("start", "--settle", "0s", "--wait")
+            await up.runs_alone(2, f"{ROOT} 2")
+            async with up.certmgr.client() as client:
+                order = asyncio.ensure_future(client.send("POST", "/root", None, RolloverView, limit=90))
+
+                async def is_started():
+                    return desired(up.state) == (2, 3)
+
+                assert await until(is_started, 20)
+                await there.rollovers.report(HostProgress("another"))  # the same standing once more
+                await order
+            assert desired(up.state) == (2, 3)
 
     asyncio.run(main())
