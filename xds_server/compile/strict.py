@@ -15,10 +15,11 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 HOST = r"(\[[\d:a-fA-F.]+\]|[\w.~-]+)(:\d*)?"
 """What a browser would send; RFC 3986 §3.2.2 has more, by which names in DNS are never called."""
 
-UNCLEAR_PATH = r"(?i).*(//|/\.\.|[;\\]|%([01u]|25|2e|2f|3b|5c|7f|c[01]|e0%[89]|f0%8)).*"
+UNCLEAR_PATH = r"(?i).*(//|/\.\.|[;\\]|%([01u]|25|2e|2f|3b|5c|7f|c[01]|e0%[89]|f0%8|f[89a-f])).*"
 """What apps read in different ways: empty segments, `..`, parameters, backslashes; slashes, dots and such in disguise.
 
-Disguises are control characters too, `%u002e`, and more bytes than UTF-8 has for a character (RFC 3629 §10).
+Disguises are control characters too, `%u002e`, and more bytes than UTF-8 has for a character (RFC 3629 §10), with
+the five and six that it once had.
 
 A prefix says nothing about a path that an app may take to lead out of it.
 """

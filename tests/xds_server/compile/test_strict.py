@@ -180,6 +180,8 @@ def test_nobody_tunnels(world, way, to):
         ("/entries/..;/secret", 403), ("/entries/..;a=b/secret", 403), ("/entries/1;/../../secret", 403),
         ("/entries/..%3b/secret", 403), ("/entries/%u002e%u002e/secret", 403), ("/entries/.%09./secret", 403),
         ("/entries/%c0%ae%c0%ae/secret", 403), ("/entries/a%C0%AFsecret", 403), ("/entries/a%e0%80%afsecret", 403),
+        ("/entries/%f8%80%80%80%ae%F8%80%80%80%ae/secret", 403), ("/entries/a%fc%80%80%80%80%afsecret", 403),
+        ("/entries/%f0%9f%8d%b0", 200),
         ("/entries/caf%c3%a9", 200), ("/entries/a%20b", 200), ("/entries/..%7f/secret", 403),
         ("/entries//../../secret", 403), ("//entries/1", 403),
         ("/entries//1", 403), ("/entries/.../secret", 403), ("/entries/..%00/secret", 400),
