@@ -6,11 +6,13 @@ from datetime import timedelta
 from envoy.config.core.v3.config_source_pb2 import ApiVersion
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.config.core.v3.http_uri_pb2 import HttpUri
-from envoy.config.route.v3.route_components_pb2 import RouteMatch
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, RouteMatch
 from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import BufferSettings
 from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import ExtAuthz as Authz
 from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2 as jwt
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from legation.mesh import names
 from legation.mesh.model.access import ExtAuthz, Jwt
@@ -22,19 +24,47 @@ CLAIMS = "claims"
 
 JWT_FILTER = "envoy.filters.http.jwt_authn"
 _FETCH_LIMIT, _FETCH_AGAIN = timedelta(seconds=5), timedelta(seconds=1)
-_PROVIDER = "issuer"
+_PROVIDER, _NOBODY = "issuer", "nobody"
+_BEARER = r"Bearer +[\w.-]+"
+"""What an app gets to see of a token: Envoy would find one behind whatever else the header says."""
 
 
 def token_filters(name: str, service: Service, *, with_claims: bool) -> Sequence[HttpFilter]:
     """Return what checks tokens; it comes before access control, for which it keeps claims if that looks at them."""
     if service.jwt is None:
         return ()
-    rules = [
-        *(jwt.RequirementRule(match=RouteMatch(path=path)) for path in service.jwt.exempt),
-        jwt.RequirementRule(match=RouteMatch(prefix="/"), requires=jwt.JwtRequirement(provider_name=_PROVIDER)),
-    ]
-    config = jwt.JwtAuthentication(providers={_PROVIDER: _provider(name, service.jwt, with_claims)}, rules=rules)
+    provider = _provider(name, service.jwt, with_claims)
+    providers = {_PROVIDER: provider, _NOBODY: _nobody(provider)} if _is_shown(service.jwt) else {_PROVIDER: provider}
+    config = jwt.JwtAuthentication(providers=providers, rules=list(_rules(service.jwt)))
     return (HttpFilter(name=JWT_FILTER, typed_config=pack(config)),)
+
+
+def _rules(asked: Jwt) -> Iterator[jwt.RequirementRule]:
+    """Yield who must show what; the first that matches a request holds."""
+    yield from (jwt.RequirementRule(match=RouteMatch(path=path)) for path in asked.exempt)
+    if _is_shown(asked):
+        yield _not_alone()
+    yield jwt.RequirementRule(match=RouteMatch(prefix="/"), requires=jwt.JwtRequirement(provider_name=_PROVIDER))
+
+
+def _is_shown(asked: Jwt) -> bool:
+    """Say whether the app gets to see `Authorization`; of another header the token is all there is."""
+    return asked.forward and asked.from_header is None
+
+
+def _not_alone() -> jwt.RequirementRule:
+    """Return what denies a request whose header says more than the token: an app may take another for it."""
+    alone = StringMatcher(safe_regex=RegexMatcher(regex=_BEARER))
+    other = HeaderMatcher(name="authorization", string_match=alone, invert_match=True)
+    match = RouteMatch(prefix="/", headers=[other])
+    return jwt.RequirementRule(match=match, requires=jwt.JwtRequirement(provider_name=_NOBODY))
+
+
+def _nobody(provider: jwt.JwtProvider) -> jwt.JwtProvider:
+    """Return an issuer whose tokens nobody can show: their header is one that is dropped before."""
+    found = jwt.JwtProvider(issuer=provider.issuer, from_headers=[jwt.JwtHeader(name="x-legation-nobody")])
+    found.remote_jwks.http_uri.CopyFrom(provider.remote_jwks.http_uri)
+    return found
 
 
 def asking_filters(service: Service) -> Sequence[HttpFilter]:

@@ -36,6 +36,7 @@ services:
       - asked
       - careless
       - remembers
+      - shown
   desk: {{protocol: http, port: 8080, calls: [ledger]}}
   ledger: {{protocol: http, port: 8080}}
   tried: {{protocol: http, port: 8080, access: {{mode: shadow}}}}
@@ -61,6 +62,7 @@ services:
     protocol: http
     port: 8080
     jwt: {{issuer: "https://id.example.com", jwks_uri: "{CHANGING}", jwks_ttl: 1s, cached_tokens: 10}}
+  shown: {{protocol: http, port: 8080, jwt: {{issuer: "https://id.example.com", jwks_uri: "{KEYS}", forward: true}}}}
   careless:
     protocol: http
     port: 8080
@@ -69,7 +71,7 @@ services:
   authz: {{protocol: grpc, port: 9000}}
   nobody: {{protocol: grpc, port: 9000}}
 """
-APPS = ("ledger", "tried", "tokens", "claims", "asked", "careless", "remembers")
+APPS = ("ledger", "tried", "tokens", "claims", "asked", "careless", "remembers", "shown")
 
 
 class Authz(grpc.GenericRpcHandler):
@@ -206,6 +208,21 @@ def test_a_token_that_nobody_has_looked_at_reaches_no_app(world: World) -> None:
     assert forged not in world.seen("claims")[-1][2].values()
     both = [("x-token", good), ("x-token", forged)]
     assert [world.ask("claims", "/read", headers=h).status_code for h in (both, both[::-1])] == [401, 401]
+
+
+@pytest.mark.parametrize(
+    "shown", [["Basic YTpi", "Bearer {}"], ["bearer {other}", "Bearer {}"], ["bearer {other}, Bearer {}"],
+              ["bearer {other} Bearer {}"], ["Bearer {}", "Bearer {other}"], ["Bearer {} {other}"]],
+)  # fmt: skip
+def test_a_token_that_the_app_gets_to_see_stands_alone(world: World, shown: list[str]) -> None:
+    """Envoy finds one that is good behind whatever else a header says; an app may take what comes first."""
+    good, forged = world.issuer.token(), Issuer().token(sub="root")
+    wait_for(lambda: world.ask("shown", headers=bearer(good)).status_code == 200)
+    assert world.seen("shown")[-1][2]["authorization"] == f"Bearer {good}"
+    world.apps["shown"].reset()
+    headers = [("authorization", one.format(good, other=forged)) for one in shown]
+    assert world.ask("shown", headers=headers).status_code == 401
+    assert world.seen("shown") == []
 
 
 @pytest.mark.parametrize("other", ["x_team", "x_test"])
