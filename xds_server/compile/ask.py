@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutationRules
 from envoy.config.core.v3.config_source_pb2 import ApiVersion
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.config.core.v3.http_uri_pb2 import HttpUri
@@ -13,6 +14,7 @@ from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2 as jwt
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from google.protobuf.wrappers_pb2 import BoolValue
 
 from legation.mesh import names
 from legation.mesh.model.access import ExtAuthz, Jwt
@@ -27,6 +29,9 @@ _FETCH_LIMIT, _FETCH_AGAIN = timedelta(seconds=5), timedelta(seconds=1)
 _PROVIDER, _NOBODY = "issuer", "nobody"
 _BEARER = r"Bearer +[\w.-]+"
 """What an app gets to see of a token: Envoy would find one behind whatever else the header says."""
+
+_NOT_FOR_ASKED = r"x-legation-.*|x-forwarded-client-cert|content-length|transfer-encoding|connection|upgrade"
+"""What a server that is asked may not say either, beside what Envoy keeps it from: `x-envoy-*` and the Host."""
 
 
 def token_filters(name: str, service: Service, *, with_claims: bool) -> Sequence[HttpFilter]:
@@ -116,6 +121,11 @@ def _ext_authz(asked: ExtAuthz) -> Authz:
         failure_mode_allow=asked.failure_mode_allow,
         include_peer_certificate=True,
         clear_route_cache=False,
+        decoder_header_mutation_rules=HeaderMutationRules(
+            disallow_system=BoolValue(value=True),
+            disallow_expression=RegexMatcher(regex=_NOT_FOR_ASKED),
+            disallow_is_error=BoolValue(value=True),
+        ),
     )
     if asked.max_request_bytes is not None:
         found.with_request_body.CopyFrom(

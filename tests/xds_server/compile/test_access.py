@@ -79,6 +79,7 @@ class Authz(grpc.GenericRpcHandler):
 
     def __init__(self) -> None:
         self.seen: list[CheckRequest] = []
+        self.says = ("x-decided", "yes")
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         if details.method != "/envoy.service.auth.v3.Authorization/Check":
@@ -93,7 +94,7 @@ class Authz(grpc.GenericRpcHandler):
             return CheckResponse(status=Status(code=PERMISSION_DENIED))
         answer = CheckResponse(status=Status(code=OK))
         header = answer.ok_response.headers.add().header
-        header.key, header.value = "x-decided", "yes"
+        header.key, header.value = self.says
         return answer
 
 
@@ -326,6 +327,23 @@ def test_nobody_speaks_for_a_server_that_is_asked(world: World) -> None:
     assert [name for name in headers if "_" in name or headers[name] == "forged"] == []
     assert (headers["x-decided"], headers["a-b"]) == ("yes", "c")
     assert "a_b" not in world.authz.seen[0].attributes.request.http.headers
+
+
+@pytest.mark.parametrize(
+    "says",
+    [("x-forwarded-client-cert", "URI=spiffe://access.local/root"), ("x-legation-retry", "1"), ("host", "other"),
+     ("x-envoy-upstream-rq-timeout-ms", "1"), (":path", "/other"), (":method", "POST"), ("content-length", "5"),
+     ("transfer-encoding", "chunked"), ("x-decided", "a\r\nx-b: c")],
+)  # fmt: skip
+def test_a_server_that_is_asked_speaks_for_no_proxy(world: World, says: tuple[str, str]) -> None:
+    """Nor does it say where a request ends, or that it is another; what it could not say leaves the caller's out."""
+    world.authz.says = says
+    try:
+        assert world.ask("asked", headers={"x-please": "1", "x-decided": "forged"}).status_code == 500
+    finally:
+        world.authz.says = ("x-decided", "yes")
+    assert world.seen("asked") == []
+    assert world.ask("asked", headers={"x-please": "1"}).status_code == 200
 
 
 def test_without_its_server_a_service_denies_unless_told_otherwise(world: World) -> None:
