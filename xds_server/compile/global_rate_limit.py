@@ -26,6 +26,9 @@ from legation.mesh.model.rate_limit import GlobalLimit, RateLimit
 from xds_server.compile.pack import duration, pack
 
 LIMIT, CALLER, NOBODY = "limit", "caller", "-"
+_PEER = f"has(connection.uri_san_peer_certificate) ? connection.uri_san_peer_certificate : '{NOBODY}'"
+"""Whoever sends plain text, where that is let in, has so many together: Envoy does not ask about what is missing."""
+
 _Action = Asked.Action
 
 
@@ -62,7 +65,7 @@ def _asked(name: str, number: int, limit: GlobalLimit) -> Iterator[Sequence["Ask
 
 def _parts(limit: GlobalLimit) -> Iterator[Sequence["Asked.Action"]]:
     if limit.by_caller:
-        peer = Descriptor(descriptor_key=CALLER, text="connection.uri_san_peer_certificate")
+        peer = Descriptor(descriptor_key=CALLER, text=_PEER)
         yield (_Action(extension=TypedExtensionConfig(name=CALLER, typed_config=pack(peer))),)
     if limit.by_source_address:
         yield (_Action(remote_address=_Action.RemoteAddress()),)
