@@ -169,10 +169,10 @@ def loopback_address(block: int, slot: int) -> str:
 def outbound_ports(called: Iterable[str], pinned: Mapping[str, int]) -> dict[str, int]:
     """Return the outbound port of each called service: pinned ones stay, the others take the next free ones.
 
-    An app learns its ports when it starts, so a later change of `calls` may not move them.
+    An app learns its ports when it starts, so a later change of `calls` may not move them, nor lead one elsewhere.
     """
     ports = {name: pinned[name] for name in called if name in pinned}
-    taken = set(ports.values())
+    taken = set(pinned.values())
     free = (port for port in range(OUTBOUND_PORT_BASE, 65536) if port not in taken)
     return {name: ports[name] if name in ports else next(free) for name in called}
 

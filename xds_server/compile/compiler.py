@@ -212,6 +212,7 @@ class Compiler:
     def forget(self, node_id: str) -> None:
         """Drop what is kept for a node that is gone."""
         self._kept.pop(node_id, None)
+        self._own.forget(node_id)
 
     def health_specifier(self, node: InstanceSpec) -> bytes:
         """Return a serialised envoy.service.health.v3.HealthCheckSpecifier: how this node checks its app."""

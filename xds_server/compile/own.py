@@ -61,6 +61,8 @@ class Own:
         self._traces = self._to_traces()
         self._fronts = fronts(self._mesh)
         self._drained: Mapping[str, str] = {}
+        self._given: dict[str, tuple[InstanceSpec, Mapping[str, int]]] = {}
+        """The outbound ports of nodes whose apps were not told of all of them, also of what is no longer called."""
         self.revoke(NONE_REVOKED)
 
     def revoke(self, revoked: Revocations) -> bool:
@@ -79,12 +81,16 @@ class Own:
 
         May run in a thread while another uses the one before.
         """
-        modules = before._modules  # noqa: SLF001 - of this class
+        modules, self._given = before._modules, dict(before._given)  # noqa: SLF001 - of this class
         self._modules.update({one: set(known) for one, known in list(modules.items()) if one in services})
         drained, inbound, outbound = before._drained, before._inbound, before._outbound  # noqa: SLF001 - of this class
         if drained == self._drained:
             self._inbound.update({key: made for key, made in list(inbound.items()) if key[0] in services})
             self._outbound.update({key: made for key, made in list(outbound.items()) if key[0] in services})
+
+    def forget(self, node_id: str) -> None:
+        """Drop what is kept for a node that is gone."""
+        self._given.pop(node_id, None)
 
     def clusters(self, node: InstanceSpec) -> Resources:
         """Return a node's own clusters."""
@@ -222,7 +228,7 @@ class Own:
         """Return the listeners through which the node's app calls others."""
         if node.by_name:
             return [self._at_port(node, port, found) for port, found in by_port(self._mesh, called).items()]
-        ports = names.outbound_ports(called, node.outbound_ports)
+        ports = self._ports(node, called)
         return [
             Resource.of(
                 kinds.LISTENER,
@@ -232,6 +238,18 @@ class Own:
             )
             for index, callee in enumerate(called)
         ]
+
+    def _ports(self, node: InstanceSpec, called: Sequence[str]) -> Mapping[str, int]:
+        """Return the ports of those listeners; none leads elsewhere than before, as long as the node lives.
+
+        Envoy takes new listeners before it lets go of old ones, and refuses two on one port.
+        """
+        known = self._given.get(node.id)
+        given = known[1] if known is not None and known[0] == node else node.outbound_ports
+        ports = names.outbound_ports(called, given)
+        if ports.keys() - given.keys():
+            self._given[node.id] = node, {**given, **ports}
+        return ports
 
     def _at_port(self, node: InstanceSpec, port: int, found: Sequence[str]) -> Resource:
         """Return the listener on a port that the services called there have as their own."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.service.health.v3.hds_pb2 import HealthCheckSpecifier
 
 from legation.mesh import names
@@ -26,6 +27,7 @@ workloads:
   - {service: orders, version: v1, command: [node]}
   - {service: orders, version: v2, command: [node]}
 """
+BANK = "external: {bank: {host: bank.example.com, port: 443}}\n"
 WEB = InstanceSpec("web-v1-0", "web", "v1", "1", "127.64.0.1", 15006, app_port=20000, metrics_port=15090)
 DESK = replace(WEB, id="desk-v1-0", service="desk", address="127.64.1.1")
 ORDERS = replace(WEB, id="orders-v1-0", service="orders", address="127.64.2.1")
@@ -100,6 +102,24 @@ def test_a_new_life_of_a_node_gets_its_own_listeners(compiler):
     fresh = Compiler(load(MESH, "mesh.yaml")).snapshot(replace(WEB, outbound_ports={"orders": 15177}), {})
     assert moved == fresh
     assert moved != compiler.snapshot(WEB, {})
+
+
+def test_a_port_never_leads_elsewhere_than_before():
+    """Envoy refuses a new listener where an old one is that goes with the same change; an app may know the port."""
+    told, ports = {"orders": 15100}, []
+    node, compiler = replace(WEB, outbound_ports=told), None
+    for calls in ("orders, items", "orders, desk", "desk", "bank, desk, orders, items"):
+        mesh = load(MESH.replace("[orders, items]", f"[{calls}]") + BANK, "mesh.yaml")
+        fresh = Compiler(mesh)
+        if compiler is not None:
+            fresh.inherit(compiler, ())
+        compiler = fresh
+        listeners = compiler.snapshot(node, {}).of_type(kinds.LISTENER).items()
+        protos = {name: Listener.FromString(b"".join(resource.parts)) for name, resource in listeners}
+        ports.append({name: at.address.socket_address.port_value for name, at in protos.items() if "outbound" in name})
+    first = {"outbound/orders": 15100, "outbound/items": 15101, "outbound/legation-passthrough": 15102}
+    desk = {"outbound/desk": 15103, "outbound/legation-passthrough": 15102}
+    assert ports == [first, {"outbound/orders": 15100, **desk}, desk, {**first, **desk, "outbound/bank": 15104}]
 
 
 def test_interested_are_the_callers_and_the_gateway(compiler):
