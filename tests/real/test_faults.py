@@ -312,6 +312,20 @@ def test_a_service_changes_its_version(shop: Mesh, steady: Steady, no_retries: N
     nothing_lost(window)
 
 
+def test_a_version_is_added_together_with_its_share(shop: Mesh, steady: Steady, no_retries: None) -> None:
+    """Nobody waits for it: until it is ready the others have its share, and they have it again when it goes."""
+    text = shop.file.read_text()
+    shares = text.replace("split: {v1: 90, v2: 10}", "split: {v1: 30, v2: 10, v3: 60}")
+    assert shares != text
+    with steady.window("a v3 with more than half of the requests") as window:
+        shop.write(f"{shares}\n  - {{service: catalog, version: v3, command: [node, catalog/server.js]}}\n")
+        assert {i.version for i in shop.instances("catalog").values()} == {"v1", "v2", "v3"}
+    nothing_lost(window)
+    with steady.window("and without it again") as window:
+        shop.write(text)
+    nothing_lost(window)
+
+
 def test_a_service_is_added_exposed_and_deleted(shop: Mesh, steady: Steady, no_retries: None) -> None:
     with steady.window("a service comes and goes, on a port of the gateways") as window, echo_in(shop) as echo:
         assert answers(echo.url)

@@ -41,7 +41,7 @@ def service_routes(name: str, service: Service, outage: Outage | None = None) ->
 
 def service_rows(name: str, service: Service, outage: Outage | None = None) -> list[components.Route]:
     """Return the rows of a service's routes; requests that none of them matches go to all of its versions."""
-    rows = [(f"{name}.routes[{index}]", route) for index, route in enumerate(service.routes)]
+    rows = [(f"{name}.routes[{index}]", _served(route, outage)) for index, route in enumerate(service.routes)]
     if not has_catch_all(service):
         rows.append((f"{name}.default", Route()))
     routes = [proto for row, route in rows for proto in _routes(row, name, service, route)]
@@ -115,6 +115,16 @@ def configuration(name: str, hosts: Sequence[components.VirtualHost]) -> RouteCo
         virtual_hosts=hosts,
         response_headers_to_remove=[RETRY_HEADER],
     )
+
+
+def _served(route: Route, outage: Outage | None) -> Route:
+    """Return a route whose shares are those of versions with a ready instance: one without any is nobody to wait for.
+
+    Of a service or a row without any at all it is as it was: its requests wait, or are told why not.
+    """
+    missing = outage.versions if outage is not None else ()
+    split = {version: weight for version, weight in route.split.items() if version not in missing}
+    return route.model_copy(update={"split": split}) if any(split.values()) and len(split) < len(route.split) else route
 
 
 def _routes(row: str, name: str, service: Service, route: Route) -> Iterator[components.Route]:

@@ -16,6 +16,7 @@ from xds_server.compile.by_name import by_host_chain
 from xds_server.compile.listener import Chain
 from xds_server.compile.outbound import outbound_chain
 from xds_server.compile.route import service_routes, targets
+from xds_server.compile.unavailable import Outage
 from xds_server.compile.websocket import socket_paths
 
 
@@ -51,6 +52,23 @@ def test_a_service_without_routes_has_one_for_everything():
     (only,) = routes(service())
     assert (only.name, only.route.cluster, only.match.prefix) == ("a.default", "a", "/")
     assert only.route.timeout.ToSeconds() == 15
+
+
+@pytest.mark.parametrize(
+    ("missing", "shares"),
+    [
+        ((), {"a/v1": 60, "a/v2": 30, "a/v3": 10}),
+        (("v2",), {"a/v1": 60, "a/v3": 10}),
+        (("v1", "v3"), "a/v2"),
+        (("v1", "v2", "v3"), {"a/v1": 60, "a/v2": 30, "a/v3": 10}),
+    ],
+)
+def test_versions_without_a_ready_instance_have_no_share_where_others_have_one(missing, shares):
+    given = service({"split": {"v1": 60, "v2": 30, "v3": 10}}, {"split": {"v1": 100}})
+    (host,) = service_routes("a", given, Outage(0.0, missing) if missing else None).virtual_hosts
+    split, other = host.routes[-2:]
+    assert ({c.name: c.weight.value for c in split.route.weighted_clusters.clusters} or split.route.cluster) == shares
+    assert other.route.cluster == "a/v1", "it has nobody else"
 
 
 def test_rows_keep_their_order_and_the_rest_goes_to_all_versions():
