@@ -26,6 +26,9 @@ _BUSY = 5.0
 _AT_ONCE = 20
 """The part of all records that goes when there is no room: a twentieth, or each batch would pay for it."""
 
+_LOOSE = 2
+"""How many times larger than its limit the file may be before it is written anew."""
+
 
 class Store:
     """One file, for one writer; each reader has a connection of its own."""
@@ -72,16 +75,25 @@ class Store:
 
     def prune(self, limit: int, oldest: float) -> int:
         """Let records go that are older than `oldest`, and the oldest above `limit` bytes; return how many went."""
-        gone = 0
-        with self._db:
-            gone += self._db.execute("DELETE FROM records WHERE id <= ?", (self._last_before(oldest),)).rowcount
-            while (
-                self.bytes() > limit
-                and (found := self._db.execute("SELECT count(*), min(id) FROM records").fetchone())[0]
-            ):
-                number, first = found
-                gone += self._db.execute("DELETE FROM records WHERE id <= ?", (first + number // _AT_ONCE,)).rowcount
+        gone = self._delete(self._last_before(oldest))
+        while (
+            self.bytes() > limit and (found := self._db.execute("SELECT count(*), min(id) FROM records").fetchone())[0]
+        ):
+            number, first = found
+            gone += self._delete(first + number // _AT_ONCE)
+        self._give_back(limit)
         return gone
+
+    def _delete(self, last: int) -> int:
+        """Let records up to one go, in a transaction of its own: what SQLite notes of it is as large as they are."""
+        with self._db:
+            return self._db.execute("DELETE FROM records WHERE id <= ?", (last,)).rowcount
+
+    def _give_back(self, limit: int) -> None:
+        """Make the file smaller where the limit has become lower: no record will ever need that room."""
+        if self._pragma("page_count") * self._pragma("page_size") > _LOOSE * limit:
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _last_before(self, oldest: float) -> int:
         """Return the id before the first record that is young enough; ids grow about as times do."""

@@ -80,6 +80,16 @@ def test_the_oldest_go_above_the_bytes_that_are_kept(file):
     assert file.stat().st_size < 2 * limit
 
 
+def test_a_lower_limit_gives_the_disk_its_room_back(file):
+    """Someone whose disk is nearly full lowers it while the mesh runs."""
+    store = filled(file, *(record(text=f"{n} {'x' * 1000}", time=float(n)) for n in range(5000)))
+    store.prune(1 << 18, 0)
+    on_disk = sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*"))
+    assert on_disk < 1 << 19
+    assert texts(file)[-1].startswith("4999 ")
+    assert store.add([record(text="new")], {}) == 5001
+
+
 def test_the_oldest_go_with_their_age(file):
     store = filled(file, *(record(text=str(n), time=float(n)) for n in range(10)))
     assert store.prune(1 << 30, 4.0) == 4
