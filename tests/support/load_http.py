@@ -1,6 +1,7 @@
 """An HTTP/1.1 client that hides nothing: no retry, no redirect, every transport error is the caller's to see."""
 
 import asyncio
+import select
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ class Connection:
         """Return the open connection, or a new one."""
         if self._streams is not None:
             reader, writer = self._streams
-            if not reader.at_eof() and reader.exception() is None and not writer.is_closing():
+            if not (reader.at_eof() or reader.exception() or writer.is_closing() or _has_news(writer)):
                 return self._streams
             self.close()
         try:
@@ -69,6 +70,13 @@ class Connection:
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
+
+
+def _has_news(writer: asyncio.StreamWriter) -> bool:
+    """Say whether something has come on an idle connection: its end, that a loop which is behind has not seen yet."""
+    poll = select.poll()
+    poll.register(writer.get_extra_info("socket").fileno(), select.POLLIN | select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _kind(error: Exception) -> str:

@@ -1,7 +1,10 @@
 """The load client against a server that fails on command: every kind of failure is seen, and nothing else is."""
 
 import asyncio
+import select
+import socket
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -290,6 +293,31 @@ async def main():
     await server.serve_forever()
 asyncio.run(main())
 """
+
+
+def test_a_connection_that_has_ended_is_not_used_though_the_loop_is_behind():
+    def serve(listening: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(reply())
+
+    async def main(port: int) -> list[int]:
+        connection = Connection("127.0.0.1", port)
+        answers = [await connection.send(Request(), keep=True)]
+        assert connection._streams is not None
+        here = connection._streams[1].get_extra_info("socket").fileno()
+        assert select.select([here], [], [], 10)[0], "the server has closed it, and this loop has not run since"
+        answers.append(await connection.send(Request(), keep=True))
+        connection.close()
+        return [answer.status for answer in answers]
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=serve, args=(listening,), daemon=True)
+        server.start()
+        assert asyncio.run(main(listening.getsockname()[1])) == [200, 200]
+        server.join(10)
 
 
 def test_it_ends_by_itself_at_its_limit_and_says_so():
