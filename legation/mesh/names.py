@@ -21,6 +21,8 @@ EDGE = f"{COMPONENT_PREFIX}edge"
 """Who has the gateway's certificates signed that its clients see, and in the ledger their owner. No identity."""
 PASSTHROUGH = f"{COMPONENT_PREFIX}passthrough"
 """What a service calls that may call servers which mesh.yaml does not name: its listener, routes and cluster."""
+PASSTHROUGH_FIRST = f"{PASSTHROUGH}-first"
+"""Its cluster for Envoys that look at the first address of a name alone."""
 AWAY = (CERTMGR, TELEMETRY, HOST)
 """Those that have one where they are on another host than xds_server."""
 

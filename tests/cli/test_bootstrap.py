@@ -75,13 +75,14 @@ def test_telemetry_is_told_of_one_that_takes_it_alone(home: Home) -> None:
 def test_an_envoy_is_told_what_it_misses(home: Home) -> None:
     """Of the mesh as a whole, and of what is rendered for it."""
     old, new = envoy("1.38.3"), envoy("1.40.0")
-    home.write(GOOD)
+    home.write("passthrough: true\n" + GOOD.lstrip())
     done = home.legation("validate", "--envoy", str(old))
     assert done.exit_code == 0, done.output
     assert "Envoy 1.38.3 takes the mesh, without some parts of it" in done.stderr
     assert "left out for Envoy 1.38.3: bare CR, bare LF and folded lines" in done.stderr
+    assert "left out for Envoy 1.38.3: `passthrough` denies by a name's first address" in done.stderr
     said = json.loads(home.legation("validate", "--envoy", str(old), "-o", "json").stdout)
-    assert (said["envoy"], len(said["lost"])) == ("1.38.3", 5)
+    assert (said["envoy"], len(said["lost"])) == ("1.38.3", 6)
     assert "Envoy 1.40.0 takes the mesh\n" in home.legation("validate", "--envoy", str(new)).stderr
     done = home.legation(*WORDS, *FILE, "--only", "certificates", "--envoy", str(old))
     assert "left out for Envoy 1.38.3" in done.stderr

@@ -385,6 +385,7 @@ def test_a_proxy_gets_what_it_knows(tmp_path: Path) -> None:
             "otlp_log",
             "access_once",
             "lines_module",
+            "each_address",
         )
         assert sizes[1] < sizes[0] - 2000, "the filter is some 3 kB"
 

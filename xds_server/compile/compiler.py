@@ -293,8 +293,11 @@ class Compiler:
         return kept[1]
 
     def _clusters_of(self, node: InstanceSpec) -> Resources:
-        """Return a node's clusters, one value for all nodes of a service whose apps are at the same address."""
-        key = (node.service, node.app_address, node.app_port, node.by_name)
+        """Return a node's clusters, one value for all nodes of a service whose apps are at the same address.
+
+        And whose Envoys know the same.
+        """
+        key = (node.service, node.app_address, node.app_port, node.by_name, node.lacks)
         found = self._joined.get(key)
         if found is None:
             found = Resources({**self._shared_clusters(node.service), **self._own.clusters(node)})

@@ -94,7 +94,13 @@ GRPC_CHECKS = Part(
     "",
     "an app is not asked by grpc.health.v1, which ends Envoy 1.36, but whether it takes connections",
 )
-PARTS = (HTTP1_LINES, PLAINTEXT_COUNT, SPAN_TAGS, OTLP_LOG, ACCESS_ONCE, LINES_MODULE, GRPC_CHECKS)
+EACH_ADDRESS = Part(
+    "each_address",
+    (1, 40),
+    "envoy.filters.http.upstream_rbac",
+    "`passthrough` denies by a name's first address: by a name with several, an app may reach what is on this host",
+)
+PARTS = (HTTP1_LINES, PLAINTEXT_COUNT, SPAN_TAGS, OTLP_LOG, ACCESS_ONCE, LINES_MODULE, GRPC_CHECKS, EACH_ADDRESS)
 
 
 _GRPC_STATS = HttpFilter(

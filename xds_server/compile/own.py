@@ -19,11 +19,12 @@ from xds_server.compile.by_name import by_host_chain, by_host_routes, by_port
 from xds_server.compile.cluster import app_cluster
 from xds_server.compile.external import external_chain, external_cluster, external_routes
 from xds_server.compile.fault import fault_filters
+from xds_server.compile.first_address import first_address_chain, first_address_cluster
 from xds_server.compile.front import Front, Outages, front_listener, front_routes, fronts
 from xds_server.compile.health_check import named_checks
 from xds_server.compile.inbound import inbound_chain, inbound_listener
 from xds_server.compile.listener import Chain, Fit, fitting, listener
-from xds_server.compile.older import leave_out, module_of, written_by
+from xds_server.compile.older import EACH_ADDRESS, leave_out, module_of, written_by
 from xds_server.compile.outbound import outbound_chain, outbound_listener
 from xds_server.compile.outside import outside_cluster, verified
 from xds_server.compile.pack import resource
@@ -40,6 +41,8 @@ from xds_server.snapshot import Resource, Resources
 
 _MOST_MODULES = 4
 """Paths of modules of one service's nodes that are told apart: hosts have few places where programs are."""
+
+_ANYWHERE = {names.PASSTHROUGH: passthrough_chain, names.PASSTHROUGH_FIRST: first_address_chain}
 
 _WITH_ROUTES: tuple[Protocol, ...] = ("http", "http2", "grpc")
 
@@ -98,7 +101,7 @@ class Own:
             return _by_name(self._traces)
         if node.service not in self._mesh.services:
             return _by_name([])
-        return _by_name([self._app(node), *self._keys(node.service), *self._traces])
+        return _by_name([self._app(node), *self._first_addresses(node), *self._keys(node.service), *self._traces])
 
     def listeners(self, node: InstanceSpec, called: Sequence[str]) -> Resources:
         """Return a node's listeners; `called` are the services that it reaches."""
@@ -192,6 +195,13 @@ class Own:
         cluster = resource(kinds.CLUSTER, names.PASSTHROUGH, passthrough_cluster(), position)
         return cluster, resource(kinds.ROUTE, names.PASSTHROUGH, passthrough_routes(), position)
 
+    def _first_addresses(self, node: InstanceSpec) -> list[Resource]:
+        """Return where `passthrough` leads a node that cannot look at each address of a name."""
+        if EACH_ADDRESS.name not in node.lacks or names.PASSTHROUGH not in self._mesh.reached(node.service):
+            return []
+        position = self._source.position("passthrough")
+        return [resource(kinds.CLUSTER, names.PASSTHROUGH_FIRST, first_address_cluster(), position)]
+
     def _to_traces(self) -> list[Resource]:
         """Return where spans go, where the mesh is traced."""
         if self._mesh.tracing is None:
@@ -264,6 +274,8 @@ class Own:
         return self._shared(node, " ".join(found), partial(by_host_chain, self._mesh, node.service, port, found))
 
     def _chain(self, node: InstanceSpec, callee: str) -> Chain:
+        if callee == names.PASSTHROUGH and EACH_ADDRESS.name in node.lacks:
+            callee = names.PASSTHROUGH_FIRST
         return self._shared(node, callee, partial(self._to_callee, node.service, callee))
 
     def _shared(self, node: InstanceSpec, called: str, make: Callable[[], Chain]) -> Chain:
@@ -284,8 +296,8 @@ class Own:
     def _to_callee(self, service: str, callee: str) -> Chain:
         if callee in self._mesh.external:
             return external_chain(self._mesh, callee, service)
-        if callee == names.PASSTHROUGH:
-            make = passthrough_chain if callee in self._mesh.reached(service) else blocked_chain
+        if callee in _ANYWHERE:
+            make = _ANYWHERE[callee] if names.PASSTHROUGH in self._mesh.reached(service) else blocked_chain
             return make(self._mesh, service)
         called = self._mesh.services[callee]
         if called.protocol == "tcp":

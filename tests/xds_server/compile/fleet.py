@@ -23,7 +23,7 @@ from legation.runtime.tasks import until
 from legation.sidecar.environment import envoy_environment
 from legation.sidecar.modules import lines_module
 from tests.xds_server.compile.authority import Authority
-from tests.xds_server.compile.rendition import static_file, write_assignments
+from tests.xds_server.compile.rendition import asking, static_file, write_assignments
 from xds_server.compile import BootstrapInput, Compiler, bootstrap
 from xds_server.compile.unavailable import Outage
 from xds_server.endpoint import Endpoint
@@ -123,7 +123,7 @@ class Fleet:
     """Add nodes, then run them. `extra` are endpoints that no Envoy of ours serves.
 
     Those in `absent` and `unwell` are not told, or told so; `tell` tells all again. `program` is another Envoy than
-    the stock one, which lacks parts of ours.
+    the stock one, which lacks parts of ours. Names are asked for at `dns_port`, where there is one.
     """
 
     text: str
@@ -137,6 +137,7 @@ class Fleet:
     program: Path = field(default_factory=binaries.envoy)
     lacks: tuple[str, ...] = ()
     lines_module: str = field(default_factory=lines_module)
+    dns_port: int = 0
 
     def __post_init__(self) -> None:
         self.mesh = load(self.text, str(self.folder / "mesh.yaml"))
@@ -204,7 +205,8 @@ class Fleet:
         file = self.folder / f"{node.id}.json"
         snapshot, endpoints = self._snapshot(node), self.folder / f"{node.id}-endpoints"
         write_assignments(snapshot, endpoints)
-        file.write_text(static_file(bootstrap(given), snapshot, self.secrets(node.service), endpoints))
+        text = bootstrap(given) if not self.dns_port else asking(bootstrap(given), self.dns_port)
+        file.write_text(static_file(text, snapshot, self.secrets(node.service), endpoints))
         with (self.folder / f"{node.id}.log").open("w") as log:
             quick = ["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "50"]
             command: list[str | Path] = [self.program, "-c", file, "-l", "warning", *quick]

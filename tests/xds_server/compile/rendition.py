@@ -14,6 +14,7 @@ from envoy.config.core.v3.config_source_pb2 import ApiVersion, ConfigSource, Pat
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.network.dns_resolver.cares.v3.cares_dns_resolver_pb2 import CaresDnsResolverConfig
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig, Secret
 from google.protobuf import symbol_database
 from google.protobuf.any_pb2 import Any
@@ -21,6 +22,7 @@ from google.protobuf.json_format import MessageToDict, MessageToJson, Parse, Par
 from google.protobuf.message import Message
 
 from xds_server import snapshot as kinds
+from xds_server.compile.address import tcp
 from xds_server.prove.rendition import as_static, inline
 from xds_server.snapshot import Snapshot
 
@@ -85,6 +87,15 @@ def static_file(bootstrap: str, snapshot: Snapshot, secrets: Path, endpoints: Pa
 
     walk(proto, read_secrets)
     proto.static_resources.secrets.extend(found[name] for name in sorted(found))
+    return MessageToJson(proto, preserving_proto_field_name=True)
+
+
+def asking(bootstrap: str, port: int) -> str:
+    """Return a bootstrap of an Envoy that asks for names at a port of 127.0.0.1."""
+    proto = Parse(bootstrap, Bootstrap())
+    config = CaresDnsResolverConfig(resolvers=[tcp("127.0.0.1", port)])
+    proto.typed_dns_resolver_config.name = "envoy.network.dns_resolver.cares"
+    proto.typed_dns_resolver_config.typed_config.Pack(config)
     return MessageToJson(proto, preserving_proto_field_name=True)
 
 

@@ -16,7 +16,11 @@ from legation.mesh.instance import InstanceSpec
 from legation.mesh.load import load
 from legation.runtime.tasks import Latest
 from tests.support.envoys import VERSIONS, envoy
+from tests.xds_server.compile.fleet import wait_for
 from tests.xds_server.compile.stolen import World
+from tests.xds_server.compile.test_passthrough import own_address
+from tests.xds_server.compile.test_passthrough_names import DENIED, WAYS, ask, serving
+from tests.xds_server.compile.test_passthrough_names import running as passing
 from tests.xds_server.serve.envoy import running
 from tests.xds_server.serve.world import Consumer, seen
 from xds_server import snapshot as kinds
@@ -33,6 +37,7 @@ MESH = """
 mesh: older
 trust_domain: older.local
 mtls: permissive
+passthrough: true
 tracing: {otlp: {host: 127.0.0.1}}
 services:
   web: {protocol: http, port: 80, calls: [orders, ledger], expose: {port: 8080}}
@@ -49,8 +54,8 @@ FULL = frozenset(part.extension for part in PARTS)
         (None, frozenset(), ("access_once", "lines_module")),
         ((1, 40), FULL, ()),
         ((1, 41), FULL, ("lines_module",)),
-        ((1, 38), FULL, ("plaintext_count", "otlp_log", "access_once", "lines_module")),
-        ((1, 36), FULL, ("plaintext_count", "span_tags", "otlp_log", "access_once", "lines_module", "grpc_checks")),
+        ((1, 38), FULL, ("plaintext_count", "otlp_log", "access_once", "lines_module", "each_address")),
+        ((1, 36), FULL, tuple(name for name in EVERYTHING if name != "http1_lines")),
         ((1, 40), FULL - {"envoy.wasm.runtime.v8"}, ("http1_lines",)),
         ((1, 40), FULL - {"envoy.access_loggers.stats"}, ("plaintext_count",)),
         ((1, 36), frozenset({"x"}), EVERYTHING),
@@ -86,6 +91,7 @@ def test_nothing_else_is_left_out(service):
         ("span_tags", "legation.peer", "legation.route"),
         ("otlp_log", "open_telemetry.v3.OpenTelemetryAccessLogConfig"),
         ("access_once", "legation.callers", "legation.allowed", "legation.calls"),
+        ("each_address", "upstream_rbac"),
     ):
         for name, listener in listeners(part).items():
             text = str(listener)
@@ -131,8 +137,8 @@ def test_a_real_envoy_takes_what_is_made_for_it(version, tmp_path):
     assert (
         found.lacks
         == {
-            "1.36.4": ("plaintext_count", "span_tags", "otlp_log", "access_once", "lines_module", "grpc_checks"),
-            "1.38.3": ("http1_lines", "plaintext_count", "otlp_log", "access_once", "lines_module"),
+            "1.36.4": tuple(name for name in EVERYTHING if name != "http1_lines"),
+            "1.38.3": ("http1_lines", "plaintext_count", "otlp_log", "access_once", "lines_module", "each_address"),
             "1.40.0": (),
         }[version]
     )
@@ -156,6 +162,16 @@ def test_an_older_envoy_denies_a_revoked_peer_as_well(tmp_path, version):
             assert [older.ask(shown) for shown in (older.stolen, older.fresh)] == [403, 200]
     finally:
         older.app.stop()
+
+
+@pytest.mark.parametrize("version", VERSIONS[:-1])
+def test_an_older_envoy_leads_anywhere_and_looks_at_the_first_address(tmp_path, version):
+    with serving(own_address()) as outside, serving("127.0.0.1") as inside, passing(tmp_path, version) as older:
+        for way in WAYS:
+            assert ask(older, way, "one.test", outside.server_port) == 200
+            assert ask(older, way, "half-dead.test", outside.server_port) == 200
+            assert ask(older, way, "first-inside.test", inside.server_port) == 403
+        wait_for(lambda: older.stat("web-v1", DENIED) == len(WAYS))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
