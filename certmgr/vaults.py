@@ -81,8 +81,8 @@ class Vaults:
 
         None where others put the credentials of each identity in place. `told` hears how each login went.
         """
-        called = _id(url) if url else ""
-        if called:
+        if url:
+            called = _id(url)
             entering = enter(Vault(self._address(called)), self._method(called), self._folder / called / "enrol.json")
             return Login(entering, clock, told)
         method = self._settings.method(self._store)

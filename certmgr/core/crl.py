@@ -29,8 +29,12 @@ class Crl:
     number: int
     ends: float
     serials: frozenset[str]
-    issuer: x509.Name
     signer: x509.Certificate
+
+    @property
+    def issuer(self) -> x509.Name:
+        """The name of who has signed it."""
+        return self.signer.subject
 
     def covers(self, bundle: Bundle) -> bool:
         """Say whether it is the list of who signed a leaf: a leaf of another would be refused."""
@@ -52,7 +56,6 @@ def checked(content: bytes, issuer: x509.Certificate, now: float, *, after: Crl 
         number=_number(found),
         ends=found.next_update_utc.timestamp() if found.next_update_utc else 0.0,
         serials=frozenset(serial_text(revoked.serial_number) for revoked in found),
-        issuer=found.issuer,
         signer=issuer,
     )
     if found.issuer != issuer.subject or not found.is_signature_valid(issuer.public_key()):  # type: ignore[arg-type]

@@ -71,7 +71,7 @@ def test_attack_27_list_of_another_intermediate_does_not_cover_a_leaf():
     assert same_name.covers(leaf), "names alone: the signature is the chain's to check"
     from dataclasses import replace
 
-    assert not replace(same_name, issuer=called("int-2")).covers(leaf)
+    assert not replace(same_name, signer=Authority(NOW, intermediate="int-2").intermediate).covers(leaf)
 
 
 @pytest.mark.parametrize(

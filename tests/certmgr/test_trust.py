@@ -26,7 +26,7 @@ def test_a_leaf_is_covered_by_the_list_of_its_own_intermediate():
     found = checked(crl(), CA.intermediate, NOW, after=None, holds=())
     assert Trust((), (found,)).covers(BUNDLE), "lists are found by the name of their CA"
     assert Trust((), (found,)).crls_pem() == found.pem
-    assert not Trust((), (replace(found, issuer=ONE.root.subject),)).covers(BUNDLE)
+    assert not Trust((), (replace(found, signer=ONE.root),)).covers(BUNDLE)
 
 
 def test_a_fingerprint_tells_one_from_another():
